@@ -1,0 +1,43 @@
+"""Write a file whole or not at all: nothing half-written ever stands under the asked name."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fomm.errors import FommError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; when the block ends well, it takes the place of ``path``.
+
+    The temporary name keeps the suffix, since writers choose a format by it. It does not exist yet: the block
+    creates the file, so that it gets the usual permissions. Whatever ends the block, an interrupt included,
+    no temporary file is left behind, and a file that stood under ``path`` before is untouched unless all went well.
+
+    Raises ``error`` when the folder is missing, ``path`` is a folder, or the file cannot be put in its place;
+    exceptions of the block pass through.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise error(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise error(f"cannot write {target}: a folder of that name is there; choose the name of a file")
+    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}")
+    try:
+        yield temporary
+        try:
+            _flush_to_disk(temporary)
+            os.replace(temporary, target)
+        except OSError as reason:
+            raise error(f"cannot write {target}: {reason.strerror or reason}") from reason
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush_to_disk(path: Path) -> None:
+    """Wait until the contents are on the disk, so that a power cut cannot leave an empty file after the rename."""
+    with open(path, "r+b") as file:
+        os.fsync(file.fileno())
