@@ -1,0 +1,25 @@
+"""The errors that a user of fomm can meet. Each carries one sentence: what came, what was expected, what to do."""
+
+
+class FommError(Exception):
+    """Base of every error that fomm raises on purpose; the command line prints it as one line."""
+
+
+class ConfigError(FommError, ValueError):
+    """A configuration that cannot be read, has an unknown key or a value of the wrong kind."""
+
+
+class CheckpointError(FommError, ValueError):
+    """A file of weights that cannot be read safely or does not fit the network."""
+
+
+class MediaError(FommError, ValueError):
+    """An image or a video that cannot be read or written."""
+
+
+class InputError(FommError, ValueError):
+    """An argument (array, option, device) that cannot be used."""
+
+
+class MissingExtraError(FommError, ImportError):
+    """An optional package that is not installed, or cannot be loaded on this machine."""

@@ -1,0 +1,14 @@
+"""The networks. They know tensors and nothing else: no files, no numpy, no progress bars."""
+
+from fomm.model.discriminator import MultiScaleDiscriminator
+from fomm.model.generator import OcclusionAwareGenerator
+from fomm.model.keypoints import Keypoints, KPDetector, movement_scale, relative_motion
+
+__all__ = [
+    "KPDetector",
+    "Keypoints",
+    "MultiScaleDiscriminator",
+    "OcclusionAwareGenerator",
+    "movement_scale",
+    "relative_motion",
+]

@@ -1,0 +1,135 @@
+"""The convolutional blocks that the four networks are made of."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResBlock2d(nn.Module):
+    """Pre-activation residual block: two 3x3 convolutions at the same size and width."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(features)
+        self.norm2 = nn.BatchNorm2d(features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv1(F.relu(self.norm1(x)))
+        out = self.conv2(F.relu(self.norm2(out)))
+        return out + x
+
+
+class UpBlock2d(nn.Module):
+    """Nearest upsampling by two, then a 3x3 convolution."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, 3, padding=1)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))))
+
+
+class DownBlock2d(nn.Module):
+    """A 3x3 convolution, then average pooling by two."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, 3, padding=1)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
+
+
+class SameBlock2d(nn.Module):
+    """A convolution that keeps the size; ``kernel_size`` is odd."""
+
+    def __init__(self, in_features: int, out_features: int, kernel_size: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_features, out_features, kernel_size, padding=kernel_size // 2)
+        self.norm = nn.BatchNorm2d(out_features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.norm(self.conv(x)))
+
+
+class Encoder(nn.Module):
+    """The hourglass's way down; returns its input and every level's output."""
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+        super().__init__()
+        widths = [min(max_features, block_expansion * 2**i) for i in range(1, num_blocks + 1)]
+        inputs = [in_features, *widths[:-1]]
+        self.down_blocks = nn.ModuleList(map(DownBlock2d, inputs, widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        levels = [x]
+        for block in self.down_blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+
+class Decoder(nn.Module):
+    """The hourglass's way up; each level's output is joined with the encoder's of that size."""
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+        super().__init__()
+
+        def width(level: int) -> int:
+            return min(max_features, block_expansion * 2**level)
+
+        self.up_blocks = nn.ModuleList(
+            UpBlock2d((1 if level == num_blocks else 2) * width(level), width(level - 1))
+            for level in range(num_blocks, 0, -1)
+        )
+        self.out_filters = block_expansion + in_features
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        levels = list(levels)
+        out = levels.pop()
+        for block in self.up_blocks:
+            out = torch.cat((block(out), levels.pop()), dim=1)
+        return out
+
+
+class Hourglass(nn.Module):
+    """Encoder and decoder with skips: BxCxHxW to Bx(block_expansion + C)xHxW; H, W divisible by 2**num_blocks."""
+
+    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(block_expansion, in_features, num_blocks, max_features)
+        self.decoder = Decoder(block_expansion, in_features, num_blocks, max_features)
+        self.out_filters = self.decoder.out_filters
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decoder(self.encoder(x))
+
+
+class AntiAliasInterpolation2d(nn.Module):
+    """Gaussian blur, then every n-th pixel: downsampling by ``scale`` (1/n) that keeps the signal's band.
+
+    The kernel is a buffer named ``weight``, because the published files hold it.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.step = int(1 / scale)
+        sigma = (1 / scale - 1) / 2
+        radius = round(sigma * 4)
+        offset = torch.arange(-radius, radius + 1, dtype=torch.float32)
+        gaussian = torch.exp(-(offset**2) / (2 * sigma**2)) if sigma > 0 else torch.ones(1)
+        kernel = gaussian[:, None] * gaussian
+        self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, -1, -1).contiguous())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scale == 1:
+            return x
+        pad = self.weight.shape[-1] // 2
+        return F.conv2d(x, self.weight, padding=pad, stride=self.step, groups=x.shape[1])

@@ -1,0 +1,97 @@
+"""The dense motion network: from sparse key points to a flow for every pixel, and what the source cannot show."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
+from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, warp
+from fomm.model.keypoints import Keypoints
+
+
+class Motion(NamedTuple):
+    """Backward motion from the driving frame to the source, at the motion network's size hxw."""
+
+    deformation: Tensor  # Bxhxwx2: for each driving pixel the source coordinates, xy in [-1, 1]
+    occlusion_map: Tensor | None  # Bx1xhxw in [0, 1]: 1 where the source shows it, 0 where it must be painted
+    mask: Tensor  # Bx(K+1)xhxw: the share of each key point's motion, background first
+    sparse_deformed: Tensor  # Bx(K+1)xCxhxw: the source, warped by each motion alone
+
+
+class DenseMotionNetwork(nn.Module):
+    """Combines the K local affine motions and the still background into one flow (section 3.2).
+
+    Args:
+        num_kp, num_channels: K and C.
+        block_expansion, max_features, num_blocks: width, widest level and depth of the hourglass.
+        estimate_occlusion_map: whether the network says what is hidden in the source.
+        scale_factor: the source is shrunk by it first; 1 leaves it as it is.
+        kp_variance: of the gaussians drawn around key points.
+        align_corners: see ``geometry.warp``.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_kp: int,
+        num_channels: int,
+        block_expansion: int,
+        max_features: int,
+        num_blocks: int,
+        estimate_occlusion_map: bool = False,
+        scale_factor: float = 1,
+        kp_variance: float = 0.01,
+        align_corners: bool = True,
+    ) -> None:
+        super().__init__()
+        self.kp_variance = kp_variance
+        self.align_corners = align_corners
+        self.hourglass = Hourglass(
+            block_expansion, (num_kp + 1) * (num_channels + 1), num_blocks, max_features
+        )
+        features = self.hourglass.out_filters
+        self.mask = nn.Conv2d(features, num_kp + 1, 7, padding=3)
+        self.occlusion = nn.Conv2d(features, 1, 7, padding=3) if estimate_occlusion_map else None
+        self.down = AntiAliasInterpolation2d(num_channels, scale_factor) if scale_factor != 1 else None
+
+    def heatmaps(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+        """Equation 6: gaussians at the driving points less those at the source's, Bx(K+1)xHxW; background zero."""
+        driving = gaussian_maps(kp_driving.value, height, width, self.kp_variance)
+        source = gaussian_maps(kp_source.value, height, width, self.kp_variance)
+        return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
+
+    def sparse_motions(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; identity first."""
+        grid = coordinate_grid(height, width, kp_driving.value)
+        offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
+        if kp_source.jacobian is not None and kp_driving.jacobian is not None:
+            jacobian = kp_source.jacobian @ inverse_2x2(kp_driving.jacobian)
+            offset = (jacobian[:, :, None, None] @ offset[..., None])[..., 0]
+        motions = offset + kp_source.value[:, :, None, None]
+        return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
+
+    def forward(self, source: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> Motion:
+        """Motion of B frames.
+
+        Args:
+            source: BxCxHxW in [0, 1], or 1xCxHxW for one source and many frames.
+            kp_source: of the source, B or 1 of them.
+            kp_driving: B of them.
+        """
+        if self.down is not None:
+            source = self.down(source)
+        batch, (channels, height, width) = kp_driving.value.shape[0], source.shape[1:]
+        heat = self.heatmaps(kp_source, kp_driving, height, width)
+        motions = self.sparse_motions(kp_source, kp_driving, height, width)
+        count = motions.shape[1]  # K + 1
+        copies = source[:, None].expand(batch, count, -1, -1, -1).reshape(-1, channels, height, width)
+        deformed = warp(copies, motions.flatten(0, 1), align_corners=self.align_corners)
+        deformed = deformed.view(batch, count, channels, height, width)
+
+        features = self.hourglass(torch.cat((heat[:, :, None], deformed), dim=2).flatten(1, 2))
+        mask = F.softmax(self.mask(features).float(), dim=1)
+        deformation = (motions * mask[..., None]).sum(dim=1)  # equation 7
+        occlusion = None if self.occlusion is None else torch.sigmoid(self.occlusion(features).float())
+        return Motion(deformation, occlusion, mask, deformed)

@@ -1,0 +1,130 @@
+"""The multi-scale patch discriminator, used in training alone."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fomm.model.geometry import gaussian_maps
+from fomm.model.keypoints import Keypoints
+
+
+class DownBlock2d(nn.Module):
+    """A 4x4 convolution without padding, instance norm, leaky ReLU and, where asked, average pooling."""
+
+    def __init__(self, in_features: int, out_features: int, *, norm: bool, pool: bool, sn: bool) -> None:
+        super().__init__()
+        self.conv = _convolution(in_features, out_features, 4, sn)
+        self.norm = nn.InstanceNorm2d(out_features, affine=True) if norm else None
+        self.pool = pool
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.conv(x)
+        if self.norm is not None:
+            out = self.norm(out)
+        out = F.leaky_relu(out, 0.2)
+        return F.avg_pool2d(out, 2) if self.pool else out
+
+
+class Discriminator(nn.Module):
+    """Says for each patch of one scale how real it looks."""
+
+    def __init__(
+        self,
+        *,
+        num_channels: int,
+        block_expansion: int,
+        num_blocks: int,
+        max_features: int,
+        sn: bool,
+        use_kp: bool,
+        num_kp: int,
+        kp_variance: float,
+    ) -> None:
+        super().__init__()
+        self.use_kp, self.kp_variance = use_kp, kp_variance
+        widths = [min(max_features, block_expansion * 2**i) for i in range(1, num_blocks + 1)]
+        inputs = [num_channels + num_kp * use_kp, *widths[:-1]]
+        self.down_blocks = nn.ModuleList(
+            DownBlock2d(a, b, norm=i > 0, pool=i < num_blocks - 1, sn=sn)
+            for i, (a, b) in enumerate(zip(inputs, widths, strict=True))
+        )
+        self.conv = _convolution(widths[-1], 1, 1, sn)
+
+    def forward(self, image: Tensor, kp: Keypoints | None = None) -> tuple[list[Tensor], Tensor]:
+        """The feature maps of every block, and the map of predictions Bx1xhxw (1 is real)."""
+        out = image
+        if self.use_kp:
+            if kp is None:
+                raise ValueError("this discriminator was built with use_kp and needs key points")
+            maps = gaussian_maps(kp.value, image.shape[2], image.shape[3], self.kp_variance)
+            out = torch.cat((out, maps), dim=1)
+        features = []
+        for block in self.down_blocks:
+            out = block(out)
+            features.append(out)
+        return features, self.conv(out)
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """One discriminator for each scale of the image pyramid.
+
+    Args:
+        scales: as in the pyramid, 1 is the full size.
+        num_channels: of the image.
+        block_expansion, max_features, num_blocks: width, widest level and depth.
+        sn: spectral normalisation.
+        use_kp: whether the key points are shown to it, as gaussians of ``kp_variance``.
+        estimate_jacobian: a setting that published files give to every network; not used here.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_kp: int,
+        num_channels: int,
+        block_expansion: int,
+        max_features: int,
+        num_blocks: int,
+        scales: Sequence[float] = (1,),
+        sn: bool = False,
+        use_kp: bool = False,
+        kp_variance: float = 0.01,
+        estimate_jacobian: bool = False,
+    ) -> None:
+        super().__init__()
+        self.scales = tuple(scales)
+        self.discs = nn.ModuleDict(
+            {
+                str(scale).replace(".", "-"): Discriminator(
+                    num_channels=num_channels,
+                    block_expansion=block_expansion,
+                    num_blocks=num_blocks,
+                    max_features=max_features,
+                    sn=sn,
+                    use_kp=use_kp,
+                    num_kp=num_kp,
+                    kp_variance=kp_variance,
+                )
+                for scale in scales
+            }
+        )
+
+    def forward(
+        self, pyramid: Mapping[float, Tensor], kp: Keypoints | None = None
+    ) -> dict[float, tuple[list[Tensor], Tensor]]:
+        """For each scale the feature maps and the predictions, see ``Discriminator``.
+
+        Args:
+            pyramid: images BxCxhxw by scale.
+            kp: of the images, where the discriminator uses them.
+        """
+        return {
+            scale: self.discs[str(scale).replace(".", "-")](pyramid[scale], kp) for scale in self.scales
+        }
+
+
+def _convolution(in_features: int, out_features: int, kernel_size: int, sn: bool) -> nn.Module:
+    conv = nn.Conv2d(in_features, out_features, kernel_size)
+    return nn.utils.spectral_norm(conv) if sn else conv  # the one whose names the published files have

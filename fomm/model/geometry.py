@@ -1,0 +1,95 @@
+"""The maths of planes that the networks share: the coordinate grid, gaussians, 2x2 matrices and the one ``warp``.
+
+Coordinates are xy in [-1, 1]: (-1, -1) is the centre of the top left pixel, (1, 1) of the bottom right one.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """The coordinates of every pixel, HxWx2, xy in [-1, 1], on the device and in the dtype of ``like``.
+
+    >>> coordinate_grid(2, 3, torch.zeros(1))[..., 0]
+    tensor([[-1.,  0.,  1.],
+            [-1.,  0.,  1.]])
+    """
+    x = torch.linspace(-1, 1, width, device=like.device, dtype=like.dtype)
+    y = torch.linspace(-1, 1, height, device=like.device, dtype=like.dtype)
+    return torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)  # HxWx2
+
+
+def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> Tensor:
+    """A gaussian of height 1 around each point.
+
+    Args:
+        points: BxKx2, xy in [-1, 1].
+        variance: of the gaussian, in the same units squared.
+
+    Returns:
+        BxKxHxW in (0, 1].
+    """
+    offset = coordinate_grid(height, width, points) - points[:, :, None, None]  # BxKxHxWx2
+    return torch.exp(-0.5 * offset.square().sum(-1) / variance)
+
+
+def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
+    """The inverse of ...x2x2 matrices in closed form.
+
+    A determinant nearer to zero than ``eps`` counts as ``eps`` with its sign, so that the answer is always finite.
+
+    >>> inverse_2x2(torch.tensor([[2., 0.], [0., 4.]]))
+    tensor([[0.5000, -0.0000],
+            [-0.0000, 0.2500]])
+    """
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    determinant = a * d - b * c
+    smallest = torch.full_like(determinant, eps).copysign(determinant)
+    determinant = torch.where(determinant.abs() < eps, smallest, determinant)
+    adjugate = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2)
+    return adjugate / determinant[..., None, None]
+
+
+def warp(image: Tensor, grid: Tensor, *, align_corners: bool, padding_mode: str = "zeros") -> Tensor:
+    """Backward warping, bilinear: the output at a pixel is the image at the grid's coordinates.
+
+    Sampled in float32 whatever the image's dtype: half a precision of coordinates shows in the picture.
+
+    Args:
+        image: BxCxHxW.
+        grid: BxhxwxXY in [-1, 1]; points outside follow ``padding_mode``.
+        align_corners: True where -1 and 1 mean the centres of the outer pixels, which is what the published
+            weights were trained with; False where they mean the outer edges.
+
+    Returns:
+        BxCxhxw in the dtype of ``image``.
+    """
+    warped = F.grid_sample(
+        image.float(), grid.float(), mode="bilinear", padding_mode=padding_mode, align_corners=align_corners
+    )
+    return warped.to(image.dtype)
+
+
+def convex_hull_area(points: Tensor) -> float:
+    """The area of the convex hull of Nx2 points; 0 where they lie on a line.
+
+    >>> convex_hull_area(torch.tensor([[0., 0.], [2., 0.], [2., 1.], [0., 1.], [1., .5]]))
+    2.0
+    """
+    ordered = sorted(map(tuple, points.tolist()))
+
+    def cross(o: tuple, a: tuple, b: tuple) -> float:
+        return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
+
+    def chain(points: list) -> list:
+        hull: list = []
+        for point in points:
+            while len(hull) > 1 and cross(hull[-2], hull[-1], point) <= 0:
+                hull.pop()
+            hull.append(point)
+        return hull[:-1]
+
+    hull = chain(ordered) + chain(ordered[::-1])
+    following = hull[1:] + hull[:1]
+    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(hull, following, strict=True))) / 2
