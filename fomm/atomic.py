@@ -15,7 +15,7 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
 
     The temporary name keeps the suffix, since writers choose a format by it. It does not exist yet: the block
     creates the file, so that it gets the usual permissions. Whatever ends the block, an interrupt included,
-    no temporary file is left behind, and a file that stood under ``path`` before is untouched unless all went well.
+    no temporary file is left behind; a file that stood under ``path`` before is untouched unless all went well.
 
     Raises ``error`` when the folder is missing, ``path`` is a folder, or the file cannot be put in its place;
     exceptions of the block pass through.
@@ -38,6 +38,6 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
 
 
 def _flush_to_disk(path: Path) -> None:
-    """Wait until the contents are on the disk, so that a power cut cannot leave an empty file after the rename."""
+    """Wait until the contents are on the disk: a power cut cannot leave an empty file after the rename."""
     with open(path, "r+b") as file:
         os.fsync(file.fileno())
