@@ -14,8 +14,8 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
     """Give a temporary path beside ``path``; when the block ends well, it takes the place of ``path``.
 
     The temporary name keeps the suffix, since writers choose a format by it. It does not exist yet: the block
-    creates the file, so that it gets the usual permissions. Whatever ends the block, an interrupt included,
-    no temporary file is left behind; a file that stood under ``path`` before is untouched unless all went well.
+    creates the file, so that it gets the usual permissions. Whatever ends the block, an interrupt too, no
+    temporary file is left behind; a file that stood under ``path`` before is untouched unless all went well.
 
     Raises ``error`` when the folder is missing, ``path`` is a folder, or the file cannot be put in its place;
     exceptions of the block pass through.
