@@ -1,0 +1,70 @@
+"""What the face networks share: their building block, their weights' file and the pictures they take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fomm.errors import InputError
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class DownConv(nn.Conv2d):
+    """Convolution of stride 2 that pads as TensorFlow's "same" does: the odd pixel goes right and below."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
+        super().__init__(in_channels, out_channels, kernel_size, stride=2, groups=groups)
+        self.before, self.after = (kernel_size - 2) // 2, (kernel_size - 1) // 2
+
+    def forward(self, x: Tensor) -> Tensor:  # BxCxHxW, H and W even -> BxDx(H/2)x(W/2)
+        return super().forward(F.pad(x, (self.before, self.after, self.before, self.after)))
+
+
+class SeparableBlock(nn.Module):
+    """Depthwise 3x3 and pointwise 1x1 convolution, added to the input and activated.
+
+    Where the block halves the size, the input is max-pooled before the sum; where it has more channels
+    than its input, the input is filled up with zeros.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, activation: nn.Module, down: bool = False):
+        super().__init__()
+        self.depthwise: nn.Module = (
+            DownConv(in_channels, in_channels, 3, groups=in_channels)
+            if down
+            else nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels)
+        )
+        self.pointwise = nn.Conv2d(in_channels, out_channels, 1)
+        self.activation = activation
+        self.extra_channels = out_channels - in_channels
+        self.down = down
+
+    def forward(self, x: Tensor) -> Tensor:  # BxCxHxW -> BxDxHxW, or BxDx(H/2)x(W/2) with down
+        out = self.pointwise(self.depthwise(x))
+        skip = F.max_pool2d(x, 2) if self.down else x
+        return self.activation(out + F.pad(skip, (0, 0, 0, 0, 0, self.extra_channels)))
+
+
+def load_weights(network: nn.Module, name: str, device: torch.device) -> nn.Module:
+    """Fill ``network`` from ``weights/NAME.safetensors`` (half precision on disk), ready for inference."""
+    weights = load_file(WEIGHTS / f"{name}.safetensors")
+    network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
+    return network.eval().requires_grad_(False).to(device)
+
+
+def check_image(image: np.ndarray) -> None:
+    """Raise InputError unless ``image`` is HxWx3 uint8."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"A face is looked for in a uint8 array of shape HxWx3 (RGB), not in {got}.")
+
+
+def to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
+    """HxWx3 uint8 -> 1x3xHxW float in [0, 1]."""
+    return torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255

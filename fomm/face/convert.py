@@ -1,0 +1,164 @@
+"""Where the weights of the face networks come from: MediaPipe's wheel, read once.
+
+    pip download --no-deps mediapipe==0.10.21
+    python -m fomm.face.convert mediapipe-0.10.21-*.whl
+
+writes ``fomm/face/weights/detector.safetensors`` and ``mesh.safetensors``. The originals hold half-precision
+numbers, and so do these files: nothing is rounded. Newer wheels of MediaPipe do not hold the models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import sys
+import zipfile
+
+import numpy as np
+from safetensors.numpy import save
+
+from fomm.atomic import atomic_path
+from fomm.errors import CheckpointError
+from fomm.face.blocks import WEIGHTS
+
+MODELS = {
+    "detector": "mediapipe/modules/face_detection/face_detection_short_range.tflite",
+    "mesh": "mediapipe/modules/face_landmark/face_landmark.tflite",
+}
+
+
+def convert(wheel: str | os.PathLike[str]) -> None:
+    """Read both networks from ``wheel`` and write their weights beside this file.
+
+    Raises CheckpointError when the wheel does not hold them.
+    """
+    names = {"detector": _detector_names(), "mesh": _mesh_names()}
+    for network, member in MODELS.items():
+        try:
+            data = zipfile.ZipFile(wheel).read(member)
+        except (OSError, KeyError, zipfile.BadZipFile) as reason:
+            raise CheckpointError(
+                f"{wheel} holds no {member}; give the wheel of mediapipe 0.10.21."
+            ) from reason
+        tensors = read_tflite(data)
+        weights = {ours: _as_torch(theirs, tensors[theirs]) for ours, theirs in names[network].items()}
+        origin = {
+            "origin": f"mediapipe 0.10.21, {member}",
+            "sha256_of_origin": hashlib.sha256(data).hexdigest(),
+            "license": "Apache-2.0, Copyright The MediaPipe Authors",
+        }
+        with atomic_path(WEIGHTS / f"{network}.safetensors", CheckpointError) as path:
+            path.write_bytes(save(weights, metadata=origin))
+
+
+def _detector_names() -> dict[str, str]:
+    """Our parameter -> the name in the TFLite file, for BlazeFace."""
+    names = _conv("stem", "conv2d")
+    for index in range(16):
+        stage, place = ("fine", index) if index < 11 else ("coarse", index - 11)
+        depthwise = f"depthwise_conv2d_{index}" if index else "depthwise_conv2d"
+        names |= _conv(f"{stage}.{place}.depthwise", depthwise)
+        names |= _conv(f"{stage}.{place}.pointwise", f"conv2d_{index + 1}")
+    for scale, stride in (("fine", 8), ("coarse", 16)):
+        names |= _conv(f"score_{scale}", f"classificator_{stride}") | _conv(
+            f"place_{scale}", f"regressor_{stride}"
+        )
+    return names
+
+
+def _mesh_names() -> dict[str, str]:
+    """Our parameter -> the name in the TFLite file, for FaceMesh."""
+    names = _conv("stem.0", "conv2d_1") | _prelu("stem.1", 1)
+    for index in range(14):
+        names |= _block(f"backbone.{index}", index + 1, index + 2, index + 2)
+    for index in range(3):
+        names |= _block(f"points.{index}", index + 15, index + 16, index + 16)
+    names |= _conv("points.3", "conv2d_19") | _prelu("points.4", 19)
+    names |= _block("points.5", 18, 20, 20) | _conv("points.6", "conv2d_21")
+    names |= _block("presence.0", 23, 28, 26) | _conv("presence.1", "conv2d_29") | _prelu("presence.2", 27)
+    return names | _block("presence.3", 24, 30, 28) | _conv("presence.4", "conv2d_31")
+
+
+def _conv(ours: str, theirs: str) -> dict[str, str]:
+    return {f"{ours}.weight": f"{theirs}/Kernel", f"{ours}.bias": f"{theirs}/Bias"}
+
+
+def _prelu(ours: str, number: int) -> dict[str, str]:
+    return {f"{ours}.weight": f"p_re_lu_{number}/Alpha"}
+
+
+def _block(ours: str, depthwise: int, pointwise: int, prelu: int) -> dict[str, str]:
+    names = _conv(f"{ours}.depthwise", f"depthwise_conv2d_{depthwise}")
+    return names | _conv(f"{ours}.pointwise", f"conv2d_{pointwise}") | _prelu(f"{ours}.activation", prelu)
+
+
+def _as_torch(name: str, tensor: np.ndarray) -> np.ndarray:
+    """TensorFlow's order of axes to torch's: kernels OHWI or (depthwise) 1HWC to OIHW, slopes 11C to C."""
+    if name.endswith("/Alpha"):
+        return tensor.reshape(-1)
+    if name.endswith("/Kernel"):
+        tensor = tensor.transpose((3, 0, 1, 2) if name.startswith("depthwise") else (0, 3, 1, 2))
+    return np.ascontiguousarray(tensor)
+
+
+def read_tflite(data: bytes) -> dict[str, np.ndarray]:
+    """The half-precision constants of a TFLite file by name.
+
+    A TFLite file is a FlatBuffer: tables whose fields are found through a vtable. Of its schema these matter:
+    Model (2: subgraphs, 4: buffers), SubGraph (0: tensors), Tensor (0: shape, 1: type, 2: buffer, 3: name),
+    Buffer (0: data); type 1 is float16.
+    """
+    model = _Table(data, _u32(data, 0))
+    buffers = model.tables(4)
+    tensors = {}
+    for tensor in model.tables(2)[0].tables(0):
+        content = buffers[tensor.scalar(2, "<I")].vector(0, "<u1")
+        if tensor.scalar(1, "<b") == 1 and content.size:
+            name = tensor.vector(3, "<u1").tobytes().decode()
+            tensors[name] = content.view("<f2").reshape(tensor.vector(0, "<i4"))
+    return tensors
+
+
+def _u32(data: bytes, at: int) -> int:
+    return struct.unpack_from("<I", data, at)[0]
+
+
+class _Table:
+    """A table of a FlatBuffer, at byte ``at`` of ``data``."""
+
+    def __init__(self, data: bytes, at: int):
+        self.data, self.at = data, at
+        self.vtable = at - struct.unpack_from("<i", data, at)[0]
+
+    def _field(self, number: int) -> int | None:
+        """Where field ``number`` begins; None where the file leaves it out."""
+        if 4 + 2 * number >= struct.unpack_from("<H", self.data, self.vtable)[0]:
+            return None
+        offset = struct.unpack_from("<H", self.data, self.vtable + 4 + 2 * number)[0]
+        return self.at + offset if offset else None
+
+    def scalar(self, number: int, kind: str) -> int:
+        at = self._field(number)
+        return 0 if at is None else struct.unpack_from(kind, self.data, at)[0]
+
+    def vector(self, number: int, kind: str) -> np.ndarray:
+        at = self._field(number)
+        if at is None:
+            return np.empty(0, kind)
+        at += _u32(self.data, at)
+        return np.frombuffer(self.data, kind, _u32(self.data, at), at + 4)
+
+    def tables(self, number: int) -> list[_Table]:
+        at = self._field(number)
+        if at is None:
+            return []
+        at += _u32(self.data, at)
+        places = range(at + 4, at + 4 + 4 * _u32(self.data, at), 4)
+        return [_Table(self.data, place + _u32(self.data, place)) for place in places]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m fomm.face.convert MEDIAPIPE_WHEEL")
+    convert(sys.argv[1])

@@ -1,0 +1,175 @@
+"""Where the faces are: BlazeFace, the short-range face detector of MediaPipe.
+
+Coordinates are pixels of the image, x then y, x in [0, W]; pixel i covers [i, i + 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fomm.face.blocks import DownConv, SeparableBlock, check_image, load_weights, to_tensor
+
+SIZE = 128  # the network's input is SIZE x SIZE
+OVERLAP = 0.3  # answers that overlap more than this are one face
+CHUNK = 32  # images in one pass of the network
+
+
+class Face(NamedTuple):
+    """One face in an image."""
+
+    box: np.ndarray  # 4 float32: x0, y0, x1, y1 in pixels, from the brows to the chin
+    score: float  # in [0, 1]
+    points: np.ndarray  # 6x2 float32, pixels xy: the eye at the left of the image, the eye at the right,
+    #                     nose tip, mouth, the ear at the left, the ear at the right
+
+
+class BlazeFace(nn.Module):
+    """A convolutional network that answers at 896 anchors: 2 on each cell of 16x16, 6 on each of 8x8.
+
+    Bazarevsky et al., "BlazeFace: Sub-millisecond Neural Face Detection on Mobile GPUs", 2019.
+    """
+
+    FINE = (24, 28, "down", 32, 36, 42, "down", 48, 56, 64, 72, 80, 88)  # 64x64 -> 16x16
+    COARSE = ("down", 96, 96, 96, 96, 96)  # 16x16 -> 8x8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = DownConv(3, 24, 5)
+        self.fine = _stage(24, self.FINE)
+        self.coarse = _stage(88, self.COARSE)
+        self.score_fine, self.score_coarse = nn.Conv2d(88, 2, 1), nn.Conv2d(96, 6, 1)
+        self.place_fine, self.place_coarse = nn.Conv2d(88, 2 * 16, 1), nn.Conv2d(96, 6 * 16, 1)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Args: ``image`` Bx3x128x128 in [-1, 1], RGB.
+
+        Returns scores before the sigmoid (Bx896) and places relative to the anchors in pixels of the
+        128x128 image (Bx896x16: centre x, y, width, height, then six points x, y).
+        """
+        fine = self.fine(F.relu(self.stem(image)))  # Bx88x16x16
+        coarse = self.coarse(fine)  # Bx96x8x8
+        scores = [_per_anchor(self.score_fine(fine), 1), _per_anchor(self.score_coarse(coarse), 1)]
+        places = [_per_anchor(self.place_fine(fine), 16), _per_anchor(self.place_coarse(coarse), 16)]
+        return torch.cat(scores, 1)[..., 0], torch.cat(places, 1)
+
+
+def _stage(channels: int, plan: Sequence[int | str]) -> nn.Sequential:
+    blocks, down = [], False
+    for item in plan:
+        if item == "down":
+            down = True
+            continue
+        blocks.append(SeparableBlock(channels, int(item), nn.ReLU(), down))
+        channels, down = int(item), False
+    return nn.Sequential(*blocks)
+
+
+def _per_anchor(x: Tensor, values: int) -> Tensor:  # Bx(A*values)xHxW -> Bx(H*W*A)xvalues
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
+def anchors() -> np.ndarray:
+    """Centres of the 896 anchors, xy in [0, 1], in the order of the network's answers."""
+    grids = []
+    for cells, repeats in ((16, 2), (8, 6)):
+        centre = (np.arange(cells, dtype=np.float32) + 0.5) / cells
+        x, y = np.meshgrid(centre, centre)  # rows of the picture first
+        grids.append(np.repeat(np.stack([x.ravel(), y.ravel()], 1), repeats, axis=0))
+    return np.concatenate(grids)
+
+
+@lru_cache(maxsize=4)
+def _detector(device: torch.device) -> BlazeFace:
+    network = BlazeFace()
+    load_weights(network, "detector", device)
+    return network
+
+
+def detect_faces(
+    image: np.ndarray, *, min_score: float = 0.5, device: torch.device | str = "cpu"
+) -> list[Face]:
+    """Faces in ``image`` (HxWx3 uint8 RGB), the best score first; an empty list where there is none.
+
+    The network looks at the whole image in 128x128 pixels: a face smaller than a tenth of the longer
+    side is not found. Raises InputError for anything but a uint8 RGB image.
+    """
+    return detect_faces_in([image], min_score=min_score, device=device)[0]
+
+
+@torch.no_grad()
+def detect_faces_in(
+    images: Sequence[np.ndarray], *, min_score: float = 0.5, device: torch.device | str = "cpu"
+) -> list[list[Face]]:
+    """``detect_faces`` of many images (of any sizes), in batches: one list of faces for each image."""
+    device = torch.device(device)
+    found: list[list[Face]] = []
+    for start in range(0, len(images), CHUNK):
+        chunk = images[start : start + CHUNK]
+        for image in chunk:
+            check_image(image)
+        batch = torch.cat([_letterbox(to_tensor(image, device)) for image in chunk])
+        scores, places = _detector(device)(batch * 2 - 1)
+        scores = scores.clamp(-100, 100).sigmoid().cpu().numpy()
+        places = places.cpu().numpy() / SIZE
+        for image, score, place in zip(chunk, scores, places, strict=True):
+            found.append(_faces(score, place, image.shape[:2], min_score))
+    return found
+
+
+def _letterbox(image: Tensor) -> Tensor:
+    """1x3xHxW -> 1x3x128x128: the whole image in the middle of a black square."""
+    height, width = image.shape[-2:]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = F.pad(image, (left, side - width - left, top, side - height - top))
+    return F.interpolate(square, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _faces(scores: np.ndarray, places: np.ndarray, size: tuple[int, ...], min_score: float) -> list[Face]:
+    """Scores (896) and places (896x16, shares of the square) -> faces in pixels of an image of ``size``."""
+    kept = np.flatnonzero(scores >= min_score)
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    scores, places = scores[kept], places[kept].astype(np.float64)
+    points = places.reshape(-1, 8, 2)  # centre, width and height, six points
+    points[:, [0, 2, 3, 4, 5, 6, 7]] += anchors()[kept][:, None]
+    half = points[:, 1] / 2
+    points[:, 0], points[:, 1] = points[:, 0] - half, points[:, 0] + half  # the corners of the box
+
+    height, width = size
+    side = max(height, width)
+    offset = np.array([(side - width) // 2, (side - height) // 2])
+    faces = []
+    for merged, score in _merge(points, scores):
+        merged = (merged * side - offset).astype(np.float32)
+        faces.append(Face(merged[:2].reshape(4), score, merged[2:]))
+    return faces
+
+
+def _merge(points: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Blended non-maximum suppression: overlapping answers become one, averaged by their scores.
+
+    ``points`` Nx8x2 begin with the corners of the boxes; the best score comes first.
+    """
+    merged = []
+    while len(points):
+        same = _overlap(points[0, :2], points[:, :2]) > OVERLAP
+        same[0] = True  # also where the box is empty
+        merged.append((np.average(points[same], axis=0, weights=scores[same]), float(scores[0])))
+        points, scores = points[~same], scores[~same]
+    return merged
+
+
+def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of one box (2x2, two corners xy) with each of ``boxes`` (Nx2x2)."""
+    shared = np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0])
+    shared = shared.clip(min=0).prod(-1)
+    areas = (boxes[:, 1] - boxes[:, 0]).clip(min=0).prod(-1)
+    union = (box[1] - box[0]).clip(min=0).prod() + areas - shared
+    return shared / np.maximum(union, 1e-12)
