@@ -1,0 +1,119 @@
+"""Clips on disk, and random pairs of frames of one clip."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fomm.errors import InputError
+from fomm.model import Keypoints
+
+CLIP_SUFFIXES = (".npz", ".mp4", ".gif", ".webm", ".mov")
+SIDECAR_SUFFIX = ".landmarks.npz"
+
+
+class Clip(NamedTuple):
+    """The frames of one clip, and where the data set knows them, its exact key points."""
+
+    name: str
+    frames: np.ndarray  # TxHxWx3 uint8
+    truth: Keypoints | None  # TxKx2 and TxKx2x2, xy in [-1, 1]
+
+
+class Batch(NamedTuple):
+    """Pairs of frames."""
+
+    source: Tensor  # BxCxHxW in [0, 1]
+    driving: Tensor
+    truth_source: Keypoints | None = None
+    truth_driving: Keypoints | None = None
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The clips in a folder, sorted by name; files that end in ``.landmarks.npz`` belong to their clip.
+
+    Raises:
+        InputError: the folder is missing or holds none.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder; expected train/ and test/ with one clip per file in them")
+    clips = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in CLIP_SUFFIXES and not path.name.endswith(SIDECAR_SUFFIX)
+    )
+    if not clips:
+        raise InputError(f"{folder} holds no clips; expected files that end in {', '.join(CLIP_SUFFIXES)}")
+    return clips
+
+
+def load_clip(path: Path) -> Clip:
+    """Reads a whole clip, and its truth where it lies beside it."""
+    name = path.name[: -len(path.suffix)]
+    if path.suffix == ".npz":
+        with np.load(path) as data:
+            frames = data["frames"]
+    else:
+        from fomm.media import VideoReader  # late: .npz needs no ffmpeg
+
+        with VideoReader(path) as reader:
+            frames = np.stack(list(reader))
+    sidecar = path.with_name(name + SIDECAR_SUFFIX)
+    truth = None
+    if sidecar.exists():
+        with np.load(sidecar) as data:
+            truth = Keypoints(torch.from_numpy(data["keypoints"]), torch.from_numpy(data["jacobians"]))
+    return Clip(name, frames, truth)
+
+
+class PairSampler:
+    """Random pairs of frames from a folder of clips, held in memory as uint8.
+
+    A batch depends on the seed and the step alone, so a run that was stopped goes on with the same ones.
+
+    Args:
+        folder: of clips, all of the network's size.
+        frame_shape: (height, width, channels) of the network.
+        batch_size: pairs in a batch.
+        seed: of the choice.
+
+    Raises:
+        InputError: no clips, or a clip of another size.
+    """
+
+    def __init__(self, folder: Path, frame_shape: tuple[int, int, int], batch_size: int, seed: int) -> None:
+        self.clips = [load_clip(path) for path in find_clips(folder)]
+        for clip in self.clips:
+            if clip.frames.shape[1:] != tuple(frame_shape):
+                raise InputError(
+                    f"{folder / clip.name} has frames of {clip.frames.shape[1:]}, the network takes "
+                    f"{tuple(frame_shape)}: make the data at that size or train another configuration"
+                )
+        self.has_truth = all(clip.truth is not None for clip in self.clips)
+        self.batch_size = batch_size
+        self.seed = seed
+
+    def batch(self, step: int) -> Batch:
+        """The pairs of one step."""
+        rng = np.random.default_rng((self.seed, step))
+        clips = [self.clips[i] for i in rng.integers(len(self.clips), size=self.batch_size)]
+        sides = [rng.integers([len(clip.frames) for clip in clips]) for _ in range(2)]
+        frames, truths = [], []
+        for side in sides:
+            pixels = np.stack([clip.frames[i] for clip, i in zip(clips, side, strict=True)])
+            frames.append(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
+            truths.append(self._truth(clips, side))
+        return Batch(*frames, *truths)
+
+    def _truth(self, clips: list[Clip], indices: np.ndarray) -> Keypoints | None:
+        if not self.has_truth:
+            return None
+        truths: Iterator[Keypoints] = (
+            clip.truth.map(lambda t, i=i: t[i])  # type: ignore[misc, union-attr]
+            for clip, i in zip(clips, indices, strict=True)
+        )
+        values, jacobians = zip(*truths, strict=True)
+        return Keypoints(torch.stack(values), torch.stack(jacobians))

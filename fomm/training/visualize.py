@@ -1,0 +1,52 @@
+"""What the networks see, as one picture."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from fomm.model import Keypoints
+from fomm.training.dataset import Batch
+from fomm.training.objective import Output
+
+ROWS = 4
+
+
+@torch.no_grad()
+def picture_grid(batch: Batch, output: Output) -> Image.Image:
+    """A row for each of the first pairs: source, driving, prediction, the source warped, the occlusion map.
+
+    Key points are drawn on the source and on the driving frame, each in its own colour.
+    """
+    size = batch.source.shape[2:]
+    rows = min(ROWS, batch.source.shape[0])
+    columns = [
+        _with_points(batch.source[:rows], output.kp_source),
+        _with_points(batch.driving[:rows], output.kp_driving),
+        _pixels(output.generator["prediction"][:rows]),
+        _pixels(output.generator["deformed"][:rows]),
+    ]
+    if "occlusion_map" in output.generator:
+        occlusion = F.interpolate(output.generator["occlusion_map"][:rows], size)
+        columns.append(_pixels(occlusion.expand(-1, 3, -1, -1)))
+    return Image.fromarray(np.concatenate([np.concatenate(list(column)) for column in columns], axis=1))
+
+
+def _pixels(images: Tensor) -> np.ndarray:
+    """BxCxHxW in [0, 1] to BxHxWx3 uint8."""
+    images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
+    return (images.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _with_points(images: Tensor, kp: Keypoints) -> np.ndarray:
+    pictures = []
+    height, width = images.shape[2:]
+    for pixels, points in zip(_pixels(images), kp.value.float().cpu(), strict=False):
+        picture = Image.fromarray(pixels)
+        draw = ImageDraw.Draw(picture)
+        for index, (x, y) in enumerate(points.tolist()):
+            centre = ((x + 1) / 2 * (width - 1), (y + 1) / 2 * (height - 1))
+            draw.circle(centre, max(1.0, width / 85), fill=f"hsl({360 * index // len(points)}, 100%, 50%)")
+        pictures.append(np.asarray(picture))
+    return np.stack(pictures)

@@ -1,0 +1,122 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from golden_data import GOLDEN, assert_near, tiny_networks
+
+from fomm.config import LossWeights
+from fomm.model import Keypoints
+from fomm.training import losses
+from fomm.training.dataset import Batch
+from fomm.training.losses import ImagePyramid, RandomTransform
+from fomm.training.objective import Networks, discriminator_losses, generator_losses
+
+WEIGHTS = LossWeights(
+    generator_gan=1,
+    discriminator_gan=1,
+    feature_matching=(10, 10, 10),
+    perceptual=(0, 0, 0, 0, 0),
+    equivariance_value=10,
+    equivariance_jacobian=10,
+)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_one_step_gives_the_published_losses_and_gradients(align_corners):
+    suffix = "" if align_corners else "-align-corners-false"
+    golden = np.load(GOLDEN / f"tiny-training-expected{suffix}.npz")
+    wanted = {name.removesuffix("_align_corners_false"): golden[name] for name in golden}
+    generator, kp_detector, discriminator = (n.train() for n in tiny_networks(align_corners))
+    networks = Networks(generator, kp_detector, discriminator)
+    batch = Batch(torch.from_numpy(wanted["source"]), torch.from_numpy(wanted["driving"]))
+    transform = RandomTransform(
+        torch.from_numpy(wanted["transform_theta"]),
+        torch.from_numpy(wanted["transform_control_params"]),
+        align_corners=align_corners,
+    )
+    assert_near(transform.image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
+    terms, output = generator_losses(networks, batch, WEIGHTS, ImagePyramid((1, 0.5), 3), transform, None)
+    assert_near(output.generated[1], wanted["prediction"], 1e-4, "prediction")
+    names = {"generator_gan": "gen_gan"}
+    for name, term in terms.items():
+        assert_near(term, wanted[f"loss_{names.get(name, name)}"], 1e-4, name)
+    assert terms.keys() == {
+        "generator_gan", "feature_matching", "equivariance_value", "equivariance_jacobian"
+    }  # fmt: skip
+    torch.stack(list(terms.values())).sum().backward()
+    gradients = [name for name in wanted if name.startswith("grad_")]
+    assert len(gradients) == 7
+    for name in gradients:
+        module, path = (kp_detector, name[8:]) if name.startswith("grad_kp.") else (generator, name[5:])
+        largest = np.abs(wanted[name]).max()
+        assert_near(module.get_parameter(path).grad / largest, wanted[name] / largest, 1e-3, name)
+
+    terms = discriminator_losses(discriminator, output, WEIGHTS)
+    assert_near(terms["discriminator_gan"], wanted["loss_disc_gan"], 1e-4, "discriminator_gan")
+
+
+def test_the_transform_s_jacobian_is_its_derivative():
+    chance = torch.Generator().manual_seed(0)
+    transform = RandomTransform.sample(
+        2, sigma_affine=0.05, sigma_tps=0.05, points_tps=5, generator=chance, device=torch.device("cpu")
+    )
+    points = torch.rand(2, 7, 2, generator=chance) * 1.8 - 0.9
+    jacobian = transform.jacobian(points)
+    points.requires_grad_()
+    for axis in range(2):
+        (gradient,) = torch.autograd.grad(transform.points(points)[..., axis].sum(), points)
+        torch.testing.assert_close(jacobian[:, :, axis], gradient, atol=1e-5, rtol=1e-4)
+
+
+def test_a_pure_shift_moves_points_and_picture_together():
+    theta = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])
+    transform = RandomTransform(theta, torch.zeros(1, 1, 25))
+    torch.testing.assert_close(transform.points(torch.zeros(1, 1, 2)), torch.tensor([[[0.5, 0.0]]]))
+    torch.testing.assert_close(transform.jacobian(torch.zeros(1, 1, 2)), torch.eye(2).view(1, 1, 2, 2))
+    image = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 5, 5)  # half of [-1, 1] is one pixel of five
+    torch.testing.assert_close(transform.image(image)[0, 0, 0, :4], torch.arange(1.0, 5))
+
+
+def test_equivariance_is_zero_for_points_that_obey():
+    chance = torch.Generator().manual_seed(1)
+    transform = RandomTransform.sample(
+        1, sigma_affine=0.1, sigma_tps=0.01, points_tps=5, generator=chance, device=torch.device("cpu")
+    )
+    transformed = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
+    driving = Keypoints(transform.points(transformed.value), transform.jacobian(transformed.value))
+    value, jacobian = losses.equivariance_losses(driving, transformed, transform)
+    assert value < 1e-6 and jacobian < 1e-5
+    value, jacobian = losses.equivariance_losses(Keypoints(driving.value), Keypoints(driving.value), transform)
+    assert value > 1e-3 and jacobian is None
+
+
+def test_pixel_losses_by_hand():
+    real = {1: torch.zeros(1, 1, 2, 2), 0.5: torch.zeros(1, 1, 1, 1)}
+    generated = {1: torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]), 0.5: torch.full((1, 1, 1, 1), 0.5)}
+    assert losses.reconstruction_loss(real, generated) == pytest.approx(0.25 + 0.5)
+    weight = torch.tensor([[[[2.0, 0.0], [0.0, 0.0]]]])
+    assert losses.weighted_l1(real[1], generated[1], weight) == pytest.approx(0.5)
+    box = losses.box_map(torch.tensor([[[-0.1, -1.0], [1.0, 0.1]]]), 3, 3)
+    assert box[0, 0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
+    spot = losses.spot_map(torch.tensor([[[0.0, 0.0]]]), 3, 3, variance=0.5)
+    assert spot[0, 0, 1, 1] == 1 and spot[0, 0, 1, 2] == pytest.approx(math.exp(-1))
+
+
+def test_perceptual_loss_by_hand():
+    class Doubles(torch.nn.Module):
+        def forward(self, image):
+            return [image, 2 * image]
+
+    real, generated = {1: torch.zeros(1, 3, 4, 4)}, {1: torch.full((1, 3, 4, 4), 0.5)}
+    loss = losses.perceptual_loss(Doubles(), real, generated, (10, 100))
+    assert loss == pytest.approx(10 * 0.5 + 100 * 1.0)
+
+
+def test_adversarial_losses_by_hand():
+    ones, zeros = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    real, painted = {1: ([ones, ones], ones)}, {1: ([zeros, ones], zeros)}
+    assert losses.generator_gan_loss(painted) == 1
+    assert losses.discriminator_gan_loss(real, painted) == 0
+    assert losses.discriminator_gan_loss(painted, real) == 2
+    assert losses.feature_matching_loss(real, painted, (10, 5)) == 10
