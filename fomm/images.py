@@ -1,0 +1,97 @@
+"""Picture files in and out, as HxWx3 uint8 arrays, RGB."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from fomm.atomic import atomic_path
+from fomm.errors import InputError, MediaError
+
+PathLike = str | os.PathLike[str]
+
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow tries these and no others
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+
+
+def read_image(path: PathLike) -> np.ndarray:
+    """Read one picture as HxWx3 uint8, RGB, upright (EXIF orientation applied), transparency laid over white.
+
+    16-bit grayscale is scaled to 8 bits; of an animation the first frame is taken. Raises ``MediaError``.
+    """
+    file = existing(path)
+    if file.is_dir():
+        raise MediaError(f"cannot read {path}: it is a folder; give a picture file")
+    try:
+        with Image.open(file, formats=IMAGE_FORMATS) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as reason:
+        raise MediaError(f"cannot read {path}: it is not a picture ({', '.join(IMAGE_FORMATS)})") from reason
+    except Exception as reason:  # broken files make Pillow's decoders raise nearly anything
+        raise MediaError(f"cannot read {path} as a picture: {reason}") from reason
+
+
+def write_image(path: PathLike, frame: np.ndarray) -> None:
+    """Write HxWx3 uint8, RGB, as .png, .jpg or .webp (by the suffix of ``path``), whole or not at all."""
+    target = Path(path)
+    if target.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise MediaError(f"cannot write {path}: the suffix must be .png, .jpg, .jpeg or .webp")
+    check_frame(frame)
+    with atomic_path(target, MediaError) as temporary:
+        save_image(temporary, frame, {})
+
+
+def check_frame(frame: np.ndarray) -> None:
+    """Raise ``InputError`` unless ``frame`` is HxWx3 uint8."""
+    if not isinstance(frame, np.ndarray):
+        raise InputError(f"a frame must be a numpy array, HxWx3 uint8, not {type(frame).__name__}")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        shape = "x".join(map(str, frame.shape))
+        raise InputError(
+            f"a frame must be HxWx3 uint8, not {shape} {frame.dtype}; floats in [0, 1] times 255"
+        )
+
+
+def existing(path: PathLike) -> Path:
+    """A file or folder of this machine: names are never taken for addresses or devices."""
+    if not (os.path.isfile(path) or os.path.isdir(path)):
+        what = "it is not a regular file" if os.path.exists(path) else "there is no such file"
+        raise MediaError(f"cannot read {path}: {what}")
+    return Path(path)
+
+
+def _to_rgb(image: Image.Image) -> np.ndarray:
+    """HxWx3 uint8 from a picture of any mode."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise ValueError("its pixels have 32 bits; save it with 8 or 16")
+        gray = ((levels + 128) // 257).astype(np.uint8)  # 65535 = 255 * 257
+        return np.repeat(gray[..., None], 3, axis=2)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
+    if image.has_transparency_data:
+        return over_white(np.asarray(image.convert("RGBA")))
+    return np.array(image.convert("RGB"))
+
+
+def save_image(path: Path, frame: np.ndarray, texts: dict[str, str]) -> None:
+    """Write a picture by the suffix of ``path``; ``texts`` go into a PNG as text chunks."""
+    image = Image.fromarray(frame)
+    try:
+        if path.suffix.lower() == ".png":
+            chunks = PngImagePlugin.PngInfo()
+            for key, value in texts.items():
+                chunks.add_text(key, value)
+            image.save(path, pnginfo=chunks)
+        else:
+            image.save(path, quality=95, subsampling=0)
+    except OSError as reason:
+        raise MediaError(f"cannot write {path}: {reason.strerror or reason}") from reason
+
+
+def over_white(rgba: np.ndarray) -> np.ndarray:
+    """Lay HxWx4 uint8 (alpha not premultiplied) over white: HxWx3 uint8, rounded to the nearest level."""
+    alpha = rgba[..., 3:].astype(np.uint16)
+    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
