@@ -1,0 +1,197 @@
+"""The networks of a configuration, the tensors that fit them, the configuration of tensors without one."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fomm.config import Config, config_from_dict
+from fomm.errors import CheckpointError, ConfigError
+from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
+
+_COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
+
+# What tensors cannot tell has the value that all published networks share.
+_PUBLISHED_SIZE = (256, 256)  # height, width
+_PUBLISHED_TEMPERATURE = 0.1
+_PUBLISHED_MAX_FEATURES = {"hourglass": 1024, "generator": 512}
+
+
+def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
+    """The generator and the key-point detector, with fresh weights, in training mode, on the CPU.
+
+    The generator carries the network's size, ``frame_shape`` (height, width, channels), and the
+    ``weights_hash`` of the file that its weights came from, ``None`` as yet.
+    """
+    model = config.model_params
+    common = asdict(model.common_params)
+    generator = OcclusionAwareGenerator(**common, **asdict(model.generator_params))
+    kp_detector = KPDetector(**common, **asdict(model.kp_detector_params))
+    generator.frame_shape = config.dataset_params.frame_shape  # type: ignore[assignment]
+    generator.weights_hash = None  # type: ignore[assignment]
+    return generator, kp_detector
+
+
+def build_discriminator(config: Config) -> MultiScaleDiscriminator:
+    """The discriminator, with fresh weights, in training mode, on the CPU."""
+    if config.model_params.discriminator_params is None:
+        raise ConfigError(
+            "the configuration has no model_params.discriminator_params; add them to train adversarially"
+        )
+    common = asdict(config.model_params.common_params)
+    return MultiScaleDiscriminator(**common, **asdict(config.model_params.discriminator_params))
+
+
+def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
+    """The configuration of ``generator.*`` and ``kp_detector.*`` tensors, from their names and shapes.
+
+    Several ``max_features`` give the same network where it never gets that wide: then it is the published one
+    or, if that is too small, the widest level. Size, temperature, padding, variance are the published ones.
+    """
+    shapes = _Shapes(tensors, where)
+    num_kp, _ = shapes["kp_detector.kp.weight"][:2]
+    jacobian_maps = shapes.get("kp_detector.jacobian.weight", (0,))[0] // 4
+    num_channels = shapes["kp_detector.predictor.encoder.down_blocks.0.conv.weight"][1]
+    motion = "generator.dense_motion_network"
+    model = {
+        "common_params": {
+            "num_kp": num_kp,
+            "num_channels": num_channels,
+            "estimate_jacobian": jacobian_maps > 0,
+        },
+        "kp_detector_params": {
+            **_hourglass(shapes, "kp_detector.predictor"),
+            "temperature": _PUBLISHED_TEMPERATURE,
+            "scale_factor": _scale_factor(shapes, "kp_detector"),
+            "single_jacobian_map": jacobian_maps == 1 and num_kp > 1,
+        },
+        "generator_params": {
+            **_generator(shapes),
+            "estimate_occlusion_map": f"{motion}.occlusion.weight" in shapes,
+            "dense_motion_params": {
+                **_hourglass(shapes, f"{motion}.hourglass"),
+                "scale_factor": _scale_factor(shapes, motion),
+            },
+        },
+    }
+    data = {"dataset_params": {"frame_shape": [*_PUBLISHED_SIZE, num_channels]}, "model_params": model}
+    try:
+        return config_from_dict(data, where)
+    except ConfigError as reason:
+        raise CheckpointError(
+            f"{reason}, as inferred from the tensors' shapes; give a configuration"
+        ) from reason
+
+
+def skeletons(config: Config) -> dict[str, nn.Module]:
+    """Both networks with names and shapes but no numbers, whatever their size (on the meta device)."""
+    with torch.device("meta"):
+        generator, kp_detector = build_networks(config)
+    return {"generator": generator, "kp_detector": kp_detector}
+
+
+def check_fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Names and shapes, of all the networks at once; the first few that do not fit are named."""
+    expected = {f"{name}.{key}": t for name, net in networks.items() for key, t in net.state_dict().items()}
+    given = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in networks}
+    missing = [name for name in expected if name not in given and not name.endswith(_COUNTER)]
+    unexpected = [name for name in given if name not in expected]
+    shapes = [
+        f"{name} is {_shape(given[name])} instead of {_shape(expected[name])}"
+        for name in expected
+        if name in given and given[name].shape != expected[name].shape
+    ]
+    problems = [
+        f"{kind} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+        for kind, names in (("missing", missing), ("unexpected", unexpected), ("mis-shaped", shapes))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{where} does not fit the network: {'; '.join(problems)}; give the configuration of its training"
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(map(str, tensor.shape)) or "a single number"
+
+
+def load_strictly(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
+    """Load ``{"generator": ..., "kp_detector": ...}`` from tensors named after them, all or nothing.
+
+    Names, shapes and values are checked before anything is replaced; ``CheckpointError`` names what is wrong.
+    Tensors of networks that are not asked for are left aside.
+    """
+    check_fit(networks, tensors, where)
+    parts = {
+        name: {key.removeprefix(f"{name}."): t for key, t in tensors.items() if key.startswith(f"{name}.")}
+        for name in networks
+    }
+    for name, part in parts.items():
+        for key, tensor in part.items():
+            if not torch.isfinite(tensor.float()).all():
+                raise CheckpointError(
+                    f"{where}: {name}.{key} holds values that are not finite; use another checkpoint"
+                )
+    for name, network in networks.items():
+        counters = {key: t for key, t in network.state_dict().items() if key.endswith(_COUNTER)}
+        network.load_state_dict({**counters, **parts[name]})
+
+
+class _Shapes(dict[str, tuple[int, ...]]):
+    """The shapes of all 4-dimensional tensors by name; a missing one means another kind of network."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
+        super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.ndim == 4})
+        self.where = where
+
+    def __missing__(self, name: str) -> tuple[int, ...]:
+        raise CheckpointError(
+            f"{self.where} has no convolution {name}, which every First Order Motion Model has; "
+            "give weights of this model"
+        )
+
+    def count(self, pattern: str) -> int:
+        """How many of ``pattern`` there are, the ``{}`` in it numbered from 0."""
+        number = 0
+        while pattern.format(number) in self:
+            number += 1
+        return number
+
+
+def _hourglass(shapes: _Shapes, name: str) -> dict[str, int]:
+    num_blocks = max(1, shapes.count(name + ".encoder.down_blocks.{}.conv.weight"))
+    block_expansion = shapes[f"{name}.decoder.up_blocks.{num_blocks - 1}.conv.weight"][0]
+    widest = shapes[f"{name}.encoder.down_blocks.{num_blocks - 1}.conv.weight"][0]
+    return {
+        "num_blocks": num_blocks,
+        "block_expansion": block_expansion,
+        "max_features": _max_features(widest, block_expansion << num_blocks, "hourglass"),
+    }
+
+
+def _generator(shapes: _Shapes) -> dict[str, int]:
+    num_down_blocks = shapes.count("generator.down_blocks.{}.conv.weight")
+    block_expansion = shapes["generator.first.conv.weight"][0]
+    last = f"generator.down_blocks.{num_down_blocks - 1}.conv.weight"
+    widest = shapes[last][0] if num_down_blocks else block_expansion
+    return {
+        "num_down_blocks": num_down_blocks,
+        "num_bottleneck_blocks": shapes.count("generator.bottleneck.r{}.conv1.weight"),
+        "block_expansion": block_expansion,
+        "max_features": _max_features(widest, block_expansion << num_down_blocks, "generator"),
+    }
+
+
+def _max_features(widest: int, unlimited: int, kind: str) -> int:
+    return widest if widest < unlimited else max(widest, _PUBLISHED_MAX_FEATURES[kind])
+
+
+def _scale_factor(shapes: _Shapes, name: str) -> float:
+    """From the size of the anti-alias kernel: 2 * round(4 * sigma) + 1 with sigma = (1 / scale - 1) / 2."""
+    if f"{name}.down.weight" not in shapes:
+        return 1
+    size: Any = shapes[f"{name}.down.weight"][-1]
+    return 1 / round(1 + (size - 1) / 4)

@@ -1,0 +1,192 @@
+"""Open a file of weights that anybody may have made: say what it is, look first, run nothing of it."""
+
+import os
+import struct
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+
+from fomm.errors import CheckpointError
+from fomm.pickle_scan import MAX_PICKLE_BYTES, scan_pickle
+
+_LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_AGAIN = "get the file again"
+
+# What else is found under the names of checkpoints: the first bytes, what it is, what to do.
+_FOREIGN = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the weights", "run 'git lfs pull'"),
+    (b"{", "is a JSON text, perhaps the error of a download", _AGAIN),
+    (b"\x1f\x8b", "is a gzip archive", "unpack it first"),
+    (b"BZh", "is a bzip2 archive", "unpack it first"),
+    (b"\xfd7zXZ", "is an xz archive", "unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7z archive", "unpack it first"),
+    (b"Rar!", "is a RAR archive", "unpack it first"),
+    (b"\x89HDF", "is an HDF5 file, perhaps of another framework", "give a PyTorch or safetensors file"),
+    (b"\x80", "is a pickle, but not one that PyTorch wrote", "give a PyTorch or safetensors file"),
+)
+
+
+def read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """What a ``.pth.tar`` or ``.safetensors`` file holds, and its metadata (safetensors only).
+
+    The tensors are on the CPU, and may be mapped from the file rather than read. Raises ``CheckpointError``
+    for everything else that a path can lead to.
+    """
+    try:
+        if path.is_dir():
+            raise CheckpointError(f"{path} is a folder; give the file of weights")
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist; give the path of a file of weights")
+        if not path.is_file():
+            raise CheckpointError(f"{path} is no regular file; give the file of weights")
+        with open(path, "rb") as file:
+            return _read_kind(path, file)
+    except OSError as reason:
+        raise CheckpointError(f"{path} cannot be read: {reason.strerror or reason}") from reason
+
+
+def _read_kind(path: Path, file: BinaryIO) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The file's first bytes, not its name, say how to read it."""
+    head = file.read(512)
+    file.seek(0)
+    if not head:
+        raise CheckpointError(f"{path} is empty; {_AGAIN}")
+    if head.startswith(b"PK\x03\x04"):
+        _check_zip(path, file)
+        return _torch_load(path, mmap=True), {}
+    if head.startswith(_LEGACY_MAGIC):
+        _check_legacy(path, file)
+        return _torch_load(path, mmap=False), {}
+    if head[5:9] == b"\0\0\0{":  # behind the header's length, 8 bytes
+        return _read_safetensors(path, head)
+    raise CheckpointError(f"{path} {_describe(head)}")
+
+
+def _describe(head: bytes) -> str:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if start.startswith(b"<"):
+        return "is a web page (HTML), not weights: its download needs a click or a login; use a browser"
+    if head[257:262] == b"ustar":
+        return "is a real tar archive; unpack it and give the file of weights within"
+    if _LEGACY_MAGIC.startswith(head):
+        return f"is incomplete; {_AGAIN}"
+    for magic, what, remedy in _FOREIGN:
+        if start.startswith(magic):
+            return f"{what}; {remedy}"
+    return "is neither a PyTorch checkpoint nor a safetensors file; give one of the two"
+
+
+def _check_zip(path: Path, file: BinaryIO) -> None:
+    """A zip of ``torch.save``: not compressed, each name once, every storage there in the declared size."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            members = {member.filename.lower(): member for member in archive.infolist()}
+            root = next(iter(members)).partition("/")[0]
+            if f"{root}/constants.pkl" in members:
+                raise CheckpointError(
+                    f"{path} is a TorchScript program, not weights; give the checkpoint that it was made from"
+                )
+            _check_members(path, archive.infolist(), os.fstat(file.fileno()).st_size)
+            if f"{root}/data.pkl" not in members:
+                raise CheckpointError(
+                    f"{path} is a zip archive without a checkpoint's data.pkl; unpack it first"
+                )
+            with archive.open(members[f"{root}/data.pkl"]) as pickle:
+                storages = scan_pickle(pickle, str(path)).storages  # type: ignore[arg-type]
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, EOFError, StopIteration, RuntimeError, ValueError, struct.error):
+        raise CheckpointError(f"{path} is damaged or incomplete; {_AGAIN}") from None
+    for storage in storages.values():
+        held = members.get(f"{root}/data/{storage.key}".lower())
+        if held is None or held.file_size != storage.nbytes:
+            raise CheckpointError(
+                f"{path} is refused: it declares {storage.nbytes} bytes of numbers "
+                f"where it holds {held.file_size if held else 0}; {_AGAIN}"
+            )
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
+    root = members[0].filename.partition("/")[0] + "/" if members else ""
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise CheckpointError(
+                f"{path} is refused: it is compressed, which torch.save never does; {_AGAIN}"
+            )
+        if not member.filename.startswith(root):
+            raise CheckpointError(
+                f"{path} is a zip archive of several things; unpack it and give the weights"
+            )
+    if len({member.filename.lower() for member in members}) != len(members):
+        raise CheckpointError(f"{path} is refused: it holds two files of one name; {_AGAIN}")
+    if sum(member.file_size for member in members) > size:
+        raise CheckpointError(f"{path} is refused: it declares more than it holds; {_AGAIN}")
+
+
+def _check_legacy(path: Path, file: BinaryIO) -> None:
+    """The stream before PyTorch 1.6: five pickles, then each storage, its count (8 bytes) and its numbers."""
+    for _ in ("magic number", "protocol", "system"):
+        scan_pickle(file, str(path))
+    storages = scan_pickle(file, str(path)).storages
+    keys = scan_pickle(file, str(path)).value
+    if not isinstance(keys, list) or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
+        raise CheckpointError(f"{path} is refused: it declares storages that it does not hold; {_AGAIN}")
+    size = os.fstat(file.fileno()).st_size
+    expected = file.tell() + sum(8 + storages[key].nbytes for key in keys)
+    if size < expected:
+        raise CheckpointError(f"{path} is incomplete: {size} bytes of {expected}; {_AGAIN}")
+    for key in keys:
+        count = int.from_bytes(file.read(8), "little")
+        if count != storages[key].numel:
+            raise CheckpointError(f"{path} is damaged: a storage has another size than declared; {_AGAIN}")
+        file.seek(storages[key].nbytes, os.SEEK_CUR)
+
+
+def _torch_load(path: Path, *, mmap: bool) -> Mapping[str, Any]:
+    """The checked file's content; numpy numbers are all that is allowed beyond PyTorch's own short list."""
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about storage classes of PyTorch's own
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except (
+        Exception
+    ):  # whatever is wrong with a file's content; PyTorch's advice to trust it is not passed on
+        raise CheckpointError(f"{path} is damaged: PyTorch cannot read it; {_AGAIN}") from None
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path} holds a {type(content).__name__} instead of named weights; "
+            "give a checkpoint with 'generator' and 'kp_detector'"
+        )
+    return content
+
+
+def _numpy_globals() -> list[Any]:
+    """Numbers that were saved as numpy's (a loss, a learning rate), under the module's old and new name."""
+    scalar = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [
+        *((scalar, name) for name in names),
+        np.dtype,
+        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+    ]
+
+
+def _read_safetensors(path: Path, head: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:
+    header = int.from_bytes(head[:8], "little")
+    if header > path.stat().st_size - 8:
+        raise CheckpointError(f"{path} is incomplete; {_AGAIN}")
+    if header > MAX_PICKLE_BYTES:
+        raise CheckpointError(
+            f"{path} is refused: it has a header of {header} bytes, too many for this network"
+        )
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (SafetensorError, ValueError, RuntimeError) as reason:
+        raise CheckpointError(f"{path} is damaged or incomplete ({reason}); {_AGAIN}") from reason
