@@ -14,7 +14,7 @@ from fomm.errors import MediaError
 from fomm.ffmpeg import VideoInfo, file_url, input_arguments, last_error, log_tail, run, start_process
 from fomm.images import over_white
 
-# Exact chroma between the samples, both ways: half of the colour error of swscale's fast defaults.
+# Exact rounding and chroma: with the fast defaults a picture comes back more than one level darker.
 SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int"
 
 
