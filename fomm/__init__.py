@@ -1,5 +1,56 @@
-"""Animate one photo from a driving video: the First Order Motion Model."""
+"""Animate one photo from a driving video: the First Order Motion Model.
+
+    from fomm import load_checkpoints, make_animation
+
+Nothing heavy is imported until a name is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fomm._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from fomm.animate import Animator, animate_file, make_animation
+    from fomm.checkpoint import convert, load_checkpoints
+    from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
+    from fomm.notebook import display
+
+__all__ = [
+    "Animator",
+    "CheckpointError",
+    "ConfigError",
+    "FommError",
+    "InputError",
+    "MediaError",
+    "__version__",
+    "animate_file",
+    "convert",
+    "display",
+    "load_checkpoints",
+    "make_animation",
+]
+
+_ROOMS = {
+    "Animator": "fomm.animate",
+    "CheckpointError": "fomm.errors",
+    "ConfigError": "fomm.errors",
+    "FommError": "fomm.errors",
+    "InputError": "fomm.errors",
+    "MediaError": "fomm.errors",
+    "animate_file": "fomm.animate",
+    "convert": "fomm.checkpoint",
+    "display": "fomm.notebook",
+    "load_checkpoints": "fomm.checkpoint",
+    "make_animation": "fomm.animate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'fomm' has no attribute {name!r}")
+    return getattr(import_module(_ROOMS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

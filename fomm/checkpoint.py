@@ -40,7 +40,7 @@ __all__ = [
     "save_weights",
 ]
 
-DEFAULT_WEIGHTS = "heads-256.safetensors"
+DEFAULT_WEIGHTS = "heads-128.safetensors"
 
 _NETWORKS = ("generator", "kp_detector", "discriminator")
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile

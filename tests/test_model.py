@@ -109,7 +109,9 @@ def test_a_single_hot_pixel_is_the_key_point():
 def test_still_points_mean_a_still_picture():
     """Source and driving points alike: every motion is the identity, in both settings of the jacobian."""
     network = DenseMotionNetwork(num_kp=4, num_channels=3, block_expansion=4, max_features=8, num_blocks=2)
-    kp = Keypoints(torch.rand(2, 4, 2) * 2 - 1, torch.eye(2).expand(2, 4, 2, 2) + 0.1 * torch.rand(2, 4, 2, 2))
+    kp = Keypoints(
+        torch.rand(2, 4, 2) * 2 - 1, torch.eye(2).expand(2, 4, 2, 2) + 0.1 * torch.rand(2, 4, 2, 2)
+    )
     for points in (kp, Keypoints(kp.value)):
         motions = network.sparse_motions(points, points, 8, 6)
         identity = motions[:, :1].expand_as(motions)

@@ -97,7 +97,7 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Encoder and decoder with skips: BxCxHxW to Bx(block_expansion + C)xHxW; H, W divisible by 2**num_blocks."""
+    """Encoder and decoder with skips: BxCxHxW to Bx(block_expansion + C)xHxW; 2**num_blocks divides H and W."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
         super().__init__()

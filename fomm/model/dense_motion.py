@@ -1,4 +1,4 @@
-"""The dense motion network: from sparse key points to a flow for every pixel, and what the source cannot show."""
+"""The dense motion network: from sparse key points to a flow for every pixel, and what is hidden."""
 
 from typing import NamedTuple
 
@@ -57,13 +57,13 @@ class DenseMotionNetwork(nn.Module):
         self.down = AntiAliasInterpolation2d(num_channels, scale_factor) if scale_factor != 1 else None
 
     def heatmaps(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-        """Equation 6: gaussians at the driving points less those at the source's, Bx(K+1)xHxW; background zero."""
+        """Equation 6: gaussians at the driving points less the source's, Bx(K+1)xHxW; background zero."""
         driving = gaussian_maps(kp_driving.value, height, width, self.kp_variance)
         source = gaussian_maps(kp_source.value, height, width, self.kp_variance)
         return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
 
     def sparse_motions(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; identity first."""
+        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), identity first: Bx(K+1)xHxWx2."""
         grid = coordinate_grid(height, width, kp_driving.value)
         offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
         if kp_source.jacobian is not None and kp_driving.jacobian is not None:

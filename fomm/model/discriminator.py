@@ -76,7 +76,7 @@ class MultiScaleDiscriminator(nn.Module):
         block_expansion, max_features, num_blocks: width, widest level and depth.
         sn: spectral normalisation.
         use_kp: whether the key points are shown to it, as gaussians of ``kp_variance``.
-        estimate_jacobian: a setting that published files give to every network; not used here.
+        estimate_jacobian: published files give it to every network; not used here.
     """
 
     def __init__(
@@ -120,9 +120,7 @@ class MultiScaleDiscriminator(nn.Module):
             pyramid: images BxCxhxw by scale.
             kp: of the images, where the discriminator uses them.
         """
-        return {
-            scale: self.discs[str(scale).replace(".", "-")](pyramid[scale], kp) for scale in self.scales
-        }
+        return {scale: self.discs[str(scale).replace(".", "-")](pyramid[scale], kp) for scale in self.scales}
 
 
 def _convolution(in_features: int, out_features: int, kernel_size: int, sn: bool) -> nn.Module:

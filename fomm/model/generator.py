@@ -22,7 +22,7 @@ class OcclusionAwareGenerator(nn.Module):
         num_bottleneck_blocks: residual blocks after the warp.
         dense_motion_params: keywords of ``DenseMotionNetwork``.
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
-        estimate_jacobian: a setting of the key-point detector that published files give to both; not used here.
+        estimate_jacobian: published files give it to every network; not used here.
         align_corners: see ``geometry.warp``.
     """
 

@@ -1,4 +1,4 @@
-"""The maths of planes that the networks share: the coordinate grid, gaussians, 2x2 matrices and the one ``warp``.
+"""The maths of planes that the networks share: coordinate grid, gaussians, 2x2 matrices and the one ``warp``.
 
 Coordinates are xy in [-1, 1]: (-1, -1) is the centre of the top left pixel, (1, 1) of the bottom right one.
 """
@@ -37,7 +37,7 @@ def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> T
 def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     """The inverse of ...x2x2 matrices in closed form.
 
-    A determinant nearer to zero than ``eps`` counts as ``eps`` with its sign, so that the answer is always finite.
+    A determinant nearer to zero than ``eps`` counts as ``eps`` with its sign: the answer is always finite.
 
     >>> inverse_2x2(torch.tensor([[2., 0.], [0., 4.]]))
     tensor([[0.5000, -0.0000],

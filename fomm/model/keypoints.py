@@ -79,7 +79,7 @@ class KPDetector(nn.Module):
 
 
 def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float:
-    """How much larger the source's face is than the driving one's: the square root of the ratio of hull areas.
+    """How much larger the source's face is than the driving one's: the root of the ratio of hull areas.
 
     1 where either hull has no area (fewer than three points, or all on a line). Batches of one.
     """
@@ -92,7 +92,7 @@ def relative_motion(
 ) -> Keypoints:
     """The source's key points, moved as the driving ones moved since the reference frame (section 3.3).
 
-    Values: source + scale * (driving - initial). Jacobians: driving @ initial^-1 @ source, where there are any.
+    Values: source + scale * (driving - initial). Jacobians, where there are any: driving @ initial^-1 @ source.
 
     Args:
         kp_source, kp_driving_initial: of one image each.

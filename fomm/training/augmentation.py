@@ -13,7 +13,7 @@ from fomm.training.dataset import Batch
 def augment(batch: Batch, params: AugmentationParams, generator: torch.Generator) -> Batch:
     """The published flips and colour jitter, the same for both frames; camera and quality where asked.
 
-    Mirrored pairs have no truth for key points that know left from right, so pairs with truth are not mirrored.
+    True key points know left from right, so pairs that have them are not mirrored.
     """
     images = torch.stack((batch.source, batch.driving))  # 2xBxCxHxW
     truth = _join(batch.truth_source, batch.truth_driving)
@@ -86,16 +86,12 @@ def move_camera(
 
 
 def degrade(images: Tensor, params: DegradeParams, generator: torch.Generator) -> Tensor:
-    """A share of the batches loses resolution, and gaussian noise of random strength is laid over each pair."""
+    """A share of the batches loses resolution; gaussian noise of random strength lies over each pair."""
     if torch.rand((), generator=generator) < params.blur:
         flat = images.flatten(0, 1)
         scale = 0.4 + 0.5 * torch.rand((), generator=generator).item()
-        small = F.interpolate(
-            flat, scale_factor=scale, mode="bilinear", antialias=True, align_corners=False
-        )
-        images = F.interpolate(
-            small, flat.shape[-2:], mode="bilinear", align_corners=False
-        ).view_as(images)
+        small = F.interpolate(flat, scale_factor=scale, mode="bilinear", antialias=True, align_corners=False)
+        images = F.interpolate(small, flat.shape[-2:], mode="bilinear", align_corners=False).view_as(images)
     strength = params.noise * torch.rand(1, images.shape[1], 1, 1, 1, generator=generator)
     noise = strength * torch.randn(images.shape, generator=generator)
     return images + noise.to(images.device)

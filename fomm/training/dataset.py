@@ -101,12 +101,12 @@ class PairSampler:
         rng = np.random.default_rng((self.seed, step))
         clips = [self.clips[i] for i in rng.integers(len(self.clips), size=self.batch_size)]
         sides = [rng.integers([len(clip.frames) for clip in clips]) for _ in range(2)]
-        frames, truths = [], []
-        for side in sides:
-            pixels = np.stack([clip.frames[i] for clip, i in zip(clips, side, strict=True)])
-            frames.append(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255)
-            truths.append(self._truth(clips, side))
-        return Batch(*frames, *truths)
+        source, driving = (self._images(clips, side) for side in sides)
+        return Batch(source, driving, *(self._truth(clips, side) for side in sides))
+
+    def _images(self, clips: list[Clip], indices: np.ndarray) -> Tensor:
+        pixels = np.stack([clip.frames[i] for clip, i in zip(clips, indices, strict=True)])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
     def _truth(self, clips: list[Clip], indices: np.ndarray) -> Keypoints | None:
         if not self.has_truth:

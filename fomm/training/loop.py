@@ -23,6 +23,7 @@ from fomm.atomic import atomic_path
 from fomm.checkpoint import build_discriminator, build_networks, load_checkpoints, save_weights
 from fomm.config import Config, TrainParams
 from fomm.errors import CheckpointError, ConfigError, FommError
+from fomm.model import Keypoints
 from fomm.training.augmentation import augment
 from fomm.training.dataset import Batch, PairSampler
 from fomm.training.losses import ImagePyramid, RandomTransform
@@ -180,7 +181,8 @@ def train(
     weighted = any(params.loss_weights.perceptual)
     perceptual = perceptual_network(perceptual_weights).to(device) if weighted else None
 
-    saved, logged, sums = time.monotonic(), time.monotonic(), {}
+    saved = logged = time.monotonic()
+    sums: dict[str, float] = {}
     while run.step < total:
         chance = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
         batch = on_device(sampler.batch(run.step), device)
@@ -210,7 +212,11 @@ def train(
 
 
 def generator_step(
-    run: Run, batch: Batch, pyramid: ImagePyramid, transform: RandomTransform | None, perceptual: nn.Module | None
+    run: Run,
+    batch: Batch,
+    pyramid: ImagePyramid,
+    transform: RandomTransform | None,
+    perceptual: nn.Module | None,
 ) -> tuple[dict[str, float], Output]:
     """One step of the generator and the key-point detector; returns the weighted losses."""
     terms, output = generator_losses(
@@ -274,14 +280,15 @@ def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> Ran
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The batch moved, truth included."""
 
-    def move(item: Any) -> Any:
-        return item.map(lambda t: t.to(device)) if hasattr(item, "map") else item.to(device)
+    def truth(kp: Keypoints | None) -> Keypoints | None:
+        return kp and kp.map(lambda t: t.to(device))
 
-    return Batch(*(None if item is None else move(item) for item in batch))
+    source, driving = batch.source.to(device), batch.driving.to(device)
+    return Batch(source, driving, truth(batch.truth_source), truth(batch.truth_driving))
 
 
 def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> None:
-    """Restores the state on disk if there is one, else takes the weights of ``init``, else the random ones."""
+    """The state on disk if there is one, else the weights of ``init``, else the random ones."""
     if path.exists():
         try:
             run.restore(torch.load(path, map_location="cpu", weights_only=True))

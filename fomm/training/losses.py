@@ -115,7 +115,7 @@ def perceptual_loss(
 
 
 def equivariance_losses(driving: Keypoints, transformed: Keypoints, transform: RandomTransform) -> tuple:
-    """Equations 10 and 11: key points of a transformed image are the transformed key points; so are jacobians.
+    """Equations 10 and 11: a transformed image has the transformed key points; so with jacobians.
 
     Args:
         driving, transformed: key points of the frame and of the transformed frame.

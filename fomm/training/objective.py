@@ -68,7 +68,9 @@ def generator_losses(
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
     if batch.truth_source is not None and batch.truth_driving is not None:
         truth = [batch.truth_source, batch.truth_driving]
-        terms |= _supervised_terms(batch.driving, output["prediction"], [kp_source, kp_driving], truth, weights)
+        terms |= _supervised_terms(
+            batch.driving, output["prediction"], [kp_source, kp_driving], truth, weights
+        )
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 

@@ -1,9 +1,10 @@
-"""Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 where VGG cannot be had.
+"""Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 where that is not at hand.
 
 Both give five maps from fine to coarse, with gradients, and their weights never train.
 """
 
 import importlib.resources
+import os
 from pathlib import Path
 
 import torch
@@ -16,10 +17,13 @@ from fomm.errors import CheckpointError, MissingExtraError
 class VGG19Features(nn.Module):
     """The outputs of relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 of VGG-19, for images BxCxHxW in [0, 1].
 
-    Layers carry the names of torchvision's file (``features.0.weight``), so that ``vgg19-dcbb9e9d.pth`` loads.
+    Layers have the names of torchvision's file, ``vgg19-dcbb9e9d.pth``, so that it loads.
     """
 
     WIDTHS = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, 256, "pool", 512, 512, 512, 512, "pool", 512)
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,9 +91,7 @@ class EfficientNetLite0Features(nn.Module):
         blocks, width = [], 32
         for kernel, stride, expand, out_width, repeats in self.STAGES:
             for repeat in range(repeats):
-                blocks.append(
-                    _InvertedResidual(width, out_width, kernel, 1 if repeat else stride, expand)
-                )
+                blocks.append(_InvertedResidual(width, out_width, kernel, 1 if repeat else stride, expand))
                 width = out_width
         self._blocks = nn.ModuleList(blocks)
         self.taps = (2, 4, 7, 10)
@@ -105,12 +107,12 @@ class EfficientNetLite0Features(nn.Module):
         return maps
 
 
-def perceptual_network(weights: str | Path | None = None) -> nn.Module:
+def perceptual_network(weights: str | os.PathLike | None = None) -> nn.Module:
     """A frozen network for the perceptual loss.
 
     Args:
-        weights: a file of torchvision's VGG-19 or of EfficientNet-lite0 (told apart by their names). None takes
-            EfficientNet-lite0 from its installed package.
+        weights: a file of torchvision's VGG-19 or of EfficientNet-lite0, told apart by the names in it. None
+            takes EfficientNet-lite0 from its installed package.
 
     Raises:
         MissingExtraError: no weights were given and the package is not installed.
@@ -124,7 +126,7 @@ def perceptual_network(weights: str | Path | None = None) -> nn.Module:
         network.load_state_dict({name: state[name] for name in wanted})
     except (OSError, RuntimeError, KeyError, ValueError, EOFError, ImportError, AttributeError) as error:
         raise CheckpointError(
-            f"{path} holds no weights of VGG-19 (torchvision's vgg19-dcbb9e9d.pth) or EfficientNet-lite0: {error}"
+            f"{path} holds no weights of VGG-19 (vgg19-dcbb9e9d.pth) or EfficientNet-lite0: {error}"
         ) from error
     return network.eval().requires_grad_(False)
 
@@ -141,6 +143,6 @@ def _packaged_weights() -> Path:
 
 
 def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """TensorFlow's "same" for sizes divisible by the stride: the odd pixel goes to the right and the bottom."""
+    """TensorFlow's "same" for sizes that the stride divides: the odd pixel goes right and down."""
     total = kernel - stride
     return (total // 2, total - total // 2) * 2

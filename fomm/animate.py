@@ -1,0 +1,236 @@
+"""Animates a picture from a video: the source once, the driving frames streamed."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from fomm.errors import InputError
+from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor, to_uint8
+from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
+
+
+class Animator:
+    """One source picture, ready to be moved by any number of frames.
+
+    The source is encoded once. Memory does not grow with the number of frames.
+
+    Args:
+        source_image: HxWx3, uint8 or floats in [0, 1].
+        generator, kp_detector: as ``load_checkpoints`` gives them, on one device, in eval mode.
+        relative: move the source's key points as the driving ones move since the reference frame; else take
+            the driving key points as they are, with the driving face's shape and place.
+        adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
+        batch_size: frames in one pass of the networks.
+
+    Raises:
+        InputError: the picture cannot be used.
+    """
+
+    def __init__(
+        self,
+        source_image: Any,
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        *,
+        relative: bool = True,
+        adapt_movement_scale: bool = True,
+        batch_size: int = 4,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; expected 1 or more")
+        picture = check_picture(source_image, "source_image")
+        self.generator, self.kp_detector = generator, kp_detector
+        self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
+        self.batch_size = batch_size
+        self.device = next(generator.parameters()).device
+        shape = getattr(
+            generator, "frame_shape", picture.shape
+        )  # networks built by hand take the source's size
+        self.size = (int(shape[0]), int(shape[1]))
+        with torch.inference_mode():
+            self.source = to_tensor(picture, self.size, self.device)
+            self.features = generator.encode(self.source)
+            self.kp_source = kp_detector(self.source)
+
+    def reference(self, frame: Any) -> Keypoints:
+        """The key points of a driving frame that relative motion starts from."""
+        picture = check_picture(frame, "the reference frame")
+        with torch.inference_mode():
+            return self.kp_detector(to_tensor(picture, self.size, self.device))
+
+    def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
+        """The animated frames, HxWx3 float32 in [0, 1] at the network's size, one for each driving frame.
+
+        Args:
+            driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
+                Frames of another size than the network's are resized to it.
+            reference: where relative motion starts, see ``reference``; by default the first frame.
+
+        Raises:
+            InputError: a frame cannot be used; frames before it have been given.
+        """
+        frames = iterate_frames(driving_video)
+        while chunk := list(itertools.islice(frames, self.batch_size)):
+            with torch.inference_mode():
+                batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in chunk])
+                kp_driving = self.kp_detector(batch)
+                if reference is None:
+                    reference = kp_driving.map(lambda t: t[:1])
+                pictures = to_pictures(self._render(kp_driving, reference))
+            yield from pictures
+
+    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> Tensor:
+        if self.relative:
+            scale = movement_scale(self.kp_source, reference) if self.adapt_movement_scale else 1.0
+            kp_driving = relative_motion(self.kp_source, kp_driving, reference, scale)
+        motion = self.generator.dense_motion_network(self.source, self.kp_source, kp_driving)
+        return self.generator.decode(self.features, motion)
+
+
+def make_animation(
+    source_image: Any,
+    driving_video: Any,
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    relative: bool = True,
+    adapt_movement_scale: bool = True,
+    cpu: bool = False,
+    *,
+    progress: bool = True,
+    best_frame: int | None = None,
+    batch_size: int = 4,
+) -> list[np.ndarray]:
+    """Moves the picture as the video moves.
+
+    Args:
+        source_image: HxWx3, uint8 or floats in [0, 1].
+        driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
+            Pictures of another size than the network's are resized to it, those of that size pass untouched.
+        generator, kp_detector: as ``load_checkpoints`` gives them.
+        relative, adapt_movement_scale: see ``Animator``.
+        cpu: move the networks to the CPU first; otherwise they run where they are.
+        progress: show a progress bar, where the output is a terminal.
+        best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
+            from it, forwards and backwards. By default the first.
+        batch_size: frames in one pass of the networks.
+
+    Returns:
+        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size.
+
+    Raises:
+        InputError: a picture, the video or ``best_frame`` cannot be used.
+    """
+    if cpu:
+        generator, kp_detector = generator.cpu(), kp_detector.cpu()
+    animator = Animator(
+        source_image,
+        generator,
+        kp_detector,
+        relative=relative,
+        adapt_movement_scale=adapt_movement_scale,
+        batch_size=batch_size,
+    )
+    total = len(driving_video) if hasattr(driving_video, "__len__") else None
+    frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
+    animated = list(_bar(animator.animate(frames, reference), total, progress))
+    if not animated:
+        raise InputError("driving_video has no frames; expected at least one")
+    return animated
+
+
+def animate_file(
+    photo: str | os.PathLike[str],
+    driving: str | os.PathLike[str],
+    result: str | os.PathLike[str],
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    *,
+    relative: bool = True,
+    adapt_movement_scale: bool = True,
+    best_frame: int | None = None,
+    audio: bool = True,
+    side_by_side: bool = False,
+    start: float = 0.0,
+    duration: float | None = None,
+    batch_size: int = 4,
+    progress: bool = True,
+) -> int:
+    """From file to file: frames are read, animated and written one by one; returns their number.
+
+    Args:
+        photo: a picture, see ``media.read_image``.
+        driving: a video, see ``media.VideoReader``.
+        result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
+            video's frame rate.
+        audio: the driving video's sound goes to the result, where it has any.
+        side_by_side: source, driving frame and result beside each other.
+        start, duration: the part of the driving video to use, in seconds.
+        best_frame: counted from ``start``; see ``make_animation`` for it and the others.
+
+    Raises:
+        MediaError: a file cannot be read or written.
+        InputError: an option cannot be used, or the video has no frames.
+    """
+    animator = Animator(
+        read_image(photo),
+        generator,
+        kp_detector,
+        relative=relative,
+        adapt_movement_scale=adapt_movement_scale,
+        batch_size=batch_size,
+    )
+    count = 0
+    with VideoReader(driving, start=start, duration=duration) as reader:
+        writer = VideoWriter(
+            result,
+            fps=reader.fps,
+            audio=driving if audio and reader.has_audio else None,
+            audio_start=start,
+            audio_duration=duration,
+            weights_hash=getattr(generator, "weights_hash", None),
+        )
+        with writer:
+            frames, reference = _with_reference(animator, reader, best_frame)
+            seen: Iterable[np.ndarray | None] = itertools.repeat(None)
+            if side_by_side:
+                seen, frames = itertools.tee(frames)
+            animated = _bar(animator.animate(frames, reference), reader.num_frames, progress)
+            for picture, frame in zip(animated, seen, strict=False):
+                writer.write(to_uint8(picture) if frame is None else _beside(animator, frame, picture))
+                count += 1
+            if count == 0:
+                raise InputError(f"{driving} has no frames to animate from {start:g} s on")
+    return count
+
+
+def _with_reference(
+    animator: Animator, frames: Iterator[np.ndarray], best_frame: int | None
+) -> tuple[Iterable[np.ndarray], Keypoints | None]:
+    """The frames again, and the key points of the chosen one; the frames before it wait in memory."""
+    if best_frame is None:
+        return frames, None
+    if best_frame < 0:
+        raise InputError(f"best_frame is {best_frame}; expected a frame's number, counted from 0")
+    first = list(itertools.islice(frames, best_frame + 1))
+    if len(first) <= best_frame:
+        raise InputError(f"best_frame is {best_frame}, but the driving video has only {len(first)} frames")
+    return itertools.chain(first, frames), animator.reference(first[-1])
+
+
+def _beside(animator: Animator, frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """Source, driving frame and result in a row, uint8."""
+    driving = to_tensor(frame, animator.size, torch.device("cpu"))
+    panels = [to_pictures(animator.source)[0], to_pictures(driving)[0], picture]
+    return to_uint8(np.concatenate(panels, axis=1))
+
+
+def _bar(frames: Iterator[np.ndarray], total: int | None, progress: bool) -> Iterable[np.ndarray]:
+    # disable=None: shown where the output is a terminal
+    return tqdm(frames, total=total, unit="frame", disable=None if progress else True)

@@ -1,0 +1,200 @@
+import io
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from golden_data import GOLDEN, SUFFIX, assert_near
+
+from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm.frames import check_picture, to_tensor, to_uint8
+from fomm.media import VideoReader, save_video, write_image
+
+EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("file", ["tiny-cpk.pth.tar", "tiny-cpk-legacy.pth.tar"])
+def test_the_published_numbers_through_the_public_calls(file, align_corners, tmp_path):
+    config = (GOLDEN / "tiny.yaml").read_text()
+    if not align_corners:
+        config = config.replace("  generator_params:\n", "  generator_params:\n    align_corners: false\n")
+    (tmp_path / "tiny.yaml").write_text(config)
+    generator, kp_detector = load_checkpoints(tmp_path / "tiny.yaml", GOLDEN / file, cpu=True)
+    for name, options in {
+        "absolute": {"relative": False},
+        "relative": {"adapt_movement_scale": False},
+        "relative_adapt": {},
+    }.items():
+        frames = make_animation(
+            EXPECTED["source"], EXPECTED["driving"], generator, kp_detector, progress=False, **options
+        )
+        assert_near(np.stack(frames), EXPECTED[f"prediction_{name}{SUFFIX[align_corners]}"], 1e-4, name)
+
+
+def test_result_is_a_list_of_float_frames(tiny):
+    frames = make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny)
+    assert isinstance(frames, list) and len(frames) == 4
+    assert all(frame.shape == (64, 64, 3) and frame.dtype == np.float32 for frame in frames)
+    assert min(frame.min() for frame in frames) >= 0 and max(frame.max() for frame in frames) <= 1
+
+
+@pytest.mark.parametrize("kind", ["list", "iterator", "uint8", "float64", "noncontiguous", "readonly"])
+def test_every_kind_of_input_gives_the_same_frames(tiny, kind):
+    source, driving = to_uint8(EXPECTED["source"]), to_uint8(EXPECTED["driving"])
+    wanted = make_animation(source / np.float32(255), driving / np.float32(255), *tiny)
+    match kind:
+        case "list":
+            driving = list(driving)
+        case "iterator":
+            driving = iter(driving)
+        case "float64":
+            source, driving = source / 255, driving / 255
+        case "noncontiguous":
+            driving = np.repeat(driving, 2, axis=2)[:, :, ::2]
+        case "readonly":
+            source.flags.writeable = driving.flags.writeable = False
+    assert_near(np.stack(make_animation(source, driving, *tiny)), np.stack(wanted), 1e-5, kind)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+def test_the_batch_size_does_not_matter(tiny, batch_size):
+    wanted = make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, batch_size=4)
+    got = make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, batch_size=batch_size)
+    assert_near(np.stack(got), np.stack(wanted), 1e-5, f"batches of {batch_size}")
+
+
+def test_best_frame_is_the_reference_forwards_and_backwards(tiny):
+    """As published: two animations from the best frame on, the one backwards, joined."""
+    source, driving = EXPECTED["source"], EXPECTED["driving"]
+    forward = make_animation(source, driving[2:], *tiny)
+    backward = make_animation(source, driving[2::-1], *tiny)
+    wanted = backward[::-1] + forward[1:]
+    for video in (driving, iter(driving)):
+        got = make_animation(source, video, *tiny, best_frame=2)
+        assert_near(np.stack(got), np.stack(wanted), 1e-5, "best frame")
+
+
+def test_other_sizes_are_resized_and_the_right_size_is_untouched(tiny):
+    picture = np.random.default_rng(0).random((64, 64, 3), dtype=np.float32)
+    assert (to_tensor(picture, (64, 64), torch.device("cpu"))[0].permute(1, 2, 0).numpy() == picture).all()
+    flat = np.full((300, 100, 3), 51, np.uint8)
+    assert_near(
+        to_tensor(flat, (64, 64), torch.device("cpu")), np.full((1, 3, 64, 64), 0.2, "f4"), 1e-6, "flat"
+    )
+    frames = make_animation(flat, [np.zeros((90, 160, 3), np.uint8)], *tiny)
+    assert frames[0].shape == (64, 64, 3)
+
+
+def test_the_source_is_encoded_once(tiny):
+    generator, kp_detector = tiny
+    calls = []
+    handle = generator.first.register_forward_hook(lambda *_: calls.append(1))
+    make_animation(EXPECTED["source"], EXPECTED["driving"], generator, kp_detector, batch_size=1)
+    handle.remove()
+    assert len(calls) == 1
+
+
+def test_the_animator_streams(tiny):
+    """It asks for no more frames than one batch ahead, of a video without end."""
+    asked = 0
+
+    def endless():
+        nonlocal asked
+        for frame in itertools.cycle(EXPECTED["driving"]):
+            asked += 1
+            yield frame
+
+    animator = Animator(EXPECTED["source"], *tiny, batch_size=2)
+    assert len(list(itertools.islice(animator.animate(endless()), 5))) == 5
+    assert asked == 6
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (np.zeros((8, 8), np.uint8), "height x width x 3"),
+        (np.zeros((8, 8, 4), np.uint8), r"\[..., :3\]"),
+        (np.zeros((0, 8, 3), np.uint8), "height x width x 3"),
+        (np.full((8, 8, 3), 200.0), "divide by 255"),
+        (np.full((8, 8, 3), np.nan), "not finite"),
+        (np.full((8, 8, 3), np.inf), "not finite"),
+        (np.zeros((8, 8, 3), np.int64), "int64"),
+        ("photo.png", "shape"),
+    ],
+)
+def test_a_picture_that_cannot_be_used(picture, words):
+    with pytest.raises(InputError, match=words):
+        check_picture(picture, "source_image")
+
+
+def test_a_video_that_cannot_be_used(tiny):
+    source = EXPECTED["source"]
+    with pytest.raises(InputError, match="no frames"):
+        make_animation(source, [], *tiny)
+    with pytest.raises(InputError, match=r"driving_video\[1\] has shape"):
+        make_animation(source, [source, source[..., 0]], *tiny)
+    with pytest.raises(InputError, match="frames x height x width x 3"):
+        make_animation(source, source, *tiny)
+    with pytest.raises(InputError, match="best_frame is 4, but"):
+        make_animation(source, EXPECTED["driving"], *tiny, best_frame=4)
+    with pytest.raises(InputError, match="best_frame is -1"):
+        make_animation(source, EXPECTED["driving"], *tiny, best_frame=-1)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        make_animation(source, EXPECTED["driving"], *tiny, batch_size=0)
+
+
+def test_a_value_a_hair_beyond_one_is_rounding():
+    assert check_picture(np.full((2, 2, 3), 1.0000002), "source_image").max() <= 1.0001
+
+
+def test_progress_is_silent_where_there_is_no_terminal(tiny, monkeypatch):
+    error = io.StringIO()
+    monkeypatch.setattr("sys.stderr", error)
+    make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, progress=True)
+    assert error.getvalue() == ""
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
+    save_video(tmp_path / "driving.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]] * 3, fps=12)
+    return tmp_path
+
+
+def test_from_file_to_file(tiny, files):
+    result = files / "result.mp4"
+    assert animate_file(files / "photo.png", files / "driving.mp4", result, *tiny, batch_size=5) == 12
+    with VideoReader(result) as reader:
+        assert reader.fps == 12 and reader.size == (64, 64) and len(list(reader)) == 12
+
+
+def test_side_by_side_shows_source_driving_and_result(tiny, files):
+    photo, driving, out = files / "photo.png", files / "driving.mp4", files / "out"
+    animate_file(photo, driving, out, *tiny, side_by_side=True, batch_size=5, best_frame=3)
+    with VideoReader(out) as reader, VideoReader(driving) as moving:
+        rows, frames = list(reader), list(moving)
+    assert len(rows) == 12 and rows[0].shape == (64, 192, 3)
+    for row, frame in zip(rows, frames, strict=True):
+        assert (row[:, :64] == to_uint8(EXPECTED["source"])).all()
+        assert (row[:, 64:128] == frame).all()
+    animated = make_animation(to_uint8(EXPECTED["source"]), frames, *tiny, best_frame=3)
+    assert_near(rows[7][:, 128:] / 255, animated[7], 0.6 / 255, "result")
+
+
+def test_a_part_of_the_driving_video(tiny, files):
+    out = files / "part"
+    options = {"start": 0.5, "duration": 0.25}
+    assert animate_file(files / "photo.png", files / "driving.mp4", out, *tiny, **options) == 3
+
+
+def test_nothing_is_left_when_the_animation_fails(tiny, files):
+    before = sorted(files.iterdir())
+    with pytest.raises(InputError, match="best_frame is 99"):
+        animate_file(files / "photo.png", files / "driving.mp4", files / "result.mp4", *tiny, best_frame=99)
+    assert sorted(files.iterdir()) == before
