@@ -71,6 +71,12 @@ def test_a_constant_series_has_no_correlation(value):
     assert np.isnan(metrics.correlation(np.arange(7.0), np.full(7, value)))
 
 
+def test_noise_of_single_precision_is_constant():
+    noise = np.random.default_rng(0).normal(size=50)
+    assert np.isnan(metrics.correlation(30 + 1e-4 * noise, noise))
+    assert metrics.correlation(30 + 1e-2 * noise, noise) == pytest.approx(1)
+
+
 def test_centred():
     np.testing.assert_array_equal(metrics.centred(np.array([1.0, np.nan, 3.0])), [-1, np.nan, 1])
     assert np.isnan(metrics.centred(np.full(3, np.nan))).all()

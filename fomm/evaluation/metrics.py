@@ -52,17 +52,18 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
 
     Moments at which either is nan (no face was found) are left out. The result is nan where fewer than three
     moments are left, or one of the series is constant: what does not move can neither be followed nor follow,
-    so such a clip says nothing and must not be counted as a zero.
+    so such a clip says nothing and must not be counted as a zero. Constant is what has a standard deviation
+    below 1e-4, or below 1e-4 of the mean where that is above 1: single precision makes noise of its own.
     """
     both = np.isfinite(one) & np.isfinite(other)
     one, other = one[both].astype(np.float64), other[both].astype(np.float64)
     if len(one) < 3:
         return float("nan")
-    one, other = one - one.mean(), other - other.mean()
-    lengths = np.linalg.norm(one), np.linalg.norm(other)
-    if min(lengths) < 1e-9 * len(one):
+    if any(series.std() < 1e-4 * max(1.0, abs(series.mean())) for series in (one, other)):
         return float("nan")
-    return float(np.clip(one @ other / (lengths[0] * lengths[1]), -1, 1))
+    return float(
+        np.clip(np.mean((one - one.mean()) * (other - other.mean())) / (one.std() * other.std()), -1, 1)
+    )
 
 
 def centred(series: np.ndarray) -> np.ndarray:
