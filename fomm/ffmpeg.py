@@ -30,7 +30,7 @@ CONTAINERS = (
 # untouched.
 SQUARE_TOLERANCE = 0.02
 # Lines that ffmpeg adds after the one that gives the reason.
-_SUMMARY = re.compile(r"Error opening (input|output)|Conversion failed|Nothing was written|Exiting")
+_SUMMARY = re.compile(r"Error (opening|selecting)|Conversion failed|Nothing was written|Exiting")
 _ALPHA = r"bgra|rgba|argb|abgr|pal8|ya8|ya16\w*|yuva\w+|gbrap\w*|rgba64\w*"  # pixel formats
 _LOG_TAIL = 64 * 1024  # bytes; a broken file can fill the log, its end is enough
 
@@ -115,7 +115,10 @@ def file_url(path: Path) -> str:
 
 
 def input_arguments(path: Path, start: float = 0.0, duration: float | None = None) -> list[str]:
-    """Arguments that open a file of this machine, and nothing that it may refer to."""
+    """Arguments that open a file of this machine, from ``start`` for ``duration`` seconds.
+
+    What the file refers to is not opened.
+    """
     seek = ["-ss", f"{start:.6f}"] if start else []
     cut = ["-t", f"{duration:.6f}"] if duration is not None else []
     return [*seek, *cut, "-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i", file_url(path)]
@@ -170,10 +173,10 @@ def _duration(log: str) -> float | None:
 
 
 def _frame_rate(nominal: Fraction, stream: str) -> Fraction:
-    """The nominal rate, unless it is far above the average: then it is only a common divisor of the times."""
+    """The nominal rate, unless it is high and far above the average: then it only divides all times."""
     found = re.search(r", (\d+(?:\.\d+)?) fps\b", stream)
     average = Fraction(found[1]) if found else Fraction(0)
-    if average and nominal > 2 * average:
+    if average and nominal > max(Fraction(30), 2 * average):
         return exact_rate(float(average))
     return nominal
 

@@ -63,12 +63,14 @@ class VideoReader:
         if seconds is not None and start >= seconds:
             raise InputError(f"start is {start:g} s, but {path} lasts only {seconds:g} s")
         self.fps = float(rate)
-        self.num_frames = _count(rate, start, duration, seconds)
+        first = round(start * rate)
+        limit = None if duration is None else max(1, round(duration * rate))
+        left = None if seconds is None else max(1, round(seconds * rate) - first)
+        self.num_frames = min((count for count in (limit, left) if count is not None), default=None)
         if file.is_dir():
-            first = min(round(start * rate), len(files) - 1)
-            self._frames = read_folder(files[first:][: self.num_frames], self.size)
+            self._frames = read_folder(files[min(first, len(files) - 1) :][:limit], self.size)
         else:
-            self._frames = streams.decode(file, info, start, duration, self.num_frames)
+            self._frames = streams.decode(file, info, first, limit, self.num_frames)
 
     def __iter__(self) -> "VideoReader":
         return self
@@ -181,13 +183,6 @@ def video_comment(weights_hash: str | None = None) -> str:
     """The comment that every written video carries: what made it, with which weights; AI-generated."""
     weights = f" (weights {weights_hash[:12]})" if weights_hash else ""
     return f"Made with fomm {__version__}{weights}. AI-generated."
-
-
-def _count(rate: Fraction, start: float, duration: float | None, seconds: float | None) -> int | None:
-    """How many frames a video of ``seconds`` gives; None when neither that nor ``duration`` is known."""
-    lengths = [] if seconds is None else [seconds - start]
-    lengths += [] if duration is None else [duration]
-    return max(1, round(min(lengths) * rate)) if lengths else None
 
 
 def _container(path: PathLike) -> str:

@@ -27,12 +27,12 @@ class Sound(NamedTuple):
 
 
 def decode(
-    path: Path, info: VideoInfo, start: float, duration: float | None, expected: int | None
+    path: Path, info: VideoInfo, first: int, limit: int | None, expected: int | None
 ) -> Generator[np.ndarray, None, None]:
-    """Yield the frames of ``path`` from ``start`` (seconds) for ``duration`` seconds, HxWx3 uint8, RGB.
+    """Yield the frames of ``path`` from number ``first`` on, at most ``limit`` of them, HxWx3 uint8, RGB.
 
     Frames come at the constant rate ``info.rate``: a variable rate is resampled, so that frame ``i`` is what
-    is shown at ``start + i / rate``. Transparent video is laid over white. The process ends with the
+    is shown at ``i / rate`` seconds. Transparent video is laid over white. The process ends with the
     generator. Raises ``MediaError`` when ffmpeg fails or gives no frame, and warns when a damaged file ends
     before ``expected`` frames.
     """
@@ -40,10 +40,13 @@ def decode(
     channels = 4 if info.has_alpha else 3
     filters = f"fps={info.rate}:start_time=0,scale={width}:{height}:{SCALE_FLAGS},setsar=1"
     output = ["-map", "0:V:0", "-vf", filters, "-pix_fmt", "rgba" if info.has_alpha else "rgb24"]
+    output += [] if limit is None else ["-frames:v", str(limit)]
     output += "-fps_mode passthrough -f rawvideo pipe:1".split()
+    # Containers round their times: a little before the frame is never after it, and rounds to it.
+    start = float(max(Fraction(0), (first - Fraction(1, 4)) / info.rate))
     count = 0
     with tempfile.TemporaryFile() as log:
-        arguments = ["-loglevel", "error", *input_arguments(path, start, duration), *output]
+        arguments = ["-loglevel", "error", *input_arguments(path, start), *output]
         process = start_process(arguments, log, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None  # asked for with PIPE
         try:
@@ -65,7 +68,9 @@ def decode(
         raise MediaError(f"reading {path} stopped after {count} frames: {last_error(words, code)}")
     if not count:
         reason = f": {last_error(words, code)}" if words.strip() else ""
-        raise MediaError(f"no frame of {path} could be decoded from {start:g} s on{reason}")
+        raise MediaError(
+            f"no frame of {path} could be decoded from {float(first / info.rate):g} s on{reason}"
+        )
     if expected is not None and count < expected - 1 and words.strip():
         reason = last_error(words, code)
         warnings.warn(
