@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from fomm.config import Config, config_from_dict
 from fomm.errors import CheckpointError, ConfigError
@@ -86,10 +87,20 @@ def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
 
 
 def skeletons(config: Config) -> dict[str, nn.Module]:
-    """Both networks with names and shapes but no numbers, whatever their size (on the meta device)."""
-    with torch.device("meta"):
+    """Both networks with names and shapes but no weights, whatever their size."""
+    with _NoWeights():
         generator, kp_detector = build_networks(config)
     return {"generator": generator, "kp_detector": kp_detector}
+
+
+class _NoWeights(TorchFunctionMode):
+    """Parameters go to the meta device. (``torch.device("meta")`` takes seconds to import what it needs.)"""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
 
 
 def check_fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
@@ -193,5 +204,5 @@ def _scale_factor(shapes: _Shapes, name: str) -> float:
     """From the size of the anti-alias kernel: 2 * round(4 * sigma) + 1 with sigma = (1 / scale - 1) / 2."""
     if f"{name}.down.weight" not in shapes:
         return 1
-    size: Any = shapes[f"{name}.down.weight"][-1]
-    return 1 / round(1 + (size - 1) / 4)
+    kernel = shapes[f"{name}.down.weight"][-1]
+    return 1 / round(1 + (kernel - 1) / 4)

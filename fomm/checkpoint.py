@@ -43,9 +43,11 @@ __all__ = [
 DEFAULT_WEIGHTS = "heads-128.safetensors"
 
 _NETWORKS = ("generator", "kp_detector", "discriminator")
+_PARTS = tuple(f"{name}." for name in _NETWORKS)
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
-_CONFIG_KEY = "fomm_config"
-_VERSION_KEY = "fomm_version"
+_METADATA_KEY = (
+    "fomm"  # one key, with a JSON of "version" and "config": several are written in no fixed order
+)
 
 
 @dataclass(frozen=True)
@@ -84,22 +86,9 @@ def load_checkpoints(
     """
     place = _choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
-    path = Path(checkpoint_path) if checkpoint_path is not None else bundled("checkpoints", DEFAULT_WEIGHTS)
-    if checkpoint_path is None and not path.is_file():
-        raise CheckpointError(
-            f"the weights that ship are not there ({path}); install fomm again or give a checkpoint"
-        )
-    checkpoint = read_checkpoint(path)
-    if (
-        checkpoint_path is None
-        and config is not None
-        and not _same_network(config, checkpoint.resolve_config())
-    ):
-        raise CheckpointError(
-            f"the configuration {config_path} is not that of the weights that ship; give checkpoint_path too"
-        )
+    checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(checkpoint_path)
     generator, kp_detector = _networks_of(checkpoint, config)
-    generator.weights_hash = _sha256(path)  # type: ignore[assignment]
+    generator.weights_hash = _sha256(checkpoint.path)  # type: ignore[assignment]
     return generator.eval().to(place), kp_detector.eval().to(place)
 
 
@@ -110,7 +99,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     rest: dict[str, Any] = {}
     for name, value in _flatten(content):
-        if name.partition(".")[0] not in _NETWORKS or "." not in name:
+        if not name.startswith(_PARTS):
             rest[name] = value
         elif name in tensors:
             raise CheckpointError(f"{path} holds {name} twice, with and without a prefix; keep one of them")
@@ -146,7 +135,7 @@ def save_weights(
             )
     needed = {"dataset_params": {"frame_shape": list(config.dataset_params.frame_shape)}}
     needed["model_params"] = config.to_dict()["model_params"]
-    metadata = {"format": "pt", _VERSION_KEY: __version__, _CONFIG_KEY: json.dumps(needed)}
+    metadata = {_METADATA_KEY: json.dumps({"version": __version__, "config": needed})}
     with atomic_path(path, CheckpointError) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -166,6 +155,20 @@ def convert(
     checkpoint = read_checkpoint(in_path)
     config = load_config(config_path) if config_path is not None else checkpoint.resolve_config()
     save_weights(out_path, *_networks_of(checkpoint, config), config, half)
+
+
+def _default_checkpoint(config: Config | None) -> Checkpoint:
+    """The weights that ship, if they are there and the configuration, where one is given, is theirs."""
+    path = bundled("checkpoints", DEFAULT_WEIGHTS)
+    if not path.is_file():
+        raise CheckpointError(f"the weights that ship are not there ({path}); install fomm again")
+    checkpoint = read_checkpoint(path)
+    if config is not None and not _same_network(config, checkpoint.resolve_config()):
+        raise CheckpointError(
+            f"a configuration alone has to be that of the weights that ship, {path.name}; "
+            "give the checkpoint that belongs to it too"
+        )
+    return checkpoint
 
 
 def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[OcclusionAwareGenerator, KPDetector]:
@@ -207,12 +210,8 @@ def _check_tensor(name: str, value: Any, path: Path) -> Tensor:
         raise CheckpointError(
             f"{path}: {name} is a {type(value).__name__} instead of a tensor; use another checkpoint"
         )
-    if (
-        value.layout != torch.strided
-        or value.dtype.is_complex
-        or value.dtype == torch.bool
-        or value.is_quantized
-    ):
+    plain = value.layout == torch.strided and not (value.dtype.is_complex or value.is_quantized)
+    if not plain or value.dtype == torch.bool:
         raise CheckpointError(
             f"{path}: {name} has the type {value.dtype}, not plain numbers; use another checkpoint"
         )
@@ -230,18 +229,17 @@ def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
 
 
 def _metadata_config(metadata: Mapping[str, str], path: Path) -> Config | None:
-    if _CONFIG_KEY not in metadata:
+    if _METADATA_KEY not in metadata:
         return None
     try:
-        return config_from_dict(json.loads(metadata[_CONFIG_KEY]), f"the configuration in {path}")
+        content = json.loads(metadata[_METADATA_KEY])
+        written_by, data = str(content["version"])[:20], content["config"]
+    except (ValueError, LookupError, TypeError, RecursionError) as reason:
+        raise CheckpointError(f"{path} has metadata that fomm did not write; convert it again") from reason
+    try:
+        return config_from_dict(data, f"the configuration in {path}")
     except ConfigError as reason:
-        raise CheckpointError(
-            f"{reason} (written by fomm {metadata.get(_VERSION_KEY, '?')[:20]})"
-        ) from reason
-    except (ValueError, RecursionError) as reason:
-        raise CheckpointError(
-            f"the configuration in {path} is no JSON; convert the weights again"
-        ) from reason
+        raise CheckpointError(f"{reason} (written by fomm {written_by}; this is {__version__})") from reason
 
 
 def _to_store(name: str, tensor: Tensor, half: bool) -> Tensor:

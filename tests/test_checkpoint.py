@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 
 from fomm.architecture import skeletons
 from fomm.checkpoint import (
+    DEFAULT_WEIGHTS,
     build_discriminator,
     build_networks,
     convert,
@@ -139,6 +140,18 @@ def test_other_networks_are_inferred(changes):
         for key in path.split("__"):
             place = getattr(place, key)
         assert place == value, path
+
+
+@pytest.mark.parametrize("name", ["heads-128", "heads-256", str(TINY)])
+def test_our_networks_are_inferred_up_to_what_tensors_cannot_tell(name):
+    config = load_config(name)
+    got = inferred(config)
+    assert {n: layout(net) for n, net in skeletons(got).items()} == {
+        n: layout(net) for n, net in skeletons(config).items()
+    }
+    scale_factor = config.model_params.kp_detector_params.scale_factor
+    assert got.model_params.kp_detector_params.scale_factor == scale_factor
+    assert got.dataset_params.frame_shape == (256, 256, 3)
 
 
 def test_images_with_one_channel():
@@ -265,12 +278,10 @@ def test_default_weights(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="weights that ship are not there"):
         load_checkpoints(cpu=True)
     config = load_config(TINY)
-    save_weights(tmp_path / "heads-256.safetensors", *build_networks(config), config)
+    save_weights(tmp_path / DEFAULT_WEIGHTS, *build_networks(config), config)
     assert load_checkpoints(cpu=True)[0].frame_shape == (64, 64, 3)
     assert load_checkpoints(TINY, cpu=True)[0].frame_shape == (64, 64, 3)
-    with pytest.raises(
-        CheckpointError, match=r"vox-256 is not that of the weights that ship.*checkpoint_path"
-    ):
+    with pytest.raises(CheckpointError, match="has to be that of the weights that ship"):
         load_checkpoints("vox-256", cpu=True)
 
 
@@ -474,7 +485,7 @@ def test_half_precision_only_where_it_does_no_harm(tmp_path):
     convert(LEGACY, path, half=True, config_path=TINY)
     with safe_open(path, "pt") as file:
         types = {name: file.get_slice(name).get_dtype() for name in file.keys()}
-        assert set(file.metadata()) == {"format", "fomm_version", "fomm_config"}
+        assert set(file.metadata()) == {"fomm"}
     narrow = {name for name, dtype in types.items() if dtype == "F16"}
     assert narrow and all(name.endswith(".weight") and "norm" not in name for name in narrow)
     assert types["kp_detector.down.weight"] == "F32"
@@ -485,6 +496,30 @@ def test_half_precision_only_where_it_does_no_harm(tmp_path):
     rounded, _ = load_checkpoints(checkpoint_path=path, cpu=True)
     error = (exact.final.weight - rounded.final.weight).abs().max() / exact.final.weight.abs().max()
     assert 0 < error < 2**-11, f"rounded by {error:.1e} of the largest weight"
+
+
+def test_the_same_weights_give_the_same_file(tmp_path):
+    for name in "abcdef":
+        convert(ZIP, tmp_path / f"{name}.safetensors", half=True)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ("{", "metadata that fomm did not write"),
+        ("[" * 100_000, "metadata that fomm did not write"),
+        ("[]", "metadata that fomm did not write"),
+        ('{"version": "9.9", "config": 3}', r"fomm 9\.9"),
+        ('{"version": "9.9", "config": {"zebra": 1}}', r"unknown key zebra.*written by fomm 9\.9"),
+    ],
+)
+def test_metadata_of_others(tmp_path, published, metadata, message):
+    tensors = {f"{name}.{k}": t for name in ("generator", "kp_detector") for k, t in published[name].items()}
+    path = tmp_path / "w.safetensors"
+    save_file(tensors, path, {"fomm": metadata})
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoints(checkpoint_path=path, cpu=True)
 
 
 def test_convert_keeps_the_two_networks_alone(tmp_path):
