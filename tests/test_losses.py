@@ -37,6 +37,7 @@ def test_one_step_gives_the_published_losses_and_gradients(align_corners):
     )
     assert_near(transform.image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
     terms, output = generator_losses(networks, batch, WEIGHTS, ImagePyramid((1, 0.5), 3), transform, None)
+    assert output is not None
     assert_near(output.generated[1], wanted["prediction"], 1e-4, "prediction")
     names = {"generator_gan": "gen_gan"}
     for name, term in terms.items():

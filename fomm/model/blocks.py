@@ -97,7 +97,10 @@ class Decoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """Encoder and decoder with skips: BxCxHxW to Bx(block_expansion + C)xHxW; 2**num_blocks divides H and W."""
+    """Encoder and decoder with skips: BxCxHxW to Bx(block_expansion + C)xHxW.
+
+    H and W are multiples of 2**num_blocks.
+    """
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
         super().__init__()

@@ -92,7 +92,7 @@ def relative_motion(
 ) -> Keypoints:
     """The source's key points, moved as the driving ones moved since the reference frame (section 3.3).
 
-    Values: source + scale * (driving - initial). Jacobians, where there are any: driving @ initial^-1 @ source.
+    Values: source + scale * (driving - initial). Jacobians, if there are any: driving @ initial^-1 @ source.
 
     Args:
         kp_source, kp_driving_initial: of one image each.

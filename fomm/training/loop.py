@@ -45,9 +45,8 @@ class Run:
     def __init__(self, config: Config, params: TrainParams, device: torch.device) -> None:
         self.params = params
         generator, kp_detector = build_networks(config)
-        weights = params.loss_weights
-        adversarial = weights.generator_gan or weights.discriminator_gan
-        discriminator = build_discriminator(config) if adversarial else None
+        # as published: without an adversarial term for the generator there is no discriminator
+        discriminator = build_discriminator(config) if params.loss_weights.generator_gan else None
         self.networks = Networks(generator, kp_detector, discriminator)
         for network in self.parts.values():
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -207,7 +206,8 @@ def train(
             yield line
         if time.monotonic() - saved > SAVE_SECONDS or run.step >= total:
             save(run, config, out)
-            picture_grid(batch, output).save(out / "pictures" / f"{run.step:08d}.png")
+            if output is not None:
+                picture_grid(batch, output).save(out / "pictures" / f"{run.step:08d}.png")
             saved = time.monotonic()
 
 
@@ -217,7 +217,7 @@ def generator_step(
     pyramid: ImagePyramid,
     transform: RandomTransform | None,
     perceptual: nn.Module | None,
-) -> tuple[dict[str, float], Output]:
+) -> tuple[dict[str, float], Output | None]:
     """One step of the generator and the key-point detector; returns the weighted losses."""
     terms, output = generator_losses(
         run.networks, batch, run.params.loss_weights, pyramid, transform, perceptual
@@ -226,10 +226,10 @@ def generator_step(
     return {name: term.item() for name, term in terms.items()}, output
 
 
-def discriminator_step(run: Run, output: Output) -> dict[str, float]:
-    """One step of the discriminator, where there is one."""
+def discriminator_step(run: Run, output: Output | None) -> dict[str, float]:
+    """One step of the discriminator, where there is one and something for it to look at."""
     discriminator = run.networks.discriminator
-    if discriminator is None or not run.params.loss_weights.discriminator_gan:
+    if discriminator is None or output is None:
         return {}
     terms = discriminator_losses(discriminator, output, run.params.loss_weights)
     minimise(run, terms, ("discriminator",))

@@ -37,19 +37,33 @@ def generator_losses(
     pyramid: ImagePyramid,
     transform: RandomTransform | None,
     perceptual: nn.Module | None,
-) -> tuple[dict[str, Tensor], Output]:
+) -> tuple[dict[str, Tensor], Output | None]:
     """The weighted terms for the generator and the key-point detector, by name; their sum is minimised.
 
     Args:
         transform: for the equivariance terms, where they are weighted.
         perceptual: the network of the perceptual term, where it is weighted.
+
+    Returns:
+        The terms, and what was painted for them; None where no weighted term looks at a painted picture.
     """
     # two passes, as published: in training each normalises by its own batch
     kp_source, kp_driving = networks.kp_detector(batch.source), networks.kp_detector(batch.driving)
+    terms: dict[str, Tensor] = {}
+    if transform is not None and (weights.equivariance_value or weights.equivariance_jacobian):
+        transformed = networks.kp_detector(transform.image(batch.driving))
+        value, jacobian = losses.equivariance_losses(kp_driving, transformed, transform)
+        terms["equivariance_value"] = weights.equivariance_value * value
+        if jacobian is not None:
+            terms["equivariance_jacobian"] = weights.equivariance_jacobian * jacobian
+    if batch.truth_source is not None and batch.truth_driving is not None:
+        pairs = [(kp_source, batch.truth_source), (kp_driving, batch.truth_driving)]
+        terms |= _key_point_terms(pairs, weights)
+    if not _looks_at_pictures(weights):
+        return terms, None
+
     output = networks.generator(batch.source, kp_source=kp_source, kp_driving=kp_driving)
     real, generated = pyramid(batch.driving), pyramid(output["prediction"])
-
-    terms: dict[str, Tensor] = {}
     if perceptual is not None and any(weights.perceptual):
         terms["perceptual"] = losses.perceptual_loss(perceptual, real, generated, weights.perceptual)
     if networks.discriminator is not None and weights.generator_gan:
@@ -58,43 +72,37 @@ def generator_losses(
         terms["generator_gan"] = weights.generator_gan * losses.generator_gan_loss(painted)
         if any(weights.feature_matching):
             terms["feature_matching"] = losses.feature_matching_loss(true, painted, weights.feature_matching)
-    if transform is not None and (weights.equivariance_value or weights.equivariance_jacobian):
-        transformed = networks.kp_detector(transform.image(batch.driving))
-        value, jacobian = losses.equivariance_losses(kp_driving, transformed, transform)
-        terms["equivariance_value"] = weights.equivariance_value * value
-        if jacobian is not None:
-            terms["equivariance_jacobian"] = weights.equivariance_jacobian * jacobian
     if weights.l1:
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
-    if batch.truth_source is not None and batch.truth_driving is not None:
-        truth = [batch.truth_source, batch.truth_driving]
-        terms |= _supervised_terms(
-            batch.driving, output["prediction"], [kp_source, kp_driving], truth, weights
-        )
+    if batch.truth_driving is not None:
+        points = batch.truth_driving.value
+        for name, area in (("l1_face", losses.box_map), ("l1_keypoints", losses.spot_map)):
+            if weight := getattr(weights, name):
+                where = area(points, *batch.driving.shape[2:])
+                terms[name] = weight * losses.weighted_l1(batch.driving, output["prediction"], where)
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 
-def _supervised_terms(
-    driving: Tensor, prediction: Tensor, found: list[Keypoints], truth: list[Keypoints], weights: LossWeights
-) -> dict[str, Tensor]:
-    """Terms that use the true key points of source and driving frame, as synthetic data have them."""
-    height, width = driving.shape[2:]
-    points = truth[1].value
+def _looks_at_pictures(weights: LossWeights) -> bool:
+    """Whether anything but key points is weighted; without it the generator need not run."""
+    lists = (*weights.perceptual, *weights.feature_matching)
+    return any((*lists, weights.generator_gan, weights.l1, weights.l1_face, weights.l1_keypoints))
+
+
+def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
+    """Distance of found key points to the true ones, as synthetic data have them."""
     terms: dict[str, Tensor] = {}
-    if weights.l1_face:
-        area = losses.box_map(points, height, width)
-        terms["l1_face"] = weights.l1_face * losses.weighted_l1(driving, prediction, area)
-    if weights.l1_keypoints:
-        area = losses.spot_map(points, height, width)
-        terms["l1_keypoints"] = weights.l1_keypoints * losses.weighted_l1(driving, prediction, area)
-    pairs = list(zip(found, truth, strict=True))
     if weights.keypoints:  # points outside of the picture cannot be found: their nearest place in it can
-        distance = [(kp.value - true.value.clamp(-1, 1)).abs().mean() for kp, true in pairs]
+        distance = [(found.value - true.value.clamp(-1, 1)).abs().mean() for found, true in pairs]
         terms["keypoints"] = weights.keypoints * torch.stack(distance).mean()
-    jacobians = [(kp.jacobian, true.jacobian) for kp, true in pairs]
-    if weights.keypoint_jacobians and jacobians[0][0] is not None:
-        distance = [(a - b).abs().mean() for a, b in jacobians if a is not None and b is not None]
-        terms["keypoint_jacobians"] = weights.keypoint_jacobians * torch.stack(distance).mean()
+    if weights.keypoint_jacobians:
+        distance = [
+            (found.jacobian - true.jacobian).abs().mean()
+            for found, true in pairs
+            if found.jacobian is not None and true.jacobian is not None
+        ]
+        if distance:
+            terms["keypoint_jacobians"] = weights.keypoint_jacobians * torch.stack(distance).mean()
     return terms
 
 

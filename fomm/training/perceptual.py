@@ -1,4 +1,4 @@
-"""Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 where that is not at hand.
+"""Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 in its place.
 
 Both give five maps from fine to coarse, with gradients, and their weights never train.
 """
