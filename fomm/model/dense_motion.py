@@ -63,7 +63,7 @@ class DenseMotionNetwork(nn.Module):
         return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
 
     def sparse_motions(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; first z itself."""
+        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; z first."""
         grid = coordinate_grid(height, width, kp_driving.value)
         offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
         if kp_source.jacobian is not None and kp_driving.jacobian is not None:
