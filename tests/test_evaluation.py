@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from PIL import Image
 from torch import nn
 
 from fomm.errors import InputError, MediaError
@@ -33,8 +34,6 @@ def data(tmp_path_factory):
 
     Its landmarks are 68 of the mesh's points, as far as they matter here: only their box counts.
     """
-    from PIL import Image
-
     folder = tmp_path_factory.mktemp("heads")
     photo = Image.fromarray(skimage.data.astronaut()[0:256, 96:352])
     for person, start in (("ann", 0), ("bob", 12)):
@@ -243,3 +242,34 @@ def test_damaged_clips(tmp_path):
 def test_unknown_mode(data):
     with pytest.raises(InputError, match="reconstruction, animation, not 'both'"):
         runner.evaluate(None, data, mode="both")
+
+
+@pytest.mark.parametrize(
+    ("name", "yaw", "roll", "mouth"),
+    [
+        ("head0", -27.3, -2.9, (0.06, 0.2)),
+        ("head1", -15.4, -1.3, (0.06, 0.2)),
+        ("head2", -24.5, 6.0, (0, 0.03)),
+    ],
+)
+def test_rendered_heads_of_known_pose(name, yaw, roll, mouth):
+    """The exact pose is the renderer's; the jaws of the first two are open."""
+    with Image.open(GOLDEN / "face" / f"{name}.jpg") as image:
+        traits = measure_traits(np.asarray(image)[None], [Box(0, 0, 256, 256)])
+    assert traits["yaw"][0] == pytest.approx(yaw, abs=3)
+    assert traits["roll"][0] == pytest.approx(roll, abs=3)
+    assert mouth[0] < traits["mouth"][0] < mouth[1]
+    assert 0.3 < traits["eyes"][0] < 0.45
+
+
+@pytest.mark.slow
+def test_the_mesh_follows_rendered_heads():
+    from fomm.evaluation.metrics import face_box
+    from fomm.heads.dataset import render_clip
+
+    clips = [render_clip(7, person, 0, 12, 128, step=3) for person in range(6)]
+    boxes = [[face_box(points, (128, 128)) for points in clip.landmarks] for clip in clips]
+    traits = [measure_traits(clip.frames, box) for clip, box in zip(clips, boxes, strict=True)]
+    for axis, (trait, lowest) in enumerate((("yaw", 0.95), ("pitch", 0.75), ("roll", 0.85))):
+        numbers = followed([clip.pose[:, axis] for clip in clips], [series[trait] for series in traits])
+        assert numbers["pooled_centred"] > lowest, (trait, numbers)

@@ -133,6 +133,7 @@ class _Networks:
         self.device = next(generator.parameters()).device
         height, width, _ = getattr(generator, "frame_shape")  # noqa: B009 - set by whoever loads the weights
         self.size = (int(height), int(width))
+        self.face_device = self.device if self.device.type == "cuda" else torch.device("cpu")
 
     @torch.no_grad()
     def animate(self, source: np.ndarray, driving: np.ndarray, relative: bool) -> np.ndarray:
@@ -174,7 +175,7 @@ def _reconstruction(networks: _Networks, clip: Clip) -> _Row:
     source, truth = clip.frames[0], clip.frames / np.float32(255)
     result = networks.animate(source, clip.frames, relative=False)
     boxes = [metrics.face_box(points, networks.size) for points in clip.landmarks]
-    driving = measure_traits(clip.frames, boxes)
+    driving = measure_traits(clip.frames, boxes, networks.face_device)
     errors: dict[str, list[float]] = {
         name: [] for name in ("l1_face", "l1_face_unchanged", "l1_frame", "l1_frame_unchanged")
     }
@@ -190,7 +191,7 @@ def _reconstruction(networks: _Networks, clip: Clip) -> _Row:
         source=clip.name,
         frames=len(truth),
         driving=driving,
-        result=measure_traits(_to_uint8(result), boxes),
+        result=measure_traits(_to_uint8(result), boxes, networks.face_device),
         unchanged={name: np.full(len(truth), series[0]) for name, series in driving.items()},
         exact=clip.pose,
         errors={name: np.array(values) for name, values in errors.items()},
@@ -204,13 +205,13 @@ def _animation(networks: _Networks, source: Clip, clip: Clip) -> _Row:
     boxes = [metrics.face_box(points, networks.size) for points in clip.landmarks]
     box = metrics.face_box(source.landmarks[0], networks.size)
     still = metrics.sharpness(source.frames[0] / np.float32(255), box)
-    start = measure_traits(source.frames[:1], [box])
+    start = measure_traits(source.frames[:1], [box], networks.face_device)
     return _Row(
         name=clip.name,
         source=source.name,
         frames=len(result),
-        driving=measure_traits(clip.frames, boxes),
-        result=measure_traits(_to_uint8(result), [box] * len(result)),
+        driving=measure_traits(clip.frames, boxes, networks.face_device),
+        result=measure_traits(_to_uint8(result), [box] * len(result), networks.face_device),
         unchanged={name: np.repeat(series, len(result)) for name, series in start.items()},
         exact=None,  # what a relative motion should lead to is not defined exactly
         errors={},

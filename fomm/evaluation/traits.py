@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
@@ -17,12 +18,17 @@ MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
 Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face was found
 
 
-def measure_traits(frames: np.ndarray, boxes: Sequence[Box]) -> Traits:
+def measure_traits(frames: np.ndarray, boxes: Sequence[Box], device: torch.device | str = "cpu") -> Traits:
     """Pose, mouth and eyes of the face that lies in the box of each frame (TxHxWx3 uint8)."""
     points = np.full((len(frames), 468, 3), np.nan)
-    faces = [_face_in(found, box) for found, box in zip(detect_faces_in(list(frames)), boxes, strict=True)]
+    faces = [
+        _face_in(found, box)
+        for found, box in zip(detect_faces_in(list(frames), device=device), boxes, strict=True)
+    ]
     seen = [index for index, face in enumerate(faces) if face is not None]
-    meshes = face_meshes([frames[index] for index in seen], [face for face in faces if face is not None])
+    meshes = face_meshes(
+        [frames[index] for index in seen], [face for face in faces if face is not None], device=device
+    )
     for index, mesh in zip(seen, meshes, strict=True):
         if mesh.presence >= MIN_PRESENCE:
             points[index] = mesh.points
