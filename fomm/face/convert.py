@@ -43,13 +43,12 @@ def convert(wheel: str | os.PathLike[str]) -> None:
             ) from reason
         tensors = read_tflite(data)
         weights = {ours: _as_torch(theirs, tensors[theirs]) for ours, theirs in names[network].items()}
-        origin = {
-            "origin": f"mediapipe 0.10.21, {member}",
-            "sha256_of_origin": hashlib.sha256(data).hexdigest(),
-            "license": "Apache-2.0, Copyright The MediaPipe Authors",
-        }
+        origin = (  # one entry: safetensors writes several in no fixed order
+            f"mediapipe 0.10.21, {member}, sha256 {hashlib.sha256(data).hexdigest()}; "
+            "Apache-2.0, Copyright The MediaPipe Authors"
+        )
         with atomic_path(WEIGHTS / f"{network}.safetensors", CheckpointError) as path:
-            path.write_bytes(save(weights, metadata=origin))
+            path.write_bytes(save(weights, metadata={"origin": origin}))
 
 
 def _detector_names() -> dict[str, str]:
