@@ -36,7 +36,8 @@ def convert(wheel: str | os.PathLike[str]) -> None:
     names = {"detector": _detector_names(), "mesh": _mesh_names()}
     for network, member in MODELS.items():
         try:
-            data = zipfile.ZipFile(wheel).read(member)
+            with zipfile.ZipFile(wheel) as archive:
+                data = archive.read(member)
         except (OSError, KeyError, zipfile.BadZipFile) as reason:
             raise CheckpointError(
                 f"{wheel} holds no {member}; give the wheel of mediapipe 0.10.21."
