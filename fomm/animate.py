@@ -50,10 +50,9 @@ class Animator:
         self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
         self.batch_size = batch_size
         self.device = next(generator.parameters()).device
-        shape = getattr(
-            generator, "frame_shape", picture.shape
-        )  # networks built by hand take the source's size
-        self.size = (int(shape[0]), int(shape[1]))
+        # networks that were built by hand take the source's size
+        height, width, _ = generator.frame_shape or picture.shape
+        self.size = (height, width)
         with torch.inference_mode():
             self.source = to_tensor(picture, self.size, self.device)
             self.features = generator.encode(self.source)
@@ -194,7 +193,7 @@ def animate_file(
             audio=driving if audio and reader.has_audio else None,
             audio_start=start,
             audio_duration=duration,
-            weights_hash=getattr(generator, "weights_hash", None),
+            weights_hash=generator.weights_hash,
         )
         with writer:
             frames, reference = _with_reference(animator, reader, best_frame)

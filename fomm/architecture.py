@@ -23,15 +23,13 @@ _PUBLISHED_MAX_FEATURES = {"hourglass": 1024, "generator": 512}
 def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
     """The generator and the key-point detector, with fresh weights, in training mode, on the CPU.
 
-    The generator carries the network's size, ``frame_shape`` (height, width, channels), and the
-    ``weights_hash`` of the file that its weights came from, ``None`` as yet.
+    The generator carries the network's size, ``frame_shape`` (height, width, channels).
     """
     model = config.model_params
     common = asdict(model.common_params)
     generator = OcclusionAwareGenerator(**common, **asdict(model.generator_params))
     kp_detector = KPDetector(**common, **asdict(model.kp_detector_params))
-    generator.frame_shape = config.dataset_params.frame_shape  # type: ignore[assignment]
-    generator.weights_hash = None  # type: ignore[assignment]
+    generator.frame_shape = config.dataset_params.frame_shape
     return generator, kp_detector
 
 

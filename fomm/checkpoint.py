@@ -88,7 +88,7 @@ def load_checkpoints(
     config = None if config_path is None else load_config(config_path)
     checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(checkpoint_path)
     generator, kp_detector = _networks_of(checkpoint, config)
-    generator.weights_hash = _sha256(checkpoint.path)  # type: ignore[assignment]
+    generator.weights_hash = _sha256(checkpoint.path)
     return generator.eval().to(place), kp_detector.eval().to(place)
 
 

@@ -24,7 +24,14 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
         estimate_jacobian: published files give it to every network; not used here.
         align_corners: see ``geometry.warp``.
+
+    Attributes:
+        frame_shape: (height, width, channels) that it was trained at, where known.
+        weights_hash: sha256 of the file that its weights came from, where there was one.
     """
+
+    frame_shape: tuple[int, int, int] | None = None
+    weights_hash: str | None = None
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import os
+import pickle
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,9 +293,9 @@ def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> Non
     if path.exists():
         try:
             run.restore(torch.load(path, map_location="cpu", weights_only=True))
-        except (RuntimeError, KeyError, ValueError, EOFError) as error:
+        except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(
-                f"{path} is no state of this run ({error}); use another folder, or delete it to begin anew"
+                f"{path} is no state of this run; use another folder, or delete it to begin anew"
             ) from error
     elif init is not None:
         generator, kp_detector = load_checkpoints(checkpoint_path=init, device="cpu")

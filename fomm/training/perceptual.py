@@ -5,6 +5,7 @@ Both give five maps from fine to coarse, with gradients, and their weights never
 
 import importlib.resources
 import os
+import pickle
 from pathlib import Path
 
 import torch
@@ -124,9 +125,9 @@ def perceptual_network(weights: str | os.PathLike | None = None) -> nn.Module:
         network = VGG19Features() if "features.0.weight" in state else EfficientNetLite0Features()
         wanted = network.state_dict().keys()
         network.load_state_dict({name: state[name] for name in wanted})
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError, ImportError, AttributeError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path} holds no weights of VGG-19 (vgg19-dcbb9e9d.pth) or EfficientNet-lite0: {error}"
+            f"{path} holds no weights of VGG-19 (vgg19-dcbb9e9d.pth) or EfficientNet-lite0; give one of them"
         ) from error
     return network.eval().requires_grad_(False)
 
