@@ -40,8 +40,8 @@ def differences(expected: object, got: object, path: str = "") -> list[str]:
     return [f"{path}: {got!r} instead of {expected!r}"]
 
 
-def test_eight_published_and_two_of_our_own():
-    assert set(config_names()) == {*PUBLISHED, "heads-128", "heads-256"}
+def test_eight_published_and_our_own():
+    assert set(config_names()) == {*PUBLISHED, "heads-128", "heads-128-keypoints", "heads-256"}
     assert len(PUBLISHED) == 8
 
 
@@ -86,7 +86,7 @@ def test_our_own_loss_weights_are_off_in_published_files():
     weights = load_config("vox-256").train_params.loss_weights
     assert (weights.l1, weights.keypoints, weights.keypoint_jacobians) == (0, 0, 0)
     weights = load_config("heads-256").train_params.loss_weights
-    assert (weights.l1, weights.keypoints, weights.keypoint_jacobians) == (10, 40, 4)
+    assert (weights.l1, weights.keypoints, weights.keypoint_jacobians) == (30, 40, 4)
 
 
 def test_a_config_cannot_be_changed_by_accident():

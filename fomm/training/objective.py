@@ -85,8 +85,8 @@ def generator_losses(
 
 def _looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points is weighted; without it the generator need not run."""
-    lists = (*weights.perceptual, *weights.feature_matching)
-    return any((*lists, weights.generator_gan, weights.l1, weights.l1_face, weights.l1_keypoints))
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints)
+    return any((*pixels, *weights.perceptual, weights.generator_gan))
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
