@@ -1,5 +1,6 @@
 """The key-point detector, and key points moved relative to a reference frame."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ class Keypoints(NamedTuple):
     value: Tensor  # BxKx2, xy in [-1, 1]
     jacobian: Tensor | None = None  # BxKx2x2; None where the network does not estimate it
 
-    def map(self, function) -> "Keypoints":
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Keypoints":
         """The same function applied to both tensors."""
         return Keypoints(function(self.value), None if self.jacobian is None else function(self.jacobian))
 

@@ -1,6 +1,6 @@
 """The losses of the paper, on a pyramid of sizes, and the random transform behind the equivariance terms."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +153,6 @@ def feature_matching_loss(real_maps: dict, generated_maps: dict, weights: Sequen
     )
 
 
-def sum_terms(terms) -> Tensor:
+def sum_terms(terms: Iterable[Tensor]) -> Tensor:
     """The sum of scalar tensors; there is at least one."""
     return torch.stack(list(terms)).sum()
