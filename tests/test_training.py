@@ -227,13 +227,13 @@ def test_mistakes_are_named(data, tmp_path):
     no_training = config_from_dict({k: v for k, v in config().to_dict().items() if k != "train_params"})
     with pytest.raises(ConfigError, match="train_params"):
         list(train(no_training, data, tmp_path / "run"))
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         list(train(config(), tmp_path / "nothing", tmp_path / "run"))
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no clips"):
         list(train(config(), tmp_path / "empty", tmp_path / "run"))
     np.savez(data / "train" / "c#0.npz", frames=np.zeros((2, 8, 8, 3), np.uint8))
-    with pytest.raises(InputError, match=r"c#0 has frames of \(8, 8, 3\)"):
+    with pytest.raises(InputError, match=r"c#0.npz has frames of \(8, 8, 3\)"):
         list(train(config(), data, tmp_path / "run"))
     (data / "train" / "c#0.npz").unlink()
     with pytest.raises(CheckpointError):

@@ -21,17 +21,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from fomm._version import __version__
+from fomm.animate import Animator
 from fomm.atomic import atomic_path
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation import metrics
 from fomm.evaluation.clips import Clip, list_clips, list_hash, read_clip
 from fomm.evaluation.traits import TRAITS, Traits, followed, mean_of, measure_traits
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
+from fomm.frames import to_uint8
+from fomm.model import KPDetector, OcclusionAwareGenerator
 
 MODES = ("reconstruction", "animation")
 CHUNK = 8  # frames in one pass of the networks
@@ -90,7 +91,7 @@ def evaluate(
         "mode": mode,
         "checkpoint": {
             "file": "default" if checkpoint is None else Path(checkpoint).name,
-            "sha256": getattr(generator, "weights_hash", None),
+            "sha256": generator.weights_hash,
         },
         "size": list(networks.size),
         "data": {"clips": len(paths), "frames": sum(row.frames for row in rows), "sha256": list_hash(paths)},
@@ -126,33 +127,20 @@ def pair_sources(paths: Sequence[Path], seed: int) -> list[Path]:
 
 
 class _Networks:
-    """The two networks, with pictures going in and coming out as arrays."""
+    """The two networks, and where the face networks run beside them."""
 
     def __init__(self, generator: OcclusionAwareGenerator, kp_detector: KPDetector):
+        if generator.frame_shape is None:
+            raise InputError("the generator has no frame_shape; load it with load_checkpoints")
         self.generator, self.kp_detector = generator, kp_detector
         self.device = next(generator.parameters()).device
-        height, width, _ = getattr(generator, "frame_shape")  # noqa: B009 - set by whoever loads the weights
-        self.size = (int(height), int(width))
+        self.size = generator.frame_shape[:2]
         self.face_device = self.device if self.device.type == "cuda" else torch.device("cpu")
 
-    @torch.no_grad()
     def animate(self, source: np.ndarray, driving: np.ndarray, relative: bool) -> np.ndarray:
         """HxWx3 uint8 moved like TxHxWx3 uint8: TxHxWx3 float32 in [0, 1]."""
-        picture = self._tensor(source[None])
-        kp_source, kp_initial = self.kp_detector(picture), self.kp_detector(self._tensor(driving[:1]))
-        scale = movement_scale(kp_source, kp_initial) if relative else 1.0
-        features = self.generator.encode(picture)
-        results = []
-        for start in range(0, len(driving), CHUNK):
-            kp: Keypoints = self.kp_detector(self._tensor(driving[start : start + CHUNK]))
-            if relative:
-                kp = relative_motion(kp_source, kp, kp_initial, scale)
-            motion = self.generator.dense_motion_network(picture, kp_source, kp)
-            results.append(self.generator.decode(features, motion).permute(0, 2, 3, 1).cpu().numpy())
-        return np.concatenate(results)
-
-    def _tensor(self, frames: np.ndarray) -> Tensor:  # TxHxWx3 uint8 -> Tx3xHxW float in [0, 1]
-        return torch.tensor(frames, device=self.device).permute(0, 3, 1, 2).float() / 255
+        animator = Animator(source, self.generator, self.kp_detector, relative=relative, batch_size=CHUNK)
+        return np.stack(list(animator.animate(driving)))
 
 
 @dataclass(frozen=True)
@@ -191,7 +179,7 @@ def _reconstruction(networks: _Networks, clip: Clip) -> _Row:
         source=clip.name,
         frames=len(truth),
         driving=driving,
-        result=measure_traits(_to_uint8(result), boxes, networks.face_device),
+        result=measure_traits(to_uint8(result), boxes, networks.face_device),
         unchanged={name: np.full(len(truth), series[0]) for name, series in driving.items()},
         exact=clip.pose,
         errors={name: np.array(values) for name, values in errors.items()},
@@ -211,7 +199,7 @@ def _animation(networks: _Networks, source: Clip, clip: Clip) -> _Row:
         source=source.name,
         frames=len(result),
         driving=measure_traits(clip.frames, boxes, networks.face_device),
-        result=measure_traits(_to_uint8(result), [box] * len(result), networks.face_device),
+        result=measure_traits(to_uint8(result), [box] * len(result), networks.face_device),
         unchanged={name: np.repeat(series, len(result)) for name, series in start.items()},
         exact=None,  # what a relative motion should lead to is not defined exactly
         errors={},
@@ -269,10 +257,6 @@ def _as_numbers(row: _Row) -> dict[str, Any]:
     if row.exact is not None:
         numbers["exact"] = {t: np.round(row.exact[:, i], 4).tolist() for i, t in enumerate(TRAITS[:3])}
     return numbers
-
-
-def _to_uint8(frames: np.ndarray) -> np.ndarray:
-    return (frames.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def _ratio(value: float, reference: float) -> float:

@@ -1,4 +1,4 @@
-"""Clips on disk, and random pairs of frames of one clip."""
+"""Random pairs of frames of one clip, with the truth that comes with them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import InputError
 from fomm.model import Keypoints
-
-CLIP_SUFFIXES = (".npz", ".mp4", ".gif", ".webm", ".mov")
-SIDECAR_SUFFIX = ".landmarks.npz"
 
 
 class Clip(NamedTuple):
@@ -32,41 +30,13 @@ class Batch(NamedTuple):
     truth_driving: Keypoints | None = None
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """The clips in a folder, sorted by name; files that end in ``.landmarks.npz`` belong to their clip.
-
-    Raises:
-        InputError: the folder is missing or holds none.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is no folder; expected train/ and test/ with one clip per file in them")
-    clips = sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in CLIP_SUFFIXES and not path.name.endswith(SIDECAR_SUFFIX)
-    )
-    if not clips:
-        raise InputError(f"{folder} holds no clips; expected files that end in {', '.join(CLIP_SUFFIXES)}")
-    return clips
-
-
 def load_clip(path: Path) -> Clip:
-    """Reads a whole clip, and its truth where it lies beside it."""
-    name = path.name[: -len(path.suffix)]
-    if path.suffix == ".npz":
-        with np.load(path) as data:
-            frames = data["frames"]
-    else:
-        from fomm.media import VideoReader  # late: .npz needs no ffmpeg
-
-        with VideoReader(path) as reader:
-            frames = np.stack(list(reader))
-    sidecar = path.with_name(name + SIDECAR_SUFFIX)
+    """Reads a whole clip, and its true key points where they lie beside it."""
     truth = None
-    if sidecar.exists():
-        with np.load(sidecar) as data:
-            truth = Keypoints(torch.from_numpy(data["keypoints"]), torch.from_numpy(data["jacobians"]))
-    return Clip(name, frames, truth)
+    if sidecar_of(path).exists():
+        arrays = read_arrays(sidecar_of(path), "keypoints", "jacobians")
+        truth = Keypoints(torch.from_numpy(arrays["keypoints"]), torch.from_numpy(arrays["jacobians"]))
+    return Clip(path.name, read_frames(path), truth)
 
 
 class PairSampler:
