@@ -1,0 +1,142 @@
+"""The wheel, built from the tracked files and used outside the checkout, in an environment of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checkout import ROOT, tracked_files
+from golden_data import GOLDEN
+
+from fomm import __version__
+from fomm.media import VideoReader
+
+pytestmark = pytest.mark.slow
+
+FOLDERS = ("fomm", "configs", "checkpoints", "examples")
+SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+
+
+def run(*command, cwd: Path, **extra) -> str:
+    """The command's output; a failure shows all that it said. Nothing of the checkout is on its path."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    env |= {"PYTHONNOUSERSITE": "1"}
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        **extra,
+    )
+    assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def source_files() -> list[str]:
+    """The files of the four folders that go into the wheel, relative to the checkout."""
+    paths = tracked_files()
+    if paths is None:
+        found = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
+        paths = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
+    names = (path.relative_to(ROOT).as_posix() for path in paths)
+    return [name for name in names if name.partition("/")[0] in FOLDERS]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, source_files) -> Path:
+    """Built from copies, so that no build folder comes into the checkout, and without an index."""
+    copy = tmp_path_factory.mktemp("source")
+    papers = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md")
+    for name in [*source_files, *papers]:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy / name)
+    out = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
+    run(*build, "--wheel-dir", out, copy, cwd=out)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, wheel) -> Path:
+    """The folder of programs of a new environment that holds the wheel.
+
+    Torch and the others come from the running environment, by a path file: their own installation is not what
+    is tested here, and takes minutes and gigabytes. Path files in that folder are not read, so that an
+    editable fomm there stays unknown. OpenCV is replaced by one that cannot be loaded, as without libGL.
+    """
+    home = tmp_path_factory.mktemp("environment")
+    venv.create(home, with_pip=False, symlinks=os.name != "nt")
+    python = home / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
+    run(
+        sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=home
+    )
+    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip())
+    others = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
+    (site / "running-environment.pth").write_text("\n".join(others) + "\n", encoding="utf-8")
+    (site / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
+    where = run(python, "-c", "import fomm; print(fomm.__file__)", cwd=home).strip()
+    assert Path(where).is_relative_to(site), f"fomm comes from {where}, not from the wheel"
+    return home / SCRIPTS
+
+
+def test_wheel_holds_every_file(wheel, source_files):
+    with zipfile.ZipFile(wheel) as archive:
+        held = set(archive.namelist())
+    expected = {name if name.startswith("fomm/") else f"fomm/{name}" for name in source_files}
+    missing = expected - held
+    assert not missing
+    info = f"fomm-{__version__}.dist-info"
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/THIRD_PARTY.md"} <= held
+    strays = {name for name in held - expected if not name.startswith(f"{info}/")}
+    assert not strays
+    needed = {
+        "fomm/checkpoints/heads-128.safetensors",
+        "fomm/examples/driving.mp4",
+        "fomm/heads/assets/bust.npz",
+    }
+    assert needed <= held
+
+
+def test_demo(installed, tmp_path):
+    run(installed / "fomm", "demo", "-o", "demo.mp4", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.mp4"]
+    with VideoReader(tmp_path / "demo.mp4") as video:
+        assert video.fps == pytest.approx(25)
+        assert video.has_audio
+        frames = np.stack(list(video)).astype(np.float32)
+    assert 5 * 25 <= len(frames) <= 8 * 25
+    # the head moves: noise of the encoder alone is below one level
+    moved = np.abs(frames - frames[0]).mean((1, 2, 3)).max()
+    assert moved > 3, f"the frames differ from the first by {moved:.2f} levels at most"
+
+
+@pytest.mark.parametrize("name", ["tiny-cpk.pth.tar", "tiny-cpk-legacy.pth.tar"])
+def test_convert(installed, tmp_path, name):
+    run(installed / "fomm", "convert", GOLDEN / name, "tiny.safetensors", cwd=tmp_path)
+    script = "import fomm; print(fomm.load_checkpoints(checkpoint_path='tiny.safetensors')[0].training)"
+    assert run(installed / "python", "-c", script, cwd=tmp_path).strip() == "False"
+
+
+def test_data_heads(installed, tmp_path):
+    run(
+        *(installed / "fomm", "data", "heads", "--out", "data", "--people", 2, "--frames", 2, "--size", 32),
+        cwd=tmp_path,
+    )
+    clips = {path.parent.name for path in (tmp_path / "data").rglob("*.npz")}
+    assert clips == {"train", "test"}
+
+
+def test_module_and_program_are_one(installed, tmp_path):
+    version = run(installed / "fomm", "--version", cwd=tmp_path)
+    assert __version__ in version
+    assert run(installed / "python", "-m", "fomm", "--version", cwd=tmp_path) == version
