@@ -21,9 +21,10 @@ pytestmark = pytest.mark.slow
 
 FOLDERS = ("fomm", "configs", "checkpoints", "examples")
 SCRIPTS = "Scripts" if os.name == "nt" else "bin"
+OFFLINE = ("--no-deps", "--no-index")
 
 
-def run(*command, cwd: Path, **extra) -> str:
+def run(*command, cwd: Path) -> str:
     """The command's output; a failure shows all that it said. Nothing of the checkout is on its path."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     env |= {"PYTHONNOUSERSITE": "1"}
@@ -34,7 +35,6 @@ def run(*command, cwd: Path, **extra) -> str:
         capture_output=True,
         text=True,
         timeout=900,
-        **extra,
     )
     assert done.returncode == 0, f"{command} exited {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
@@ -52,41 +52,60 @@ def source_files() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory, source_files) -> Path:
-    """Built from copies, so that no build folder comes into the checkout, and without an index."""
-    copy = tmp_path_factory.mktemp("source")
+def checkout(tmp_path_factory, source_files) -> Path:
+    """A copy, so that no build folder comes into the checkout itself."""
+    copy = tmp_path_factory.mktemp("checkout")
     papers = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md")
     for name in [*source_files, *papers]:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory, checkout) -> Path:
     out = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation"]
-    run(*build, "--wheel-dir", out, copy, cwd=out)
+    build = [sys.executable, "-m", "pip", "wheel", *OFFLINE, "--no-build-isolation"]
+    run(*build, "--wheel-dir", out, checkout, cwd=out)
     (built,) = out.glob("*.whl")
     return built
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory, wheel) -> Path:
-    """The folder of programs of a new environment that holds the wheel.
+def new_environment(home: Path) -> Path:
+    """An environment without fomm; returns its folder of programs.
 
     Torch and the others come from the running environment, by a path file: their own installation is not what
     is tested here, and takes minutes and gigabytes. Path files in that folder are not read, so that an
     editable fomm there stays unknown. OpenCV is replaced by one that cannot be loaded, as without libGL.
     """
-    home = tmp_path_factory.mktemp("environment")
     venv.create(home, with_pip=False, symlinks=os.name != "nt")
-    python = home / SCRIPTS / ("python.exe" if os.name == "nt" else "python")
-    run(
-        sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", wheel, cwd=home
-    )
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=home).strip())
+    programs = home / SCRIPTS
+    site = site_packages(programs)
     others = dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib"))
     (site / "running-environment.pth").write_text("\n".join(others) + "\n", encoding="utf-8")
     (site / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')\n")
-    where = run(python, "-c", "import fomm; print(fomm.__file__)", cwd=home).strip()
-    assert Path(where).is_relative_to(site), f"fomm comes from {where}, not from the wheel"
-    return home / SCRIPTS
+    return programs
+
+
+def site_packages(programs: Path) -> Path:
+    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(run(programs / "python", "-c", script, cwd=programs).strip())
+
+
+def install(programs: Path, *arguments) -> None:
+    """With the running pip, from local files alone."""
+    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
+    run(*pip, "install", *OFFLINE, *arguments, cwd=programs)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory, wheel) -> Path:
+    """The programs of an environment that holds the wheel."""
+    programs = new_environment(tmp_path_factory.mktemp("environment"))
+    install(programs, wheel)
+    where = run(programs / "python", "-c", "import fomm; print(fomm.__file__)", cwd=programs).strip()
+    assert Path(where).is_relative_to(site_packages(programs)), f"fomm comes from {where}, not from the wheel"
+    return programs
 
 
 def test_wheel_holds_every_file(wheel, source_files):
@@ -140,3 +159,16 @@ def test_module_and_program_are_one(installed, tmp_path):
     version = run(installed / "fomm", "--version", cwd=tmp_path)
     assert __version__ in version
     assert run(installed / "python", "-m", "fomm", "--version", cwd=tmp_path) == version
+
+
+@pytest.mark.parametrize("editable", [True, False], ids=["editable", "bare"])
+def test_checkout_finds_its_files(checkout, tmp_path, editable):
+    """Installed with ``-e``, and just run from its own folder."""
+    programs = new_environment(tmp_path / "environment")
+    if editable:
+        install(programs, "--no-build-isolation", "-e", checkout)
+    files = {"configs": "vox-256.yaml", "checkpoints": "heads-128.safetensors", "examples": "driving.mp4"}
+    script = f"from fomm.bundled import bundled\nfor f, n in {files}.items(): print(bundled(f, n))"
+    found = run(programs / "python", "-c", script, cwd=tmp_path if editable else checkout).splitlines()
+    assert [Path(path) for path in found] == [checkout / folder / name for folder, name in files.items()]
+    assert all(Path(path).is_file() for path in found)
