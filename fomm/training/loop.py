@@ -83,6 +83,7 @@ def train(
 
     saved = logged = time.monotonic()
     sums: dict[str, float] = {}
+    first = run.step  # of those in the sums
     while run.step < total:
         chance = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
         batch = on_device(sampler.batch(run.step), device)
@@ -99,9 +100,10 @@ def train(
 
         if run.step % LOG_STEPS == 0:
             now = time.monotonic()
-            line = {"step": run.step, "of": total, "seconds_per_step": (now - logged) / LOG_STEPS}
-            line |= {name: value / LOG_STEPS for name, value in sums.items()}
-            logged, sums = now, {}
+            count = run.step - first
+            line = {"step": run.step, "of": total, "seconds_per_step": (now - logged) / count}
+            line |= {name: value / count for name, value in sums.items()}
+            logged, sums, first = now, {}, run.step
             with open(out / "log.jsonl", "a", encoding="utf-8") as log:
                 log.write(json.dumps(line) + "\n")
             yield line
