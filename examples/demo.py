@@ -1,0 +1,51 @@
+"""The published demo's command line, over fomm: the same flags, the same defaults.
+
+    python demo.py --config vox-256 --checkpoint vox-cpk.pth.tar --source_image photo.png \\
+        --driving_video driving.mp4 --relative --adapt_scale
+"""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+
+from fomm import FommError, animate_file, load_checkpoints, make_animation
+
+__all__ = ["load_checkpoints", "make_animation"]
+
+
+def parse(argv: Sequence[str] | None = None) -> Namespace:
+    parser = ArgumentParser(description="Animate a photo from a driving video.")
+    parser.add_argument("--config", required=True, help="a YAML file, or the name of one that ships")
+    parser.add_argument("--checkpoint", default="vox-cpk.pth.tar", help="weights (default: %(default)s)")
+    parser.add_argument("--source_image", default="sup-mat/source.png", help="photo (default: %(default)s)")
+    parser.add_argument("--driving_video", default="sup-mat/source.png", help="video (default: %(default)s)")
+    parser.add_argument("--result_video", default="result.mp4", help="to write (default: %(default)s)")
+    parser.add_argument("--relative", action="store_true", help="move as the driving face moves")
+    parser.add_argument("--adapt_scale", action="store_true", help="scale the movement by the faces' sizes")
+    parser.add_argument("--best_frame", type=int, help="the driving frame where relative motion starts")
+    parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
+    parser.add_argument("--audio", action="store_true", help="the driving video's sound goes to the result")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    options = parse(argv)
+    try:
+        animate_file(
+            options.source_image,
+            options.driving_video,
+            options.result_video,
+            *load_checkpoints(options.config, options.checkpoint, cpu=options.cpu),
+            relative=options.relative,
+            adapt_movement_scale=options.adapt_scale,
+            best_frame=options.best_frame,
+            audio=options.audio,
+        )
+    except FommError as error:
+        print(f"demo.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

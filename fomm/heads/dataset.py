@@ -1,0 +1,214 @@
+"""Clips of synthetic heads, in memory and on disk."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fomm.errors import InputError
+from fomm.heads.motion import FPS, random_motion
+
+VERSION = 1  # of what is drawn; other numbers give other pictures
+_PERSON, _CLIP, _NOISE = range(3)  # separate streams of random numbers
+
+
+@dataclass(frozen=True)
+class Clip:
+    """T frames of one person, with what is exactly known about them.
+
+    Pixel i covers [i, i + 1): x runs from 0 at the left edge to S at the right one, y from the top to the bottom.
+    """
+
+    frames: np.ndarray  # TxSxSx3 uint8, RGB
+    landmarks: np.ndarray  # Tx68x2 float32, xy in pixels; the iBUG order, see landmarks.py
+    visible: np.ndarray  # Tx68 bool: in the picture and not hidden behind something
+    pose: np.ndarray  # Tx3 float32, degrees: yaw, pitch, roll, see below
+    keypoints: np.ndarray  # Tx16x2 float32, xy in [-1, 1] from edge to edge
+    jacobians: np.ndarray  # Tx16x2x2 float32: from the canonical plane to the picture around each key point
+
+
+def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, step: int = 1) -> Clip:
+    """Draws one clip; the arguments alone decide every pixel.
+
+    ``seed``, ``person`` and ``clip`` (all >= 0) name the clip: a person keeps face, hair and skin over clips, while
+    light, clothes, camera and motion change. Motion runs at 25 frames a second and every ``step``-th of its
+    frames is drawn, ``frames`` in all, at ``size`` x ``size`` pixels.
+
+    Pose: positive yaw turns the nose to the right of the picture (to the person's own left), positive pitch lowers
+    the nose, positive roll leans the top of the head to the right of the picture. Zero looks straight along the
+    camera's axis. The rotation is first roll, then pitch, then yaw.
+    """
+    from fomm.heads import landmarks
+    from fomm.heads.bust import angles
+    from fomm.heads.people import make_person
+    from fomm.heads.render import Renderer, pose
+    from fomm.heads.scene import make_scene
+
+    if min(seed, person, clip) < 0 or min(frames, size, step) < 1:
+        raise InputError("a clip needs seed, person and clip >= 0, and frames, size and step >= 1")
+    someone = make_person(np.random.default_rng([seed, _PERSON, person]))
+    scene_rng, motion_rng = np.random.default_rng([seed, _CLIP, person, clip]).spawn(2)
+    scene = make_scene(scene_rng, size)
+    motion = random_motion(motion_rng, (frames - 1) * step + 1)[::step]
+    renderer = Renderer(size)
+    parts: list[tuple[np.ndarray, ...]] = []
+    for frame in range(frames):
+        view = pose(someone, scene, motion, frame)
+        noise = np.random.default_rng([seed, _NOISE, person, clip, frame])
+        picture = renderer.draw(someone, scene, view, noise)
+        points = landmarks.landmarks(view.points)
+        parts.append(
+            (
+                picture,
+                points[:, :2] * size,
+                landmarks.visible(points, renderer.inverse_depth),
+                np.degrees(angles(view.rotation)),
+                landmarks.keypoints(view.points[:, :2]),
+                landmarks.jacobians(view.points[:, :2]),
+            )
+        )
+    pictures, points, seen, turned, values, maps = (np.stack(part) for part in zip(*parts, strict=True))
+    exact = (array.astype(np.float32) for array in (turned, values, maps))
+    return Clip(pictures, points.astype(np.float32), seen, *exact)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything that decides the files of a data set."""
+
+    people: int
+    clips: int
+    frames: int
+    size: int
+    step: int
+    format: str
+    seed: int
+    test_people: int
+
+    def names(self) -> Iterator[tuple[str, int, int]]:
+        """(path without suffix, person, clip) of every clip; the last people are the test people."""
+        for person in range(self.people):
+            part = "test" if person >= self.people - self.test_people else "train"
+            for clip in range(self.clips):
+                yield f"{part}/{person:06d}#{clip:03d}", person, clip
+
+
+def make_dataset(
+    out: str | os.PathLike[str],
+    *,
+    people: int = 1000,
+    frames: int = 16,
+    size: int = 128,
+    workers: int = 1,
+    format: str = "npz",
+    seed: int = 0,
+    test_fraction: float = 0.05,
+    clips: int = 1,
+    step: int = 6,
+    progress: bool = True,
+) -> None:
+    """Writes ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels below the folder ``out``.
+
+    ``out/train`` and ``out/test`` hold ``PERSON#CLIP.npz`` (array ``frames``, TxSxSx3 uint8) or ``PERSON#CLIP.mp4``
+    (25 frames a second), and beside each ``PERSON#CLIP.landmarks.npz`` with the other arrays of :class:`Clip`.
+    ``test_fraction`` of the people, at least one where it is not 0, are in ``test`` alone. Successive frames lie
+    ``step`` / 25 seconds apart: with 1 the clips play at natural speed, the default gives pairs that differ more.
+
+    A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so that a run that was
+    stopped goes on where it was; the set does not depend on ``workers`` (processes), nor on being stopped. A folder
+    that was begun with other arguments raises :class:`~fomm.errors.InputError`.
+    """
+    if format not in ("npz", "mp4"):
+        raise InputError(f"format is npz or mp4, not {format!r}")
+    if min(people, frames, size, workers, clips, step) < 1 or seed < 0:
+        raise InputError(
+            "people, frames, size, workers, clips and step must be at least 1, and seed at least 0"
+        )
+    if not 0 <= test_fraction <= 1:
+        raise InputError(f"test_fraction lies between 0 and 1, not {test_fraction}")
+    test_people = max(1, round(people * test_fraction)) if test_fraction else 0
+    plan = _Plan(people, clips, frames, size, step, format, seed, test_people)
+    root = Path(out)
+    _claim(root, plan)
+    missing = [
+        (root / name, person, clip, plan)
+        for name, person, clip in plan.names()
+        if not _is_done(root / name, format)
+    ]
+    _run(missing, workers, done=people * clips - len(missing), progress=progress)
+
+
+def _claim(root: Path, plan: _Plan) -> None:
+    """Makes the folders and notes the arguments there, or checks that they are the ones noted before."""
+    wanted = {"version": VERSION, "fps": FPS, **plan.__dict__}
+    note = root / "dataset.json"
+    if note.exists():
+        try:
+            found = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{note} is not JSON; choose another folder or delete it") from error
+        other = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+        if other:
+            key = other[0]
+            was = found.get(key) if isinstance(found, dict) else found
+            raise InputError(
+                f"{root} was begun with {key}={was!r}, not {wanted[key]!r}: "
+                "use the same arguments, another folder, or delete this one"
+            )
+    for part in ("train", "test"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    if not note.exists():
+        _replace(note, lambda path: path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8"))
+
+
+def _sidecar(name: Path) -> Path:
+    return name.with_name(name.name + ".landmarks.npz")
+
+
+def _is_done(name: Path, format: str) -> bool:
+    return name.with_name(f"{name.name}.{format}").exists() and _sidecar(name).exists()
+
+
+def _replace(path: Path, write) -> None:
+    """Calls ``write`` with a path beside ``path`` and renames the result, so that ``path`` is whole or absent."""
+    scratch = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(scratch)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _write_clip(job: tuple[Path, int, int, _Plan]) -> None:
+    name, person, clip, plan = job
+    drawn = render_clip(plan.seed, person, clip, plan.frames, plan.size, step=plan.step)
+    rest = {key: value for key, value in drawn.__dict__.items() if key != "frames"}
+    _replace(_sidecar(name), lambda path: np.savez(path, **rest))
+    target = name.with_name(f"{name.name}.{plan.format}")
+    if plan.format == "npz":
+        _replace(target, lambda path: np.savez_compressed(path, frames=drawn.frames))
+    else:
+        from fomm.media import VideoWriter
+
+        with VideoWriter(target, fps=FPS) as writer:  # whole or absent by itself
+            for frame in drawn.frames:
+                writer.write(frame)
+
+
+def _run(jobs: list[tuple[Path, int, int, _Plan]], workers: int, done: int, progress: bool) -> None:
+    from tqdm import tqdm
+
+    with tqdm(total=done + len(jobs), initial=done, unit="clip", disable=None if progress else True) as bar:
+        if workers == 1 or len(jobs) < 2:
+            for job in jobs:
+                _write_clip(job)
+                bar.update()
+            return
+        from multiprocessing import get_context
+
+        with get_context("spawn").Pool(min(workers, len(jobs))) as pool:
+            for _ in pool.imap_unordered(_write_clip, jobs):
+                bar.update()

@@ -1,0 +1,166 @@
+"""Long hair: sheets of strands that run from a parting over the skull and then hang down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fomm.heads.bust import HAIR, SKIN, load_bust
+from fomm.heads.texture import above_hairline
+
+if TYPE_CHECKING:
+    from fomm.heads.people import Person
+
+_SKULL_CENTRE = np.array([0.0, -0.065, 0.735])  # metres, on the unposed bust
+_STRANDS, _ON_SKULL, _HANGING = 40, 14, 14  # strands a sheet, points a strand on the skull and below it
+
+
+@dataclass(frozen=True)
+class Hairstyle:
+    """How the hair of one person falls; angles in radians, lengths in metres."""
+
+    parting: float  # how far the parting is to the side
+    front_edge: float  # angle from the middle of the forehead where the hair beside the face begins
+    thickness: float
+    length: float  # below the ears
+    flare: float  # how far the tips go outwards
+    wave_height: float
+    waves: float  # waves per metre
+    fringe: float | None  # height above the eyes' middle where a fringe ends; None for no fringe
+
+
+def random_hairstyle(rng: np.random.Generator) -> Hairstyle:
+    return Hairstyle(
+        parting=rng.uniform(-0.45, 0.45),
+        front_edge=rng.uniform(1.15, 1.5),
+        thickness=rng.uniform(0.007, 0.018),
+        length=rng.uniform(0.03, 0.24),
+        flare=rng.uniform(-0.02, 0.03),
+        wave_height=rng.choice([0.0, rng.uniform(0.002, 0.008)]),
+        waves=rng.uniform(100, 220),
+        fringe=rng.uniform(0.02, 0.045) if rng.random() < 0.3 else None,
+    )
+
+
+def _directions(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Unit vectors ...x3; azimuth 0 is straight ahead of the face, positive to its left."""
+    level = np.cos(elevation)
+    return np.stack([np.sin(azimuth) * level, -np.cos(azimuth) * level, np.sin(elevation)], -1)
+
+
+def _great_circle(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Nx3 and Nx3 unit vectors -> Nxstepsx3 along the shortest way from one to the other."""
+    angle = np.arccos(np.clip((start * end).sum(-1), -1, 1))[:, None, None]
+    t = np.linspace(0, 1, steps)[None, :, None]
+    return (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(angle)
+
+
+class _Skull:
+    """The scalp as seen from the skull's centre: how far it is, and how a person's own shape moves it."""
+
+    def __init__(self, move: np.ndarray):
+        from scipy.spatial import cKDTree
+
+        bust = load_bust()
+        chosen = (bust.vertex_parts == SKIN) & (bust.template[:, 2] > 0.64)
+        rays = bust.template[chosen] - _SKULL_CENTRE
+        self._radius = np.linalg.norm(rays, axis=1)
+        outer = self._radius > 0.06  # not the inside of the mouth
+        self._tree = cKDTree((rays / self._radius[:, None])[outer])
+        self._radius, self._move = self._radius[outer], move[chosen][outer]
+
+    def __call__(self, directions: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points ...x3 on the unchanged bust at ``thickness`` above the scalp, and their displacement ...x3."""
+        distance, index = self._tree.query(directions, k=8)
+        weight = 1 / (distance + 0.02) ** 2
+        weight /= weight.sum(-1, keepdims=True)
+        radius = (self._radius[index] * weight).sum(-1) + thickness
+        move = (self._move[index] * weight[..., None]).sum(-2)
+        return _SKULL_CENTRE + directions * radius[..., None], move
+
+
+def _above_face(points: np.ndarray, edge: float) -> np.ndarray:
+    """Lifts points ...x3 that would lie on the face up to the hair line."""
+    angle = np.abs(np.arctan2(points[..., 0], _SKULL_CENTRE[1] - points[..., 1]))
+    sunk = np.maximum(-above_hairline(points) - 0.004, 0) * (angle < edge + 0.1)
+    return points + sunk[..., None] * np.array([0, 0.35, 1.0])
+
+
+def _side(
+    style: Hairstyle, skull: _Skull, sign: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One side of the hair: points Nx M x3 on the unchanged bust and their displacement."""
+    along = np.linspace(0, 1, _STRANDS)
+    over = 0.75 + along * 1.7  # from the hair line over the top to the back of the head
+    roots = np.stack([np.zeros(_STRANDS), -np.cos(over), np.sin(over)], -1)
+    c, s = np.cos(style.parting), np.sin(style.parting)
+    roots = roots @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    azimuth = sign * (style.front_edge + along * (np.pi + 0.05 - style.front_edge))
+    ends = _directions(azimuth, np.full(_STRANDS, -0.35))
+    lift = style.thickness * (0.35 + 0.65 * np.sin(np.linspace(0.15, 1, _ON_SKULL) * np.pi / 2))
+    on_skull, move = skull(
+        _great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL))
+    )
+    on_skull = _above_face(on_skull, style.front_edge)
+
+    ragged = np.convolve(rng.uniform(0.8, 1.1, _STRANDS + 4), np.ones(5) / 5, "valid")
+    depth = np.linspace(0, 1, _HANGING + 1)[1:] * (style.length * ragged)[:, None]
+    outward = np.stack([np.sin(azimuth), -np.cos(azimuth), np.zeros(_STRANDS)], -1)[:, None]
+    wave = style.wave_height * np.sin(depth * style.waves + 0.35 * np.arange(_STRANDS)[:, None])
+    swing = style.flare * (depth / style.length) ** 2 + wave
+    hanging = on_skull[:, -1:] + outward * swing[..., None] - np.array([0, 0, 1.0]) * depth[..., None]
+    points = np.concatenate([on_skull, hanging], 1)
+    return points, np.concatenate([move, np.repeat(move[:, -1:], _HANGING, 1)], 1)
+
+
+def _fringe(
+    style: Hairstyle, height: float, skull: _Skull, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    azimuth = np.linspace(-0.95, 0.95, _STRANDS)
+    ragged = np.convolve(rng.uniform(-0.008, 0.008, _STRANDS + 2), np.ones(3) / 3, "valid")
+    roots = _directions(0.8 * azimuth, np.full(_STRANDS, 1.25))
+    ends = _directions(azimuth, np.arctan2(height - 0.007 + ragged, 0.09))
+    lift = style.thickness * np.sin(np.linspace(0.2, 0.8, _ON_SKULL) * np.pi)
+    return skull(_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL)))
+
+
+def _sheet_faces(strands: int, points: int) -> np.ndarray:
+    corner = np.arange(strands * points).reshape(strands, points)
+    a, b, c, d = corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]
+    return np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)]).reshape(-1, 3)
+
+
+def add_hair(person: Person, rng: np.random.Generator) -> Person:
+    """The same person with long hair in a random style; its vertices come after those of the bust."""
+    style = random_hairstyle(rng)
+    skull = _Skull(person.vertices - person.template)
+    sheets = [_side(style, skull, sign, rng) for sign in (1, -1)]
+    if style.fringe is not None:
+        sheets.append(_fringe(style, style.fringe, skull, rng))
+    template, vertices, faces, texcoords = (
+        [person.template],
+        [person.vertices],
+        [person.faces],
+        [person.texcoords],
+    )
+    for number, (points, move) in enumerate(sheets):
+        strands, steps = points.shape[:2]
+        faces.append(_sheet_faces(strands, steps) + sum(map(len, template)))
+        template.append(points.reshape(-1, 3))
+        vertices.append((points + move).reshape(-1, 3))
+        across, along = np.meshgrid(np.linspace(0, 1, strands), np.linspace(0, 1, steps), indexing="ij")
+        texcoords.append(np.stack([across + 1.7 * number, along], -1).reshape(-1, 2))
+    added = np.concatenate(template[1:])
+    weights = np.zeros((len(added), 4))
+    weights[:, 3] = np.clip((added[:, 2] - 0.50) / 0.12, 0, 1)  # the tips lie still on the shoulders
+    return replace(
+        person,
+        template=np.concatenate(template),
+        vertices=np.concatenate(vertices),
+        faces=np.concatenate(faces),
+        texcoords=np.concatenate(texcoords),
+        parts=np.concatenate([person.parts, np.full(sum(map(len, faces[1:])), HAIR, person.parts.dtype)]),
+        skin_weights=np.concatenate([person.skin_weights, weights]),
+    )

@@ -1,0 +1,93 @@
+"""What the renderer knows about a face: 68 landmarks, 16 key points, and the local affine map around each."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from fomm.heads.bust import SKIN, load_bust
+
+# Vertices of the bust. "Left" is the person's own left, the right-hand side of a frontal picture.
+KEYPOINT_VERTICES = {
+    "left upper eyelid": 2990,
+    "right upper eyelid": 2,
+    "left lower eyelid": 3030,
+    "right lower eyelid": 42,
+    "left mouth corner": 3476,
+    "right mouth corner": 424,
+    "upper lip": 466,
+    "lower lip": 495,
+    "nose tip": 297,
+    "chin": 2360,
+    "left outer brow": 3186,
+    "right outer brow": 207,
+    "forehead": 251,
+    "left temple": 5437,
+    "right temple": 2592,
+    "neck": 809,
+}
+# The 68 points of the iBUG scheme, from left to right of a frontal picture: the person's right comes first.
+LANDMARK_VERTICES = (
+    2753, 868, 2427, 2430, 737, 1999, 916, 918, 2414, 3824, 3822, 4871, 3661, 5285, 5282, 3777, 5596,  # jaw
+    2045, 2448, 896, 223, 228, 3205, 3201, 3802, 5302, 4917,  # brows
+    136, 131, 201, 297, 288, 332, 343, 3298, 3261,  # nose: bridge, base
+    1063, 0, 54, 1077, 1070, 2980, 3973, 3042, 2988, 3959, 5823, 3966,  # eyes
+    2037, 410, 456, 455, 3419, 3374, 4909, 3370, 3445, 492, 486, 406,  # outer lips
+    431, 515, 474, 3466, 3395, 3469, 523, 518,  # inner lips
+)  # fmt: skip
+_HIDDEN_BEHIND = 0.008  # metres: eyelids and lips hide the points on their own edge by less
+_NEIGHBOURS = 24
+_CANONICAL_SCALE = 7.0  # makes the map of a frontal head about the identity
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> tuple[np.ndarray, np.ndarray]:
+    """For each key point its nearest vertices of skin (16x24), and their centred places in the canonical plane."""
+    bust = load_bust()
+    skin = np.flatnonzero(bust.vertex_parts == SKIN)
+    neighbours = []
+    for vertex in KEYPOINT_VERTICES.values():
+        distance = np.linalg.norm(bust.template[skin] - bust.template[vertex], axis=1)
+        neighbours.append(skin[np.argsort(np.round(distance, 7), kind="stable")[:_NEIGHBOURS]])
+    index = np.array(neighbours)
+    plane = np.stack([bust.template[index, 0], -bust.template[index, 2]], -1) * _CANONICAL_SCALE
+    return index, plane - plane.mean(1, keepdims=True)
+
+
+def landmarks(points: np.ndarray) -> np.ndarray:
+    """Projected vertices VxC -> the 68 landmarks 68xC."""
+    return points[list(LANDMARK_VERTICES)]
+
+
+def visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+    """Which landmarks (68x3: x, y in [0, 1], depth in metres) lie in the picture with nothing before them.
+
+    ``inverse_depth`` NxN is the z-buffer the picture was drawn with, 0 where it is empty. A point on an outline
+    counts as seen when the surface reaches it in any of the nine pixels around it.
+    """
+    n = len(inverse_depth)
+    column, row = np.floor(points[:, :2] * n).astype(int).T
+    inside = (column >= 0) & (column < n) & (row >= 0) & (row < n)
+    around = np.pad(inverse_depth, 1)
+    steps = np.arange(3)
+    rows = np.clip(row, 0, n - 1)[:, None, None] + steps[:, None]
+    columns = np.clip(column, 0, n - 1)[:, None, None] + steps
+    nearest = around[rows, columns].min((1, 2))  # of the surface, so the farthest of the nine
+    return inside & (nearest <= 1 / (points[:, 2] - _HIDDEN_BEHIND))
+
+
+def keypoints(points: np.ndarray) -> np.ndarray:
+    """Projected vertices Vx2 in [0, 1] -> the 16 key points 16x2, xy in [-1, 1] from edge to edge."""
+    return points[list(KEYPOINT_VERTICES.values())] * 2 - 1
+
+
+def jacobians(points: np.ndarray) -> np.ndarray:
+    """Projected vertices Vx2 in [0, 1] -> 16x2x2.
+
+    The linear map, by least squares over the 24 nearest vertices, from the canonical plane (a frontal, neutral
+    head seen from far away) to the picture in [-1, 1]. Directions that the neighbours hardly span count for
+    nothing (singular values below 1 % of the largest).
+    """
+    neighbours, plane = _surroundings()
+    here = points[neighbours] * 2 - 1
+    here = here - here.mean(1, keepdims=True)
+    return np.einsum("kin,knj->kji", np.linalg.pinv(plane, rcond=1e-2), here)

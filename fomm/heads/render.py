@@ -1,0 +1,90 @@
+"""From a posed person and a scene to a picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fomm.heads.bust import TEETH, TONGUE, bend, load_bust
+from fomm.heads.motion import Motion
+from fomm.heads.people import Person
+from fomm.heads.scene import Scene
+
+SUPERSAMPLING = 2
+GAMMA = 2.2
+# Corners are moved to a fine grid, so that rounding errors of a machine do not decide what covers a pixel.
+_SUBPIXELS = 256
+# Lips that a face's shape moves into the teeth still cover them, up to this share of the distance.
+_MOUTH_RECESS = 0.004
+
+
+@dataclass(frozen=True)
+class View:
+    """One frame's geometry. V vertices."""
+
+    vertices: np.ndarray  # Vx3, metres
+    rotation: np.ndarray  # 3x3 of the head
+    points: np.ndarray  # Vx3: x, y in [0, 1] of the picture (y down), and depth in metres
+    camera: np.ndarray  # 3, metres
+
+
+def pose(person: Person, scene: Scene, motion: Motion, frame: int) -> View:
+    """The person and the camera at one frame of the motion."""
+    bust = load_bust()
+    vertices = person.vertices.copy()
+    vertices[: len(bust.template)] += bust.displacement(
+        bust.action_shapes, motion.actions[frame], bust.shape_step
+    )
+    vertices, rotation = bend(vertices, person.skin_weights, person.joints, motion.angles[frame])
+    right, up = motion.shift[frame]
+    camera = np.array([-right, -scene.distance, person.eye_height + scene.camera_height - up])
+    return View(vertices, rotation, _project(vertices, camera, scene.focal * motion.zoom[frame]), camera)
+
+
+def _project(vertices: np.ndarray, camera: np.ndarray, focal: float) -> np.ndarray:
+    """The camera looks along +y: Vx3 metres -> Vx3 of x, y in [0, 1] and depth."""
+    offset = vertices - camera
+    depth = offset[:, 1]
+    return np.stack([0.5 + focal * offset[:, 0] / depth, 0.5 - focal * offset[:, 2] / depth, depth], 1)
+
+
+class Renderer:
+    """Draws views at ``size`` x ``size`` pixels; keeps its buffers between frames."""
+
+    def __init__(self, size: int):
+        self.size = size
+        n = size * SUPERSAMPLING
+        self.inverse_depth = np.zeros((n, n))  # of the last view drawn; 0 where nothing is
+        self._face_ids = np.zeros((n, n), np.int64)
+        self._barycentric = np.zeros((n, n, 2))
+        self._colour = np.zeros((n, n, 4))
+
+    def draw(self, person: Person, scene: Scene, view: View, rng: np.random.Generator) -> np.ndarray:
+        """SxSx3 uint8. ``rng`` makes the sensor's noise."""
+        from fomm.heads import kernels
+
+        n = self.size * SUPERSAMPLING
+        pixels = view.points * [n, n, 1]
+        pixels[:, :2] = np.round(pixels[:, :2] * _SUBPIXELS) / _SUBPIXELS
+        recess = np.where(np.isin(person.parts, (TEETH, TONGUE)), _MOUTH_RECESS, 0.0)
+        kernels.rasterize(pixels, person.faces, recess, self.inverse_depth, self._face_ids, self._barycentric)
+        normals = kernels.vertex_normals(view.vertices, person.faces)
+        kernels.shade(
+            self._face_ids, self._barycentric, person.faces, person.parts, view.vertices, normals,
+            person.template, person.texcoords, person.texture, person.eye_centres, person.iris, person.iris_radius,
+            person.teeth, person.tongue, person.hair, scene.cloth, scene.lights, scene.light_colours, scene.ambient,
+            view.camera, self._colour,
+        )  # fmt: skip
+        cells = self._colour.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 4).mean((1, 3))
+        return _develop(cells[..., :3] + (1 - cells[..., 3:]) * scene.background, scene, rng)
+
+
+def _develop(light: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Linear RGB SxSx3 -> uint8: the lens's blur, contrast, gamma and the sensor's noise."""
+    if scene.blur:
+        from scipy.ndimage import gaussian_filter
+
+        sigma = scene.blur * len(light)
+        light = gaussian_filter(light, (sigma, sigma, 0))
+    values = np.clip(light, 0, 1) ** (scene.contrast / GAMMA) * 255
+    values += scene.noise * rng.standard_normal(values.shape, np.float32)
+    return np.clip(np.round(values), 0, 255).astype(np.uint8)
