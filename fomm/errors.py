@@ -1,4 +1,4 @@
-"""The errors that a user of fomm can meet. Each carries one sentence: what came, what was expected, what to do."""
+"""The errors that a user of fomm can meet: one sentence with what came, what was expected, what to do."""
 
 
 class FommError(Exception):
