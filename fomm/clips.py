@@ -28,7 +28,9 @@ def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
     clips = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in CLIP_SUFFIXES and not path.name.endswith(SIDECAR_SUFFIX)
+        if path.suffix.lower() in CLIP_SUFFIXES
+        and not path.name.endswith(SIDECAR_SUFFIX)
+        and not path.name.startswith(".")  # half-written
     )
     if not clips:
         raise InputError(f"{folder} holds no clips; expected files that end in {', '.join(CLIP_SUFFIXES)}")

@@ -121,8 +121,8 @@ def bend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turns the head on its neck (linear blend skinning).
 
-    ``vertices`` Vx3, ``weights`` Vx4, ``joints`` 4x3, angles in radians. Returns the moved vertices Vx3 and the
-    3x3 rotation of the head itself.
+    ``vertices`` Vx3, ``weights`` Vx4, ``joints`` 4x3, angles in radians. Returns the moved vertices Vx3 and
+    the 3x3 rotation of the head itself.
     """
     linear, offset = np.eye(3), np.zeros(3)
     moved = vertices * (1 - weights.sum(1, keepdims=True))

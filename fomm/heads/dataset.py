@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fomm.atomic import atomic_path
+from fomm.clips import sidecar_of
 from fomm.errors import InputError
 from fomm.heads.motion import FPS, random_motion
 
@@ -19,7 +21,8 @@ _PERSON, _CLIP, _NOISE = range(3)  # separate streams of random numbers
 class Clip:
     """T frames of one person, with what is exactly known about them.
 
-    Pixel i covers [i, i + 1): x runs from 0 at the left edge to S at the right one, y from the top to the bottom.
+    Pixel i covers [i, i + 1): x runs from 0 at the left edge to S at the right one, y from the top to the
+    bottom.
     """
 
     frames: np.ndarray  # TxSxSx3 uint8, RGB
@@ -33,13 +36,13 @@ class Clip:
 def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, step: int = 1) -> Clip:
     """Draws one clip; the arguments alone decide every pixel.
 
-    ``seed``, ``person`` and ``clip`` (all >= 0) name the clip: a person keeps face, hair and skin over clips, while
-    light, clothes, camera and motion change. Motion runs at 25 frames a second and every ``step``-th of its
-    frames is drawn, ``frames`` in all, at ``size`` x ``size`` pixels.
+    ``seed``, ``person`` and ``clip`` (all >= 0) name the clip: a person keeps face, hair and skin over clips,
+    while light, clothes, camera and motion change. Motion runs at 25 frames a second and every ``step``-th of
+    its frames is drawn, ``frames`` in all, at ``size`` x ``size`` pixels.
 
-    Pose: positive yaw turns the nose to the right of the picture (to the person's own left), positive pitch lowers
-    the nose, positive roll leans the top of the head to the right of the picture. Zero looks straight along the
-    camera's axis. The rotation is first roll, then pitch, then yaw.
+    Pose: positive yaw turns the nose to the right of the picture (to the person's own left), positive pitch
+    lowers the nose, positive roll leans the top of the head to the right of the picture. Zero looks straight
+    along the camera's axis. The rotation is first roll, then pitch, then yaw.
     """
     from fomm.heads import landmarks
     from fomm.heads.bust import angles
@@ -110,16 +113,18 @@ def make_dataset(
     step: int = 6,
     progress: bool = True,
 ) -> None:
-    """Writes ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels below the folder ``out``.
+    """Writes ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels below the folder
+    ``out``.
 
-    ``out/train`` and ``out/test`` hold ``PERSON#CLIP.npz`` (array ``frames``, TxSxSx3 uint8) or ``PERSON#CLIP.mp4``
-    (25 frames a second), and beside each ``PERSON#CLIP.landmarks.npz`` with the other arrays of :class:`Clip`.
-    ``test_fraction`` of the people, at least one where it is not 0, are in ``test`` alone. Successive frames lie
-    ``step`` / 25 seconds apart: with 1 the clips play at natural speed, the default gives pairs that differ more.
+    ``out/train`` and ``out/test`` hold ``PERSON#CLIP.npz`` (array ``frames``, TxSxSx3 uint8) or
+    ``PERSON#CLIP.mp4`` (25 frames a second), and beside each ``PERSON#CLIP.landmarks.npz`` with the other
+    arrays of :class:`Clip`. ``test_fraction`` of the people, at least one where it is not 0, are in ``test``
+    alone. Successive frames lie ``step`` / 25 seconds apart: with 1 the clips play at natural speed, the
+    default gives pairs that differ more.
 
-    A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so that a run that was
-    stopped goes on where it was; the set does not depend on ``workers`` (processes), nor on being stopped. A folder
-    that was begun with other arguments raises :class:`~fomm.errors.InputError`.
+    A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so that a run
+    that was stopped goes on where it was; the set does not depend on ``workers`` (processes), nor on being
+    stopped. A folder that was begun with other arguments raises :class:`~fomm.errors.InputError`.
     """
     if format not in ("npz", "mp4"):
         raise InputError(f"format is npz or mp4, not {format!r}")
@@ -161,35 +166,29 @@ def _claim(root: Path, plan: _Plan) -> None:
     for part in ("train", "test"):
         (root / part).mkdir(parents=True, exist_ok=True)
     if not note.exists():
-        _replace(note, lambda path: path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8"))
+        with atomic_path(note) as path:
+            path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
-def _sidecar(name: Path) -> Path:
-    return name.with_name(name.name + ".landmarks.npz")
+def _file(name: Path, format: str) -> Path:
+    return name.with_name(f"{name.name}.{format}")
 
 
 def _is_done(name: Path, format: str) -> bool:
-    return name.with_name(f"{name.name}.{format}").exists() and _sidecar(name).exists()
-
-
-def _replace(path: Path, write) -> None:
-    """Calls ``write`` with a path beside ``path`` and renames the result, so that ``path`` is whole or absent."""
-    scratch = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        write(scratch)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    clip = _file(name, format)
+    return clip.exists() and sidecar_of(clip).exists()
 
 
 def _write_clip(job: tuple[Path, int, int, _Plan]) -> None:
     name, person, clip, plan = job
     drawn = render_clip(plan.seed, person, clip, plan.frames, plan.size, step=plan.step)
+    target = _file(name, plan.format)
     rest = {key: value for key, value in drawn.__dict__.items() if key != "frames"}
-    _replace(_sidecar(name), lambda path: np.savez(path, **rest))
-    target = name.with_name(f"{name.name}.{plan.format}")
+    with atomic_path(sidecar_of(target)) as path:
+        np.savez(path, **rest)
     if plan.format == "npz":
-        _replace(target, lambda path: np.savez_compressed(path, frames=drawn.frames))
+        with atomic_path(target) as path:
+            np.savez_compressed(path, frames=drawn.frames)
     else:
         from fomm.media import VideoWriter
 

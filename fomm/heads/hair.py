@@ -72,7 +72,7 @@ class _Skull:
         self._radius, self._move = self._radius[outer], move[chosen][outer]
 
     def __call__(self, directions: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points ...x3 on the unchanged bust at ``thickness`` above the scalp, and their displacement ...x3."""
+        """Points ...x3 on the unchanged bust, ``thickness`` above the scalp, and their displacement ...x3."""
         distance, index = self._tree.query(directions, k=8)
         weight = 1 / (distance + 0.02) ** 2
         weight /= weight.sum(-1, keepdims=True)

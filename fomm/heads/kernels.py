@@ -8,7 +8,7 @@ import math
 import numpy as np
 from numba import njit
 
-from fomm.heads.bust import HAIR, LASHES, LEFT_EYE, MOUTH_INSIDE, RIGHT_EYE, SKIN, TEETH, TONGUE
+from fomm.heads.bust import HAIR, LASHES, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE
 
 EYE_RADIUS = 0.0138  # metres
 
@@ -17,7 +17,8 @@ EYE_RADIUS = 0.0138  # metres
 def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
     """Z-buffer of the triangles ``faces`` Fx3 over ``points`` Vx3 (x, y in pixels, depth > 0).
 
-    ``recess`` F holds back a triangle by that share of its depth where others are as near. Fills HxW ``inverse_depth`` (0 where empty), ``face_ids`` (-1 where empty) and HxWx2 ``barycentric``
+    ``recess`` F holds back a triangle by that share of its depth where others are as near. Fills HxW
+    ``inverse_depth`` (0 where empty), ``face_ids`` (-1 where empty) and HxWx2 ``barycentric``
     (perspective-correct weights of the first two corners). A pixel is sampled at its centre.
     """
     height, width = face_ids.shape
@@ -36,10 +37,10 @@ def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if area == 0.0:
             continue
-        left = max(0, int(math.ceil(min(x0, x1, x2) - 0.5)))
-        right = min(width - 1, int(math.floor(max(x0, x1, x2) - 0.5)))
-        top = max(0, int(math.ceil(min(y0, y1, y2) - 0.5)))
-        bottom = min(height - 1, int(math.floor(max(y0, y1, y2) - 0.5)))
+        left = max(0, math.ceil(min(x0, x1, x2) - 0.5))
+        right = min(width - 1, math.floor(max(x0, x1, x2) - 0.5))
+        top = max(0, math.ceil(min(y0, y1, y2) - 0.5))
+        bottom = min(height - 1, math.floor(max(y0, y1, y2) - 0.5))
         held = 1.0 - recess[i]
         near0, near1, near2 = 1.0 / points[a, 2], 1.0 / points[b, 2], 1.0 / points[c, 2]
         for row in range(top, bottom + 1):
@@ -134,7 +135,7 @@ def _texel(texture, u, v):
     height, width = texture.shape[0], texture.shape[1]
     x = (u - math.floor(u)) * width - 0.5
     y = min(max((1.0 - v) * height - 0.5, 0.0), height - 1.001)
-    ix, iy = int(math.floor(x)), int(y)
+    ix, iy = math.floor(x), int(y)
     fx, fy = x - ix, y - iy
     right, left = (ix + 1) % width, ix % width
     w00, w10, w01, w11 = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy

@@ -41,7 +41,7 @@ _CANONICAL_SCALE = 7.0  # makes the map of a frontal head about the identity
 
 @lru_cache(maxsize=1)
 def _surroundings() -> tuple[np.ndarray, np.ndarray]:
-    """For each key point its nearest vertices of skin (16x24), and their centred places in the canonical plane."""
+    """Each key point's nearest vertices of skin (16x24), and their centred places in the canonical plane."""
     bust = load_bust()
     skin = np.flatnonzero(bust.vertex_parts == SKIN)
     neighbours = []
@@ -61,8 +61,8 @@ def landmarks(points: np.ndarray) -> np.ndarray:
 def visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
     """Which landmarks (68x3: x, y in [0, 1], depth in metres) lie in the picture with nothing before them.
 
-    ``inverse_depth`` NxN is the z-buffer the picture was drawn with, 0 where it is empty. A point on an outline
-    counts as seen when the surface reaches it in any of the nine pixels around it.
+    ``inverse_depth`` NxN is the z-buffer the picture was drawn with, 0 where it is empty. A point on an
+    outline counts as seen when the surface reaches it in any of the nine pixels around it.
     """
     n = len(inverse_depth)
     column, row = np.floor(points[:, :2] * n).astype(int).T
@@ -83,9 +83,9 @@ def keypoints(points: np.ndarray) -> np.ndarray:
 def jacobians(points: np.ndarray) -> np.ndarray:
     """Projected vertices Vx2 in [0, 1] -> 16x2x2.
 
-    The linear map, by least squares over the 24 nearest vertices, from the canonical plane (a frontal, neutral
-    head seen from far away) to the picture in [-1, 1]. Directions that the neighbours hardly span count for
-    nothing (singular values below 1 % of the largest).
+    The linear map, by least squares over the 24 nearest vertices, from the canonical plane (a frontal,
+    neutral head seen from far away) to the picture in [-1, 1]. Directions that the neighbours hardly span
+    count for nothing (singular values below 1 % of the largest).
     """
     neighbours, plane = _surroundings()
     here = points[neighbours] * 2 - 1

@@ -1,6 +1,6 @@
 """How a head moves: turning, nodding, speaking, blinking, looking around. Everything is smooth in time.
 
-Motion is drawn at 25 frames a second. A longer clip begins with the same frames as a shorter one.
+Motion is drawn at 25 frames a second.
 """
 
 from dataclasses import dataclass

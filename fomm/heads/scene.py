@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -42,13 +42,13 @@ class Scene:
     noise: float  # standard deviation in grey levels
 
 
-@lru_cache(maxsize=None)
+@cache
 def _environment_names() -> tuple[str, ...]:
     with np.load(ASSETS / "environments.npz") as raw:
         return tuple(map(str, raw["names"]))
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_environment(index: int) -> Environment:
     """One of the environment maps, read once per process."""
     from PIL import Image

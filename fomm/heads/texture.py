@@ -42,7 +42,7 @@ class Complexion:
 
 
 def texture_coordinates(points: np.ndarray) -> np.ndarray:
-    """...x3 points on the unposed bust -> ...x2: turns around the head (0.5 in front) and height in [0, 1]."""
+    """...x3 points on the unposed bust -> ...x2: turns around the head (front 0.5) and height in [0, 1]."""
     around = np.arctan2(points[..., 0], HEAD_AXIS_Y - points[..., 1]) / (2 * np.pi) + 0.5
     return np.stack([around, (points[..., 2] - BOTTOM) / SPAN], -1)
 
