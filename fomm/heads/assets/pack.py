@@ -42,7 +42,8 @@ def pack_shapes(shapes: np.ndarray, step: float) -> np.ndarray:
     levels = np.round(shapes.astype(np.float64).transpose(0, 2, 1) / step)
     if np.abs(levels).max() > 32767:
         raise ValueError(f"a displacement of {np.abs(shapes).max():.3f} m does not fit steps of {step} m")
-    delta: np.ndarray = np.diff(levels.astype(np.int16), axis=2, prepend=np.int16(0))  # wraps, and unwraps on loading
+    # differences wrap, and unwrap on loading
+    delta: np.ndarray = np.diff(levels.astype(np.int16), axis=2, prepend=np.int16(0))
     zigzag = ((delta << 1) ^ (delta >> 15)).astype(np.uint16)
     return np.stack([zigzag & 255, zigzag >> 8]).astype(np.uint8)
 
