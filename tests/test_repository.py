@@ -153,10 +153,9 @@ def test_commands_in_documents_exist(name, capsys):
             continue
         arguments = words[1:]
         command = arguments[: 2 if arguments[0] == "data" else 1]
-        with pytest.raises(SystemExit) as stop:
-            main([*command, "--help"])
+        status = main([*command, "--help"])
         shown = capsys.readouterr()
-        assert stop.value.code in (0, None), f"fomm {command}: {shown.err}"
+        assert status == 0, f"fomm {command}: {shown.err}"
         options = {word.partition("=")[0] for word in arguments if word.startswith("-")}
         unknown = {option for option in options if not re.search(rf"(?<![\w-]){option}(?![\w-])", shown.out)}
         assert not unknown, f"fomm {command} does not know {unknown}"
