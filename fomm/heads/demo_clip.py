@@ -1,0 +1,123 @@
+"""The driving clip that ships: one drawn head that turns, nods, blinks and speaks with a synthetic voice.
+
+    python -m fomm.heads.demo_clip examples/driving.mp4
+
+Nobody is in it and nobody is heard: the head is drawn, and the voice is a buzz through two resonances.
+"""
+
+import sys
+import tempfile
+import wave
+from pathlib import Path
+
+import numpy as np
+
+from fomm.heads.bust import action_amounts, load_bust
+from fomm.heads.motion import FPS, Motion
+from fomm.media import VideoWriter
+
+SECONDS = 7
+SIZE = 256
+RATE = 24000  # of the sound, samples a second
+_PERSON, _SCENE = (9, 0, 34), (9, 1, 34)
+# Syllables: start in seconds, and the vowel. They lie where the head holds still or moves slowly.
+_STARTS = (0.8, 1.05, 1.3, 1.6, 2.9, 3.15, 3.45, 3.7, 4.0, 5.2, 5.5, 5.75, 6.0)
+_SYLLABLES = tuple(zip(_STARTS, "aeoaiaoeaoaie", strict=True))
+_SYLLABLE_SECONDS = 0.22
+_BLINKS = (0.5, 2.35, 4.45, 6.45)  # seconds
+# Of each vowel: jaw, lips rounded, lips wide (0 to 1), and the two resonances in hertz.
+_VOWELS = {
+    "a": (0.75, 0.0, 0.1, 750, 1250),
+    "e": (0.45, 0.0, 0.45, 500, 1850),
+    "i": (0.2, 0.0, 0.7, 300, 2250),
+    "o": (0.5, 0.6, 0.0, 450, 800),
+}
+
+
+def write_demo_clip(path: Path) -> None:
+    """Draws the clip, 256x256, 25 frames a second, 7 seconds, and writes it with its sound."""
+    from fomm.heads.people import make_person
+    from fomm.heads.render import Renderer, pose
+    from fomm.heads.scene import make_scene
+
+    person, scene = (
+        make_person(np.random.default_rng(_PERSON)),
+        make_scene(np.random.default_rng(_SCENE), SIZE),
+    )
+    motion, renderer = demo_motion(), Renderer(SIZE)
+    with tempfile.TemporaryDirectory() as folder:
+        sound = Path(folder) / "voice.wav"
+        _write_wave(sound, demo_voice())
+        with VideoWriter(path, fps=FPS, audio=sound) as writer:
+            for frame in range(SECONDS * FPS):
+                view = pose(person, scene, motion, frame)
+                writer.write(renderer.draw(person, scene, view, np.random.default_rng(frame)))
+
+
+def demo_motion() -> Motion:
+    """Frontal and at rest at first; then turning to both sides, tilting, nodding, and speaking throughout."""
+    time = np.arange(SECONDS * FPS) / FPS
+    yaw = _sweep(time, 1.4, 2.6, 0.45) + _sweep(time, 2.6, 4.4, -0.5)
+    pitch = _sweep(time, 4.4, 5.2, 0.22) + _sweep(time, 5.0, 5.8, -0.15)
+    roll = _sweep(time, 0.4, 1.6, 0.1) + _sweep(time, 5.4, 6.9, -0.14)
+    bust = load_bust()
+    actions = np.stack([action_amounts(bust, _expression(moment)) for moment in time])
+    still = np.zeros((len(time), 2))
+    return Motion(np.stack([yaw, pitch, roll], 1), still, np.ones(len(time)), actions)
+
+
+def demo_voice() -> np.ndarray:
+    """float64 samples in [-1, 1]: a pulse train, one resonance pair for each syllable's vowel."""
+    from scipy.signal import lfilter
+
+    time = np.arange(SECONDS * RATE) / RATE
+    pitch = 125 * (1 + 0.06 * np.sin(2 * np.pi * 0.7 * time))
+    pulses = np.diff(np.floor(np.cumsum(pitch) / RATE), prepend=0.0)
+    voice = np.zeros_like(time)
+    for start, vowel in _SYLLABLES:
+        loudness = _swell(time, start, _SYLLABLE_SECONDS)
+        part = pulses * loudness
+        for resonance in _VOWELS[vowel][3:]:
+            radius, angle = np.exp(-np.pi * 90 / RATE), 2 * np.pi * resonance / RATE
+            part = lfilter([1 - radius], [1, -2 * radius * np.cos(angle), radius**2], part)
+        voice += part / np.abs(part).max() * loudness.max()
+    return 0.6 * voice / np.abs(voice).max()
+
+
+def _expression(moment: float) -> dict[str, float]:
+    """The face's actions at a moment in seconds."""
+    time = np.array([moment])
+    jaw = rounded = wide = 0.0
+    for start, vowel in _SYLLABLES:
+        amount = float(_swell(time, start, _SYLLABLE_SECONDS)[0])
+        jaw, rounded, wide = (
+            max(old, amount * new) for old, new in zip((jaw, rounded, wide), _VOWELS[vowel][:3], strict=True)
+        )
+    lids = max(float(_swell(time, start, 0.24)[0]) for start in _BLINKS)
+    smile = 0.6 * float(_sweep(time, 6.2, 7.4, 1.0)[0])
+    brows = 0.7 * float(_sweep(time, 3.4, 4.2, 1.0)[0])
+    pairs = {"eyeBlink": lids, "mouthSmile": smile, "mouthStretch": wide, "browOuterUp": brows}
+    both = {f"{name}{side}": amount for name, amount in pairs.items() for side in ("Left", "Right")}
+    return {"jawOpen": jaw, "mouthFunnel": rounded, "browInnerUp": brows, **both}
+
+
+def _sweep(time: np.ndarray, start: float, end: float, height: float) -> np.ndarray:
+    """From 0 to ``height`` and back, smooth."""
+    return height * np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
+
+
+def _swell(time: np.ndarray, start: float, seconds: float) -> np.ndarray:
+    """From 0 to 1 and back within ``seconds``."""
+    return np.sin(np.pi * np.clip((time - start) / seconds, 0, 1))
+
+
+def _write_wave(path: Path, samples: np.ndarray) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+if __name__ == "__main__":
+    write_demo_clip(Path(sys.argv[1]))
