@@ -1,0 +1,241 @@
+import json
+import os
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN, assert_near
+from PIL import Image
+
+from fomm.clips import find_clips, sidecar_of
+from fomm.errors import InputError
+from fomm.evaluation.clips import read_clip
+from fomm.heads import demo_clip, landmarks
+from fomm.heads.bust import ASSETS, angles, load_bust, rotation
+from fomm.heads.dataset import make_dataset, render_clip
+from fomm.heads.motion import FPS, Motion, blinks, random_motion, wander
+from fomm.heads.people import make_person
+from fomm.heads.render import Renderer, pose
+from fomm.heads.scene import make_scene
+
+
+def draw(
+    yaw: float = 0, pitch: float = 0, roll: float = 0, person: int = 34, size: int = 64, **actions: float
+):
+    """One picture of a head in degrees, its 68 landmarks in pixels, and which of them can be seen."""
+    bust = load_bust()
+    amounts = np.zeros((1, len(bust.action_names)))
+    for name, amount in actions.items():
+        amounts[0, bust.action_names.index(name)] = amount
+    motion = Motion(np.radians([[yaw, pitch, roll]]), np.zeros((1, 2)), np.ones(1), amounts)
+    someone = make_person(np.random.default_rng([9, 0, person]))
+    scene, renderer = make_scene(np.random.default_rng([9, 1, person]), size), Renderer(size)
+    view = pose(someone, scene, motion, 0)
+    picture = renderer.draw(someone, scene, view, np.random.default_rng(0))
+    points = landmarks.landmarks(view.points)
+    return picture, points[:, :2] * size, landmarks.visible(points, renderer.inverse_depth), view
+
+
+def test_the_assets_are_small():
+    assert sum(file.stat().st_size for file in ASSETS.iterdir()) <= 8 * 2**20
+
+
+def test_the_golden_picture():
+    """The same seed gives the same picture everywhere, within one level."""
+    with Image.open(GOLDEN / "heads.png") as image:
+        wanted = np.asarray(image).astype(int)
+    clips = [render_clip(3, person, 0, 2, 64, step=10) for person in range(3)]
+    drawn = np.concatenate([np.concatenate(list(clip.frames), 1) for clip in clips])
+    assert_near(drawn.astype(int), wanted, 1, "golden heads")
+
+
+def test_a_clip_depends_on_its_arguments_alone():
+    one, again, other = (render_clip(*seed, 2, 32, step=5) for seed in ((1, 2, 0), (1, 2, 0), (1, 2, 1)))
+    for name, array in one.__dict__.items():
+        assert (array == again.__dict__[name]).all(), name
+    assert (one.frames != other.frames).any()
+    assert one.frames.shape == (2, 32, 32, 3) and one.frames.dtype == np.uint8
+    assert one.landmarks.shape == (2, 68, 2) and one.visible.shape == (2, 68)
+    assert one.keypoints.shape == (2, 16, 2) and one.jacobians.shape == (2, 16, 2, 2)
+    with pytest.raises(InputError):
+        render_clip(-1, 0, 0, 1, 32)
+
+
+def test_landmarks_of_a_frontal_face_lie_in_order():
+    _, points, visible, _ = draw()
+    x, y = points.T
+    assert (np.diff(x[:17]) > 0).all(), "the jaw runs from left to right"
+    assert x[36:42].mean() < x[27:31].mean() < x[42:48].mean(), "eye, nose, eye"
+    assert y[17:27].mean() < y[36:48].mean() < y[30] < y[48:68].mean() < y[8], (
+        "brows, eyes, nose, mouth, chin"
+    )
+    assert abs((x[48] + x[54]) / 2 - x[27]) < 1 and y[51] < y[57], (
+        "the mouth lies in the middle, upper lip above"
+    )
+    assert visible[17:].all()
+
+
+def test_the_picture_shows_the_face_where_the_landmarks_are():
+    """Pupils are darker than the skin of the cheeks below them."""
+    picture, points, _, _ = draw(size=128)
+    for eye in (points[36:42].mean(0), points[42:48].mean(0)):
+        x, y = eye.astype(int)
+        assert (
+            picture[y - 1 : y + 2, x - 2 : x + 3].min() < 0.6 * picture[y + 12 : y + 16, x - 2 : x + 3].mean()
+        )
+
+
+@pytest.mark.parametrize(
+    ("turn", "point", "axis", "sign"),
+    [({"yaw": 25}, 30, 0, 1), ({"pitch": 15}, 30, 1, 1), ({"roll": 15}, 27, 0, 1)],
+)
+def test_signs_of_the_pose(turn, point, axis, sign):
+    """Yaw turns the nose right, pitch lowers it, roll leans the head (its bridge against the chin) right."""
+    _, rest, _, _ = draw()
+    _, turned, _, view = draw(**turn)
+    moved = (turned - rest)[point, axis] - (turned - rest)[8, axis] * (turn.keys() == {"roll"})
+    assert sign * moved > 2, f"moved by {moved:.1f} pixels"
+    found = dict(zip(("yaw", "pitch", "roll"), np.degrees(angles(view.rotation)), strict=True))
+    for name, angle in found.items():
+        assert angle == pytest.approx(turn.get(name, 0), abs=0.2), name
+
+
+def test_the_far_side_is_hidden_when_the_head_turns():
+    _, _, visible, _ = draw(yaw=50)
+    assert visible[:5].all() and not visible[12:16].any()
+
+
+def test_actions_do_what_they_say():
+    _, rest, _, _ = draw(size=128)
+    _, opened, _, _ = draw(size=128, jawOpen=1.0)
+    _, blinked, _, _ = draw(size=128, eyeBlinkLeft=1.0, eyeBlinkRight=1.0)
+
+    def gap(points, above, below):
+        return points[below, 1] - points[above, 1]
+
+    assert gap(opened, 62, 66) > gap(rest, 62, 66) + 5
+    assert gap(blinked, 37, 41) < 0.4 * gap(rest, 37, 41)
+    assert gap(blinked, 44, 46) < 0.4 * gap(rest, 44, 46)
+
+
+def test_key_points_agree_with_the_landmarks():
+    size = 64
+    _, points, _, view = draw(size=size)
+    found = (landmarks.keypoints(view.points[:, :2]) + 1) / 2 * size
+    names = list(landmarks.KEYPOINT_VERTICES)
+    near = {"nose tip": 30, "left mouth corner": 54, "right mouth corner": 48, "chin": 8}
+    for name, index in near.items():
+        error = np.abs(found[names.index(name)] - points[index]).max()
+        assert error < 3, f"{name} is {error:.1f} pixels from landmark {index}"
+
+
+def test_jacobians_are_the_local_maps():
+    """A larger picture has a larger map; a roll of the whole head turns the maps of its front."""
+    _, _, _, rest = draw()
+    _, _, _, rolled = draw(roll=20)
+    nose = list(landmarks.KEYPOINT_VERTICES).index("nose tip")
+    before, after = (landmarks.jacobians(view.points[:, :2])[nose] for view in (rest, rolled))
+    doubled = landmarks.jacobians(rest.points[:, :2] * 2)[nose]
+    assert_near(doubled, 2 * before, 1e-9, "twice the size")
+    cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
+    assert_near(after, np.array([[cos, -sin], [sin, cos]]) @ before, 0.12, "rolled")
+
+
+def test_rotation_and_angles_are_inverse():
+    for turn in ((0.3, 0.1, -0.2), (-0.8, 0.4, 0.5)):
+        assert np.allclose(angles(rotation(*turn)), turn)
+
+
+def test_motion_is_smooth_and_has_the_asked_spread():
+    rng = np.random.default_rng(0)
+    series = wander(rng, 20000, seconds=1.0)
+    assert series.std() == pytest.approx(1, abs=0.1) and abs(np.diff(series)).max() < 0.4
+    lids = blinks(rng, 25 * 600, per_second=0.5)
+    starts = ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum()
+    assert 0.2 < starts / 600 < 0.6 and lids.max() <= 1
+    motion = random_motion(rng, 100)
+    assert motion.actions.shape == (100, 52) and 0 <= motion.actions.min() <= motion.actions.max() <= 1
+
+
+def test_people_differ_and_stay_themselves():
+    people = [make_person(np.random.default_rng([0, 0, index])) for index in (0, 0, 1)]
+    assert (people[0].texture == people[1].texture).all()
+    assert (
+        people[0].texture.shape == people[2].texture.shape and (people[0].texture != people[2].texture).any()
+    )
+
+
+OPTIONS = {"people": 4, "frames": 2, "size": 32, "test_fraction": 0.25, "progress": False}
+
+
+def contents(folder) -> dict[str, dict[str, np.ndarray]]:
+    found = {}
+    for path in sorted(folder.rglob("*.npz")):
+        with np.load(path) as arrays:
+            found[str(path.relative_to(folder))] = {name: arrays[name] for name in arrays}
+    return found
+
+
+def assert_same_set(one, other):
+    assert one.keys() == other.keys()
+    for file, arrays in one.items():
+        for name, array in arrays.items():
+            assert np.array_equal(array, other[file][name]), f"{file}: {name}"
+
+
+def test_a_data_set_is_the_same_however_it_is_made(tmp_path):
+    make_dataset(tmp_path / "one", **OPTIONS)
+    whole = contents(tmp_path / "one")
+    assert [name for name in whole if "landmarks" not in name] == [
+        os.path.join("test", "000003#000.npz"),
+        *(os.path.join("train", f"00000{person}#000.npz") for person in range(3)),
+    ]
+    make_dataset(tmp_path / "two", workers=2, **OPTIONS)
+    assert_same_set(whole, contents(tmp_path / "two"))
+
+    kept = tmp_path / "one" / "train" / "000000#000.npz"
+    changed = kept.stat().st_mtime_ns
+    (tmp_path / "one" / "train" / "000001#000.npz").unlink()
+    sidecar_of(tmp_path / "one" / "test" / "000003#000.npz").unlink()
+    make_dataset(tmp_path / "one", **OPTIONS)
+    assert_same_set(whole, contents(tmp_path / "one"))
+    assert kept.stat().st_mtime_ns == changed, "what was whole was not made again"
+
+    with pytest.raises(InputError, match="was begun with size=32, not 48"):
+        make_dataset(tmp_path / "one", **(OPTIONS | {"size": 48}))
+    (tmp_path / "one" / "dataset.json").write_text("{")
+    with pytest.raises(InputError, match="not JSON"):
+        make_dataset(tmp_path / "one", **OPTIONS)
+
+
+def test_clips_as_videos_and_clips_as_arrays_show_the_same(tmp_path):
+    options = OPTIONS | {"people": 1, "size": 64, "frames": 3, "test_fraction": 1.0}
+    for form in ("npz", "mp4"):
+        make_dataset(tmp_path / form, format=form, **options)
+    exact, video = (read_clip(find_clips(tmp_path / form / "test")[0]) for form in ("npz", "mp4"))
+    assert (exact.landmarks == video.landmarks).all() and len(video.frames) == 3
+    error = np.abs(exact.frames.astype(float) - video.frames).mean()
+    assert error < 6, f"the video is off by {error:.1f} levels on average"
+    assert json.loads((tmp_path / "mp4" / "dataset.json").read_text())["fps"] == FPS
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("format", "avi"), ("people", 0), ("workers", 0), ("seed", -1), ("test_fraction", 1.5), ("step", 0)],
+)
+def test_options_that_make_no_sense(tmp_path, option, value):
+    with pytest.raises(InputError, match=option):
+        make_dataset(tmp_path, **(OPTIONS | {option: value}))
+
+
+def test_the_demo_clip_begins_at_rest_and_speaks_while_the_mouth_moves():
+    motion, voice = demo_clip.demo_motion(), demo_clip.demo_voice()
+    assert np.abs(motion.angles[0]).max() == 0 and motion.actions[0].max() == 0
+    spread = np.degrees(np.ptp(motion.angles, axis=0))
+    assert spread[0] > 40 and spread[1] > 15 and spread[2] > 10
+    names = load_bust().action_names
+    jaw, lids = (motion.actions[:, names.index(name)] for name in ("jawOpen", "eyeBlinkLeft"))
+    assert ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum() == 4
+    assert len(voice) == demo_clip.SECONDS * demo_clip.RATE and np.abs(voice).max() <= 1
+    loudness = np.abs(voice).reshape(len(jaw), -1).mean(1)
+    assert np.corrcoef(loudness, jaw)[0, 1] > 0.5
+    assert loudness[jaw == 0].max() < 0.05
