@@ -1,0 +1,190 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+
+import fomm
+from fomm.checkpoint import read_checkpoint
+from fomm.cli import COMMANDS, main
+from fomm.frames import to_uint8
+from fomm.media import VideoReader, save_video, write_image
+
+EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+TINY = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
+    save_video(tmp_path / "driving.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]] * 2, fps=10)
+    return tmp_path
+
+
+def animate(files, *options, result="result.mp4") -> int:
+    return main(
+        ["animate", str(files / "photo.png"), str(files / "driving.mp4"), "-o", str(files / result), *options]
+    )
+
+
+def test_animate(files, capsys):
+    assert animate(files, *TINY) == 0
+    captured = capsys.readouterr()
+    assert "8 frames" in captured.out and captured.err == ""
+    with VideoReader(files / "result.mp4") as reader:
+        assert reader.fps == 10 and len(list(reader)) == 8
+
+
+def test_the_options_reach_the_animation(files, monkeypatch):
+    seen = {}
+    monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
+    assert animate(files, *TINY) == 0
+    assert seen == {
+        "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
+        "side_by_side": False, "start": 0.0, "duration": None, "batch_size": 4,
+    }  # fmt: skip
+    options = "--absolute --no-adapt-scale --best-frame 3 --no-audio --side-by-side --start 1.5 --duration 2"
+    assert animate(files, *TINY, *options.split(), "--batch-size", "7") == 0
+    assert seen == {
+        "relative": False, "adapt_movement_scale": False, "best_frame": 3, "audio": False,
+        "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
+    }  # fmt: skip
+    animate(files, *TINY, "--absolute", "--relative")
+    assert seen["relative"] is True
+
+
+def test_convert(tmp_path, capsys):
+    out = tmp_path / "tiny.safetensors"
+    assert (
+        main(["convert", str(GOLDEN / "tiny-cpk.pth.tar"), str(out), "--config", str(GOLDEN / "tiny.yaml")])
+        == 0
+    )
+    assert "MiB" in capsys.readouterr().out
+    converted = read_checkpoint(out)
+    assert converted.config is not None and converted.config.dataset_params.frame_shape == (64, 64, 3)
+    assert not any(name.startswith(("discriminator", "optimizer")) for name in converted.tensors)
+    half = tmp_path / "half.safetensors"
+    assert main(["convert", str(out), str(half), "--half"]) == 0
+    assert half.stat().st_size < 0.6 * out.stat().st_size
+
+
+def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypatch):
+    """Data, training and numbers, one command each; at a size of seconds."""
+    data, run = tmp_path / "data", tmp_path / "run"
+    options = "--people 3 --frames 4 --size 64 --test-fraction 0.34"
+    assert main(["data", "heads", "--out", str(data), *options.split()]) == 0
+    text = (GOLDEN / "tiny.yaml").read_text().replace("num_kp: 5", "num_kp: 16") + (
+        "train_params: {num_epochs: 1, num_repeats: 2, epoch_milestones: [], lr_generator: 0.001,"
+        " lr_discriminator: 0.001, lr_kp_detector: 0.001, batch_size: 2, scales: [1], checkpoint_freq: 1,"
+        " transform_params: {sigma_affine: 0.05}, loss_weights: {l1: 10, keypoints: 10}}\n"
+    )
+    (tmp_path / "small.yaml").write_text(text)
+    monkeypatch.setattr("fomm.training.loop.LOG_STEPS", 1)
+    train = ["train", "--config", str(tmp_path / "small.yaml"), "--data", str(data), "--out", str(run)]
+    assert main([*train, "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "2/2" in out and "l1 " in out and "keypoints " in out
+    evaluate = ["evaluate", str(run / "weights.safetensors"), str(data), "--device", "cpu"]
+    assert main([*evaluate, "--out", str(tmp_path / "report.json")]) == 0
+    assert "mean absolute error, face" in capsys.readouterr().out
+    assert (tmp_path / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"photo": "missing.png"}, "missing.png"),
+        ({"driving": "photo.png.txt"}, "photo.png.txt"),
+        ({"result": "nowhere/result.mp4"}, "nowhere"),
+        ({"result": "result.xyz"}, ".xyz"),
+        ({"options": ["--start", "99"]}, "lasts only"),
+        ({"options": ["--best-frame", "99"]}, "best_frame is 99"),
+        ({"options": ["--device", "cuda:99"]}, "cuda"),
+        ({"options": ["--checkpoint", "nothing.pth"]}, "nothing.pth"),
+        ({"options": ["--config", "vox-257"]}, "vox-257"),
+        ({"options": ["--batch-size", "0"]}, "batch_size is 0"),
+    ],
+)
+def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
+    before = sorted(files.rglob("*"))
+    names = {"photo": "photo.png", "driving": "driving.mp4", "result": "result.mp4"} | change
+    paths = [str(files / names[name]) for name in ("photo", "driving")]
+    arguments = ["animate", *paths, "-o", str(files / names["result"]), *TINY, *names.get("options", [])]
+    assert main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("fomm: ")
+    assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    assert words in captured.err
+    assert sorted(files.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["animate"], ["animate", "a", "b"], ["demo", "--best-frame", "x"], ["data"]]
+)
+def test_wrong_usage_is_2(arguments, capsys):
+    assert main(arguments) == 2
+    assert "usage: fomm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_debug_shows_the_traceback(files, before):
+    arguments = ["convert", str(files / "photo.png"), str(files / "out.safetensors")]
+    with pytest.raises(fomm.CheckpointError):
+        main(["--debug", *arguments] if before else [*arguments, "--debug"])
+
+
+def test_an_unexpected_error_is_named(files, capsys, monkeypatch):
+    def broken(*args, **options):
+        raise RuntimeError("a bug\nin two lines")
+
+    monkeypatch.setattr("fomm.checkpoint.convert", broken)
+    assert main(["convert", "a", "b"]) == 1
+    assert capsys.readouterr().err == (
+        "fomm: RuntimeError: a bug in two lines (run again with --debug for the traceback)\n"
+    )
+
+
+def test_an_interrupt_is_130(capsys, monkeypatch):
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fomm.checkpoint.convert", interrupted)
+    assert main(["convert", "a", "b"]) == 130
+    assert capsys.readouterr().err == "fomm: interrupted\n"
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "data heads"])
+def test_help_gives_defaults_and_units(command, capsys):
+    assert main([*command.split(), "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "default: None" not in text and "default: False" not in text
+    expected = {
+        "animate": ("SECONDS", "(default: 0.0)", "(default: 4)", "(default)"),
+        "demo": ("(default: demo.mp4)",),
+        "data heads": ("(default: 1000)", "pixels", "(default: 128)", "(default: npz)"),
+    }
+    for words in expected.get(command, ()):
+        assert words in text, words
+
+
+def test_as_a_module_and_quick_to_start():
+    run = subprocess.run(
+        [sys.executable, "-m", "fomm", "--version"], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == f"fomm {fomm.__version__}"
+    code = (
+        "import sys; from fomm.cli import main; main(['animate', '--help']);"
+        "sys.exit(bool({'torch', 'numpy', 'imageio', 'PIL'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_the_demo(tmp_path, capsys):
+    assert main(["demo", "-o", str(tmp_path / "demo.mp4")]) == 0
+    with VideoReader(tmp_path / "demo.mp4") as reader:
+        assert reader.fps == 25 and reader.has_audio
+        frames = np.stack(list(reader)).astype(float)
+    assert len(frames) == 175
+    assert np.abs(frames[50] - frames[0]).mean() > 4, "the head turned"

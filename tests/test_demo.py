@@ -1,0 +1,89 @@
+"""The published demo: its flags, its imports, and the script that thousands of notebooks hold."""
+
+import sys
+
+import imageio
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+from skimage import img_as_ubyte
+from skimage.transform import resize
+
+from fomm.bundled import bundled
+from fomm.frames import to_uint8
+from fomm.media import VideoReader, save_video, write_image
+
+EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+
+
+@pytest.fixture
+def demo(monkeypatch):
+    monkeypatch.syspath_prepend(str(bundled("examples")))
+    import demo
+
+    yield demo
+    del sys.modules["demo"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
+    save_video(tmp_path / "driving.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]], fps=10)
+    return tmp_path
+
+
+def test_the_published_flags_and_defaults(demo):
+    options = demo.parse(["--config", "vox-256"])
+    assert vars(options) == {
+        "config": "vox-256",
+        "checkpoint": "vox-cpk.pth.tar",
+        "source_image": "sup-mat/source.png",
+        "driving_video": "sup-mat/source.png",
+        "result_video": "result.mp4",
+        "relative": False,
+        "adapt_scale": False,
+        "best_frame": None,
+        "cpu": False,
+        "audio": False,
+    }
+    with pytest.raises(SystemExit):
+        demo.parse([])
+
+
+def test_the_demo_animates(demo, files, capsys):
+    arguments = [
+        "--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"),
+        "--source_image", str(files / "photo.png"), "--driving_video", str(files / "driving.mp4"),
+        "--result_video", str(files / "result.mp4"), "--relative", "--adapt_scale", "--cpu",
+    ]  # fmt: skip
+    assert demo.main(arguments) == 0
+    with VideoReader(files / "result.mp4") as reader:
+        assert len(list(reader)) == 4
+    assert demo.main(["--config", "vox-256"]) == 1
+    assert "vox-cpk.pth.tar" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("module", ["demo", "fomm"])
+def test_the_notebook_script_runs_with_its_import_changed(demo, files, module):
+    names = {}
+    exec(f"from {module} import load_checkpoints, make_animation", names)
+    load_checkpoints, make_animation = names["load_checkpoints"], names["make_animation"]
+    from fomm import display
+
+    source_image = imageio.v2.imread(files / "photo.png")
+    driving_video = imageio.v2.mimread(files / "driving.mp4", memtest=False)
+
+    source_image = resize(source_image, (256, 256))[..., :3]
+    driving_video = [resize(frame, (256, 256))[..., :3] for frame in driving_video]
+
+    generator, kp_detector = load_checkpoints(
+        config_path=str(GOLDEN / "tiny.yaml"), checkpoint_path=str(GOLDEN / "tiny-cpk.pth.tar")
+    )
+    predictions = make_animation(source_image, driving_video, generator, kp_detector, relative=True)
+
+    imageio.v2.mimsave(files / "generated.mp4", [img_as_ubyte(frame) for frame in predictions])
+    html = display(source_image, driving_video, predictions).to_html5_video()
+
+    assert len(predictions) == 4 and predictions[0].shape == (64, 64, 3)
+    assert len(imageio.v2.mimread(files / "generated.mp4", memtest=False)) == 4
+    assert html.startswith("<video") and "data:video/mp4;base64," in html

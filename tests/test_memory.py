@@ -1,0 +1,43 @@
+"""Memory does not grow with the number of frames."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+
+from fomm.frames import to_uint8
+from fomm.media import VideoWriter, write_image
+
+SCRIPT = """
+import resource, sys
+from fomm import animate_file, load_checkpoints
+golden, photo, driving, result = sys.argv[1:]
+networks = load_checkpoints(golden + "/tiny.yaml", golden + "/tiny-cpk.pth.tar", cpu=True)
+count = animate_file(photo, driving, result, *networks)
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is for POSIX")
+def test_3000_frames_take_no_more_memory_than_300(tmp_path):
+    expected = np.load(GOLDEN / "tiny-expected.npz")
+    write_image(tmp_path / "photo.png", to_uint8(expected["source"]))
+    frames = [np.repeat(np.repeat(to_uint8(frame), 4, 0), 6, 1) for frame in expected["driving"]]  # 256x384
+    peaks = {}
+    for count in (300, 3000):
+        driving = tmp_path / f"{count}.mp4"
+        with VideoWriter(driving, fps=25) as writer:
+            for index in range(count):
+                writer.write(frames[index % len(frames)])
+        arguments = [str(GOLDEN), str(tmp_path / "photo.png"), str(driving), str(tmp_path / "result.mp4")]
+        run = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=True
+        )
+        animated, peak = map(int, run.stdout.split())
+        assert animated == count
+        peaks[count] = peak
+    growth = peaks[3000] / peaks[300]
+    assert growth <= 1.1, f"{peaks[3000]} against {peaks[300]}: {growth:.2f} times as much"
