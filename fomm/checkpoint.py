@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from fomm._version import __version__
@@ -137,9 +137,9 @@ def save_weights(
     needed["model_params"] = config.to_dict()["model_params"]
     metadata = {_METADATA_KEY: json.dumps({"version": __version__, "config": needed})}
     with atomic_path(path, CheckpointError) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except Exception as reason:  # safetensors has its own class for a full disk
+        try:  # in two steps, since safetensors' own save_file makes files that only their owner can read
+            temporary.write_bytes(save(tensors, metadata))
+        except OSError as reason:
             raise CheckpointError(f"cannot write {path}: {reason}") from reason
 
 

@@ -554,12 +554,21 @@ def test_a_failed_save_leaves_the_old_file(tmp_path):
 
 
 def test_the_disk_is_full(tmp_path, monkeypatch):
-    def fail(tensors, filename, metadata):
-        Path(filename).write_bytes(b"half")
+    def fail(path, data):
+        with open(path, "wb") as file:
+            file.write(data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fomm.checkpoint.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     config = load_config(TINY)
     with pytest.raises(CheckpointError, match=r"w\.safetensors: .*No space left"):
         save_weights(tmp_path / "w.safetensors", *build_networks(config), config)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permission bits")
+def test_the_file_has_the_usual_permissions(tmp_path):
+    config = load_config(TINY)
+    save_weights(tmp_path / "w.safetensors", *build_networks(config), config)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
