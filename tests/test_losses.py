@@ -112,6 +112,16 @@ def test_pixel_losses_by_hand():
     assert spot[0, 0, 1, 1] == 1 and spot[0, 0, 1, 2] == pytest.approx(math.exp(-1))
 
 
+def test_the_flow_at_a_point_by_hand():
+    deformation = torch.zeros(1, 3, 3, 2)
+    deformation[0, 1, 2] = torch.tensor([0.25, -0.5])  # seen at x = 1, y = 0
+    driving = torch.tensor([[[1.0, 0.0], [1.5, 0.0]]])
+    source = torch.tensor([[[0.0, 0.0], [0.0, 0.0]]])
+    loss = losses.deformation_loss(deformation, source, driving)
+    assert loss == pytest.approx((0.25 + 0.5) / 2)  # the second point lies outside and does not count
+    assert losses.deformation_loss(deformation, source, driving + 3) == 0
+
+
 def test_perceptual_loss_by_hand():
     class Doubles(torch.nn.Module):
         def forward(self, image):

@@ -89,6 +89,21 @@ def weighted_l1(real: Tensor, generated: Tensor, weight: Tensor) -> Tensor:
     return ((real - generated).abs() * weight).mean()
 
 
+def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    """Mean distance of the flow at the driving points from the source points.
+
+    Points that lie outside of either picture do not count: there is nothing to see at them.
+
+    Args:
+        deformation: Bxhxwx2, source coordinates for each driving pixel.
+        source, driving: the same B x K points in both frames, xy in [-1, 1].
+    """
+    flow = warp(deformation.permute(0, 3, 1, 2), driving[:, :, None], align_corners=True)  # Bx2xKx1
+    inside = ((source.abs() <= 1) & (driving.abs() <= 1)).all(-1, keepdim=True)  # BxKx1
+    distance = (flow[..., 0].transpose(1, 2) - source).abs() * inside
+    return distance.sum() / (2 * inside.sum()).clamp(min=1)
+
+
 def box_map(points: Tensor, height: int, width: int) -> Tensor:
     """1 within the box around each image's points (BxNx2, xy in [-1, 1]), else 0: Bx1xHxW."""
     grid = coordinate_grid(height, width, points)

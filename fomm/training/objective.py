@@ -74,8 +74,11 @@ def generator_losses(
             terms["feature_matching"] = losses.feature_matching_loss(true, painted, weights.feature_matching)
     if weights.l1:
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
-    if batch.truth_driving is not None:
+    if batch.truth_source is not None and batch.truth_driving is not None:
         points = batch.truth_driving.value
+        if weights.deformation:
+            flow = losses.deformation_loss(output["deformation"], batch.truth_source.value, points)
+            terms["deformation"] = weights.deformation * flow
         for name, area in (("l1_face", losses.box_map), ("l1_keypoints", losses.spot_map)):
             if weight := getattr(weights, name):
                 where = area(points, *batch.driving.shape[2:])
@@ -85,8 +88,8 @@ def generator_losses(
 
 def _looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points is weighted; without it the generator need not run."""
-    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints)
-    return any((*pixels, *weights.perceptual, weights.generator_gan))
+    painted = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.deformation)
+    return any((*painted, *weights.perceptual, weights.generator_gan))
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
