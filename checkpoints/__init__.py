@@ -1,0 +1,1 @@
+"""The weights that ship; `fomm.bundled` finds them."""

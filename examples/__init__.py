@@ -1,0 +1,1 @@
+"""Pictures, a driving clip and scripts; `fomm.bundled` finds them."""

@@ -1,0 +1,1 @@
+"""How good weights are, in numbers. ``runner.evaluate`` is the way in."""

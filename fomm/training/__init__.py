@@ -1,0 +1,1 @@
+"""Training: data, losses, the loop. ``loop.train`` is the way in."""
