@@ -1,0 +1,1 @@
+"""Synthetic talking heads: drawn, not photographed. ``dataset.make_dataset`` is the way in."""
