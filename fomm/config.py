@@ -61,6 +61,7 @@ class CameraParams:
     zoom: tuple[float, float] = _between(0.1, 10, default=(1.0, 1.0))  # smallest and largest side of the view
     shift: float = _between(0, 1, default=0)  # deviation, of half the picture's side
     shared: float = _between(0, 1, default=1)  # the share of pairs with one camera for both frames
+    still: float = _between(0, 1, default=0)  # the share of pairs that are one frame twice
 
 
 @dataclass(frozen=True)

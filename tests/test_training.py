@@ -261,6 +261,14 @@ def test_batches_depend_on_seed_and_step_alone(data):
     )
 
 
+def test_still_pairs_are_one_frame_twice(data):
+    sampler = PairSampler(data / "train", (SIZE, SIZE, 3), 64, seed=7, still=0.5)
+    batch = sampler.batch(0)
+    same = (batch.source == batch.driving).flatten(1).all(1)
+    assert 0.5 < same.float().mean() < 0.85  # half, and of five frames some by chance
+    assert torch.equal(batch.truth_source.value[same], batch.truth_driving.value[same])
+
+
 def test_clips_without_truth(tmp_path):
     np.savez(tmp_path / "a#0.npz", frames=np.zeros((3, 8, 8, 3), np.uint8))
     assert load_clip(tmp_path / "a#0.npz").truth is None

@@ -81,7 +81,9 @@ def evaluate(
     networks = _Networks(generator, kp_detector)
     sources = paths if mode == "reconstruction" else pair_sources(paths, seed)
     rows = []
-    for path, source_path in zip(tqdm(paths, disable=None if progress else True, unit="clip"), sources, strict=True):
+    for path, source_path in zip(
+        tqdm(paths, disable=None if progress else True, unit="clip"), sources, strict=True
+    ):
         clip = read_clip(path).resized(*networks.size)
         if mode == "reconstruction":
             rows.append(_reconstruction(networks, clip))

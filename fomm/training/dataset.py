@@ -49,12 +49,15 @@ class PairSampler:
         frame_shape: (height, width, channels) of the network.
         batch_size: pairs in a batch.
         seed: of the choice.
+        still: the share of pairs that are one frame twice.
 
     Raises:
         InputError: no clips, or a clip of another size.
     """
 
-    def __init__(self, folder: Path, frame_shape: tuple[int, int, int], batch_size: int, seed: int) -> None:
+    def __init__(
+        self, folder: Path, frame_shape: tuple[int, int, int], batch_size: int, seed: int, still: float = 0.0
+    ) -> None:
         self.clips = [load_clip(path) for path in find_clips(folder)]
         for clip in self.clips:
             if clip.frames.shape[1:] != tuple(frame_shape):
@@ -65,12 +68,14 @@ class PairSampler:
         self.has_truth = all(clip.truth is not None for clip in self.clips)
         self.batch_size = batch_size
         self.seed = seed
+        self.still = still
 
     def batch(self, step: int) -> Batch:
         """The pairs of one step."""
         rng = np.random.default_rng((self.seed, step))
         clips = [self.clips[i] for i in rng.integers(len(self.clips), size=self.batch_size)]
         sides = [rng.integers([len(clip.frames) for clip in clips]) for _ in range(2)]
+        sides[1] = np.where(rng.random(self.batch_size) < self.still, sides[0], sides[1])
         source, driving = (self._images(clips, side) for side in sides)
         return Batch(source, driving, *(self._truth(clips, side) for side in sides))
 

@@ -73,7 +73,10 @@ def train(
     run = Run(config, params, device)
     resume_or_start(run, out / "state.pt", init)
 
-    sampler = PairSampler(Path(data) / "train", config.dataset_params.frame_shape, params.batch_size, seed)
+    augmentation = config.dataset_params.augmentation_params
+    still = augmentation.camera_param.still if augmentation and augmentation.camera_param else 0.0
+    shape = config.dataset_params.frame_shape
+    sampler = PairSampler(Path(data) / "train", shape, params.batch_size, seed, still)
     steps_per_epoch = math.ceil(len(sampler.clips) * params.num_repeats / params.batch_size)
     total = min(steps_per_epoch * params.num_epochs, max_steps or math.inf)
     channels = config.model_params.common_params.num_channels
@@ -87,8 +90,8 @@ def train(
     while run.step < total:
         chance = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
         batch = on_device(sampler.batch(run.step), device)
-        if config.dataset_params.augmentation_params is not None:
-            batch = augment(batch, config.dataset_params.augmentation_params, chance)
+        if augmentation is not None:
+            batch = augment(batch, augmentation, chance)
         run.set_rate(run.step / steps_per_epoch, run.step)
 
         terms, output = generator_step(run, batch, pyramid, draw_transform(config, batch, chance), perceptual)
