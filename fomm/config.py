@@ -182,6 +182,7 @@ class LossWeights:
     l1: float = _between(0, 1e6, default=0)  # of pixels in [0, 1], on each scale of the pyramid
     l1_face: float = _between(0, 1e6, default=0)  # the same within the box around the true key points
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
+    l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     keypoints: float = _between(0, 1e6, default=0)  # distance to the true key points that come with the data
     keypoint_jacobians: float = _between(0, 1e6, default=0)  # distance to the true jacobians

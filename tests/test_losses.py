@@ -112,6 +112,14 @@ def test_pixel_losses_by_hand():
     assert spot[0, 0, 1, 1] == 1 and spot[0, 0, 1, 2] == pytest.approx(math.exp(-1))
 
 
+def test_edges_by_hand():
+    real = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    assert losses.edge_loss(real, real + 0.3) == pytest.approx(
+        0, abs=1e-6
+    )  # a shift of all has the same edges
+    assert losses.edge_loss(real, torch.full((1, 1, 2, 2), 0.5)) == 1  # across; down there are none
+
+
 def test_the_flow_at_a_point_by_hand():
     deformation = torch.zeros(1, 3, 3, 2)
     deformation[0, 1, 2] = torch.tensor([0.25, -0.5])  # seen at x = 1, y = 0

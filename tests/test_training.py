@@ -46,6 +46,7 @@ TRAIN = {
         "l1": 10,
         "l1_face": 10,
         "l1_keypoints": 10,
+        "l1_edges": 10,
         "deformation": 10,
         "keypoints": 10,
         "keypoint_jacobians": 1,
@@ -133,7 +134,14 @@ def test_a_run_writes_weights_state_pictures_and_log(data, tmp_path, monkeypatch
     lines = list(train(config(), data, out, device="cpu"))
     assert [line["step"] for line in lines] == [4, 8, 12]  # 3 clips x 4 repeats / 2 = 6 steps an epoch
     names = {"generator_gan", "discriminator_gan", "feature_matching", "equivariance_value", "l1", "l1_face"}
-    names |= {"equivariance_jacobian", "l1_keypoints", "deformation", "keypoints", "keypoint_jacobians"}
+    names |= {
+        "equivariance_jacobian",
+        "l1_keypoints",
+        "l1_edges",
+        "deformation",
+        "keypoints",
+        "keypoint_jacobians",
+    }
     assert names <= lines[0].keys()
     assert [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()] == [4, 8, 12]
     with Image.open(next((out / "pictures").iterdir())) as picture:

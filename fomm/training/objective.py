@@ -74,6 +74,9 @@ def generator_losses(
             terms["feature_matching"] = losses.feature_matching_loss(true, painted, weights.feature_matching)
     if weights.l1:
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
+    if weights.l1_edges:
+        edges = losses.edge_loss(batch.driving, output["prediction"])
+        terms["l1_edges"] = weights.l1_edges * edges
     if batch.truth_source is not None and batch.truth_driving is not None:
         points = batch.truth_driving.value
         if weights.deformation:
@@ -88,8 +91,8 @@ def generator_losses(
 
 def _looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points is weighted; without it the generator need not run."""
-    painted = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.deformation)
-    return any((*painted, *weights.perceptual, weights.generator_gan))
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
+    return any((*pixels, weights.deformation, *weights.perceptual, weights.generator_gan))
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
