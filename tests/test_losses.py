@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, assert_near, tiny_networks
+from kinks import unexplained, watched_kinks
 
 from fomm.config import LossWeights
 from fomm.model import Keypoints
@@ -22,11 +23,16 @@ WEIGHTS = LossWeights(
 )
 
 
-@pytest.mark.parametrize("align_corners", [True, False])
-def test_one_step_gives_the_published_losses_and_gradients(align_corners):
+def training_numbers(align_corners: bool) -> dict[str, np.ndarray]:
+    """What the published code gives for one training step."""
     suffix = "" if align_corners else "-align-corners-false"
     golden = np.load(GOLDEN / f"tiny-training-expected{suffix}.npz")
-    wanted = {name.removesuffix("_align_corners_false"): golden[name] for name in golden}
+    return {name.removesuffix("_align_corners_false"): golden[name] for name in golden}
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_one_step_gives_the_published_losses(align_corners):
+    wanted = training_numbers(align_corners)
     generator, kp_detector, discriminator = (n.train() for n in tiny_networks(align_corners))
     networks = Networks(generator, kp_detector, discriminator)
     batch = Batch(torch.from_numpy(wanted["source"]), torch.from_numpy(wanted["driving"]))
@@ -45,22 +51,40 @@ def test_one_step_gives_the_published_losses_and_gradients(align_corners):
     assert terms.keys() == {
         "generator_gan", "feature_matching", "equivariance_value", "equivariance_jacobian"
     }  # fmt: skip
-    torch.stack(list(terms.values())).sum().backward()
-    gradients = [name for name in wanted if name.startswith("grad_")]
-    assert len(gradients) == 7
-    for name in gradients:
-        module, path = (kp_detector, name[8:]) if name.startswith("grad_kp.") else (generator, name[5:])
-        gradient = module.get_parameter(path).grad.numpy()
-        # The gradient jumps where a feature difference or an activation passes zero, and batch norms over two
-        # images lift float32 rounding to 8e-5 in the picture. Two convolution backends of one torch differ by
-        # up to 1e-2 of the largest entry for that reason; a wrong term or factor differs by far more.
-        error = np.linalg.norm(gradient - wanted[name]) / np.linalg.norm(wanted[name])
-        assert error < 2e-2, f"{name}: off by {error:.1e} of its norm"
-        largest = np.abs(wanted[name]).max()
-        assert_near(gradient / largest, wanted[name] / largest, 2e-2, name)
-
     terms = discriminator_losses(discriminator, output, WEIGHTS)
     assert_near(terms["discriminator_gan"], wanted["loss_disc_gan"], 1e-4, "discriminator_gan")
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
+    wanted = training_numbers(align_corners)
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # float64 throughout
+    generator, kp_detector, discriminator = (n.train().double() for n in tiny_networks(align_corners))
+    arrays = {name: torch.from_numpy(array).double() for name, array in wanted.items() if array.ndim}
+    transform = RandomTransform(
+        arrays["transform_theta"], arrays["transform_control_params"], align_corners=align_corners
+    )
+    with watched_kinks(monkeypatch) as kinks:
+        terms, _ = generator_losses(
+            Networks(generator, kp_detector, discriminator),
+            Batch(arrays["source"], arrays["driving"]),
+            WEIGHTS,
+            ImagePyramid((1, 0.5), 3).double(),
+            transform,
+            None,
+        )
+    torch.stack(list(terms.values())).sum().backward(retain_graph=True)
+    names = [name for name in wanted if name.startswith("grad_")]
+    assert len(names) == 7
+    parameters = [
+        kp_detector.get_parameter(name[8:])
+        if name.startswith("grad_kp.")
+        else generator.get_parameter(name[5:])
+        for name in names
+    ]
+    error, flips = unexplained(kinks, parameters, [wanted[name] for name in names])
+    assert error <= 1e-3, f"off by {error:.1e} of the largest entry, with {flips} kinks on the other side"
+    assert flips <= 12, f"{flips} kinks on the other side"
 
 
 def test_the_transform_s_jacobian_is_its_derivative():
