@@ -148,6 +148,8 @@ def test_a_run_writes_weights_state_pictures_and_log(data, tmp_path, monkeypatch
         assert picture.size == (5 * SIZE, 2 * SIZE)
     generator, _ = load_checkpoints(checkpoint_path=out / "weights.safetensors", cpu=True)
     assert generator.frame_shape == (SIZE, SIZE, 3)
+    kept = sorted(path.name for path in out.glob("*.safetensors"))
+    assert kept == ["weights-0001.safetensors", "weights-0002.safetensors", "weights.safetensors"]
     average = weights_of(out)["average"]["generator"]
     assert_same(dict(generator.state_dict()), dict(average))
     assert not torch.equal(average["final.weight"], weights_of(out)["networks"]["generator"]["final.weight"])
@@ -239,6 +241,10 @@ def test_mistakes_are_named(data, tmp_path):
     no_training = config_from_dict({k: v for k, v in config().to_dict().items() if k != "train_params"})
     with pytest.raises(ConfigError, match="train_params"):
         list(train(no_training, data, tmp_path / "run"))
+    cropped = config().to_dict()
+    cropped["dataset_params"]["augmentation_params"] = {"crop_param": {"size": [8, 8]}}
+    with pytest.raises(ConfigError, match="crop_param are not applied yet"):
+        list(train(config_from_dict(cropped), data, tmp_path / "run"))
     with pytest.raises(InputError, match="is not a folder"):
         list(train(config(), tmp_path / "nothing", tmp_path / "run"))
     (tmp_path / "empty" / "train").mkdir(parents=True)
@@ -267,6 +273,16 @@ def test_batches_depend_on_seed_and_step_alone(data):
     assert not torch.equal(
         batch.source[0, :, corner[1], corner[0]], batch.source[0, :, corner[1] - 1, corner[0] - 1]
     )
+
+
+def test_people_are_as_likely_whatever_their_number_of_clips(data):
+    """Of three clips two are b's: a third of the pairs are of a, or with id_sampling half."""
+    frames = load_clip(data / "train" / "a#0.npz").frames
+    for id_sampling, share in ((False, 1 / 3), (True, 1 / 2)):
+        sampler = PairSampler(data / "train", (SIZE, SIZE, 3), 600, seed=0, id_sampling=id_sampling)
+        corner = (sampler.batch(0).source[:, :, 0, 0] * 255).round()
+        found = (corner == torch.from_numpy(frames[0, 0, 0]).float()).all(1).float().mean()
+        assert found == pytest.approx(share, abs=0.07)
 
 
 def test_still_pairs_are_one_frame_twice(data):

@@ -50,13 +50,21 @@ class PairSampler:
         batch_size: pairs in a batch.
         seed: of the choice.
         still: the share of pairs that are one frame twice.
+        id_sampling: draw a person first, then one of the clips PERSON#CLIP; else every clip is as likely.
 
     Raises:
         InputError: no clips, or a clip of another size.
     """
 
     def __init__(
-        self, folder: Path, frame_shape: tuple[int, int, int], batch_size: int, seed: int, still: float = 0.0
+        self,
+        folder: Path,
+        frame_shape: tuple[int, int, int],
+        batch_size: int,
+        seed: int,
+        *,
+        still: float = 0.0,
+        id_sampling: bool = False,
     ) -> None:
         self.clips = [load_clip(path) for path in find_clips(folder)]
         for clip in self.clips:
@@ -69,11 +77,16 @@ class PairSampler:
         self.batch_size = batch_size
         self.seed = seed
         self.still = still
+        groups: dict[str, list[Clip]] = {}
+        for clip in self.clips:
+            groups.setdefault(clip.name.split("#")[0] if id_sampling else clip.name, []).append(clip)
+        self.groups = list(groups.values())
 
     def batch(self, step: int) -> Batch:
         """The pairs of one step."""
         rng = np.random.default_rng((self.seed, step))
-        clips = [self.clips[i] for i in rng.integers(len(self.clips), size=self.batch_size)]
+        groups = [self.groups[i] for i in rng.integers(len(self.groups), size=self.batch_size)]
+        clips = [group[rng.integers(len(group))] for group in groups]
         sides = [rng.integers([len(clip.frames) for clip in clips]) for _ in range(2)]
         sides[1] = np.where(rng.random(self.batch_size) < self.still, sides[0], sides[1])
         source, driving = (self._images(clips, side) for side in sides)

@@ -3,8 +3,9 @@
     fomm train --config heads-128 --data data/heads-128 --out runs/heads-128
 
 Everything a step needs is drawn from the seed and the step's number, so a run that was stopped goes on from
-``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use,
-``OUT/log.jsonl`` one line of numbers every so often, ``OUT/pictures`` what the networks see.
+``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use, and
+``OUT/weights-0010.safetensors`` those of an epoch that is kept; ``OUT/log.jsonl`` one line of numbers every so
+often, ``OUT/pictures`` what the networks see.
 """
 
 import json
@@ -25,7 +26,7 @@ from fomm.training.dataset import Batch, PairSampler
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.objective import Output, discriminator_losses, generator_losses
 from fomm.training.perceptual import perceptual_network
-from fomm.training.state import Run, resume_or_start, save
+from fomm.training.state import Run, resume_or_start, save, save_for_use
 from fomm.training.visualize import picture_grid
 
 SAVE_SECONDS = 300.0  # between two states on disk
@@ -73,10 +74,20 @@ def train(
     run = Run(config, params, device)
     resume_or_start(run, out / "state.pt", init)
 
-    augmentation = config.dataset_params.augmentation_params
-    still = augmentation.camera_param.still if augmentation and augmentation.camera_param else 0.0
-    shape = config.dataset_params.frame_shape
-    sampler = PairSampler(Path(data) / "train", shape, params.batch_size, seed, still)
+    dataset = config.dataset_params
+    augmentation = dataset.augmentation_params
+    if augmentation and (augmentation.resize_param or augmentation.crop_param):
+        raise ConfigError(
+            "resize_param and crop_param are not applied yet; take them out of the configuration"
+        )
+    sampler = PairSampler(
+        Path(data) / "train",
+        dataset.frame_shape,
+        params.batch_size,
+        seed,
+        still=augmentation.camera_param.still if augmentation and augmentation.camera_param else 0.0,
+        id_sampling=dataset.id_sampling,
+    )
     steps_per_epoch = math.ceil(len(sampler.clips) * params.num_repeats / params.batch_size)
     total = min(steps_per_epoch * params.num_epochs, max_steps or math.inf)
     channels = config.model_params.common_params.num_channels
@@ -115,6 +126,8 @@ def train(
             if output is not None:
                 picture_grid(batch, output).save(out / "pictures" / f"{run.step:08d}.png")
             saved = time.monotonic()
+        if run.step % (steps_per_epoch * params.checkpoint_freq) == 0:
+            save_for_use(run, config, out / f"weights-{run.step // steps_per_epoch:04d}.safetensors")
 
 
 def generator_step(

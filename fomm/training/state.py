@@ -135,7 +135,12 @@ def save(run: Run, config: Config, out: Path) -> None:
     """The state to go on from, and the weights for use; each is whole at any moment."""
     with atomic_path(out / "state.pt") as path:
         torch.save(run.state(), path)
-    networks = run.averaged(config)
-    save_weights(out / "weights.safetensors", networks.generator, networks.kp_detector, config)
+    save_for_use(run, config, out / "weights.safetensors")
     with atomic_path(out / "config.json") as path:
         path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def save_for_use(run: Run, config: Config, path: Path) -> None:
+    """The averaged generator and key-point detector, as every other file of weights."""
+    networks = run.averaged(config)
+    save_weights(path, networks.generator, networks.kp_detector, config)
