@@ -3,8 +3,8 @@
     fomm train --config heads-128 --data data/heads-128 --out runs/heads-128
 
 Everything a step needs is drawn from the seed and the step's number, so a run that was stopped goes on from
-``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use, and
-``OUT/weights-0010.safetensors`` those of an epoch that is kept; ``OUT/log.jsonl`` one line of numbers every so
+``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use,
+``OUT/weights-0010.safetensors`` those of an epoch that is kept, ``OUT/log.jsonl`` one line of numbers every so
 often, ``OUT/pictures`` what the networks see.
 """
 
