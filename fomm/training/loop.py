@@ -4,7 +4,7 @@
 
 Everything a step needs is drawn from the seed and the step's number, so a run that was stopped goes on from
 ``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use,
-``OUT/weights-0010.safetensors`` those of an epoch that is kept, ``OUT/log.jsonl`` one line of numbers every so
+``OUT/weights-0010.safetensors`` those of a kept epoch, ``OUT/log.jsonl`` one line of numbers every so
 often, ``OUT/pictures`` what the networks see.
 """
 
