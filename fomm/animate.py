@@ -174,8 +174,8 @@ def animate_file(
         best_frame: counted from ``start``; see ``make_animation`` for it and the others.
 
     Raises:
-        MediaError: a file cannot be read or written.
-        InputError: an option cannot be used, or the video has no frames.
+        MediaError: a file cannot be read or written, or the video has no frames.
+        InputError: an option cannot be used.
     """
     animator = Animator(
         read_image(photo),
@@ -204,8 +204,6 @@ def animate_file(
             for picture, frame in zip(animated, seen, strict=False):
                 writer.write(to_uint8(picture) if frame is None else _beside(animator, frame, picture))
                 count += 1
-            if count == 0:
-                raise InputError(f"{driving} has no frames to animate from {start:g} s on")
     return count
 
 
