@@ -1,0 +1,84 @@
+"""``fomm animate`` and ``fomm demo``."""
+
+import argparse
+from pathlib import Path
+
+from fomm.bundled import bundled
+from fomm.commands.options import add_device, add_switch, add_weights
+
+
+def add_animate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo", metavar="PHOTO", type=Path, help="the picture to animate")
+    parser.add_argument(
+        "driving", metavar="DRIVING", type=Path, help="a video, GIF or folder of numbered pictures"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="RESULT", type=Path, required=True,
+        help="an .mp4, .webm or .gif file, or a new folder for PNGs",
+    )  # fmt: skip
+    add_weights(parser)
+    motion = parser.add_argument_group("motion")
+    add_switch(motion, "relative", "absolute", True, "move as the driving face moves since its first frame")
+    add_switch(
+        motion,
+        "adapt-scale",
+        "no-adapt-scale",
+        True,
+        "scale the movement by the faces' sizes (with --relative)",
+    )
+    motion.add_argument(
+        "--best-frame", metavar="N", type=int,
+        help="the driving frame (from 0) that resembles the photo most; relative motion starts from it",
+    )  # fmt: skip
+    motion.add_argument(
+        "--start", metavar="SECONDS", type=float, default=0.0, help="where the driving video begins"
+    )
+    motion.add_argument(
+        "--duration", metavar="SECONDS", type=float, help="how much of it to use; without it, all"
+    )
+    result = parser.add_argument_group("result")
+    add_switch(result, "audio", "no-audio", True, "the driving video's sound goes to the result")
+    result.add_argument(
+        "--side-by-side", action="store_true", help="source, driving video and result in a row"
+    )
+    add_device(parser)
+    parser.set_defaults(run=_animate)
+
+
+def _animate(options: argparse.Namespace) -> None:
+    from fomm.animate import animate_file
+    from fomm.checkpoint import load_checkpoints
+
+    count = animate_file(
+        options.photo,
+        options.driving,
+        options.output,
+        *load_checkpoints(options.config, options.checkpoint, device=options.device),
+        relative=options.relative,
+        adapt_movement_scale=options.adapt_scale,
+        best_frame=options.best_frame,
+        audio=options.audio,
+        side_by_side=options.side_by_side,
+        start=options.start,
+        duration=options.duration,
+        batch_size=options.batch_size,
+    )
+    print(f"{options.output}: {count} frames")
+
+
+def add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-o", "--output", metavar="RESULT", type=Path, default=Path("demo.mp4"), help="the video to write"
+    )
+    add_device(parser)
+    parser.set_defaults(run=_demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from fomm.animate import animate_file
+    from fomm.checkpoint import load_checkpoints
+
+    networks = load_checkpoints(device=options.device)
+    photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
+    count = animate_file(photo, driving, options.output, *networks, batch_size=options.batch_size)
+    print(f"{options.output}: {count} frames; the photo is {photo}, the driving video {driving}")

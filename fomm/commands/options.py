@@ -1,0 +1,47 @@
+"""Options that several commands have, and how their help reads."""
+
+import argparse
+from pathlib import Path
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds each default to its help, but for flags and options whose help tells of life without them."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        without = action.default is None or isinstance(action.default, bool)
+        return action.help if without else super()._get_help_string(action)
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="weights; without it, those that ship"
+    )
+    add_config(parser)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE|NAME",
+        help="a YAML file or the name of one that ships; without it, the weights tell",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("computation")
+    group.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
+    group.add_argument(
+        "--batch-size", metavar="N", type=int, default=4, help="frames in one pass of the networks"
+    )
+
+
+def add_switch(group: "argparse._ArgumentGroup", yes: str, no: str, default: bool, summary: str) -> None:
+    """A pair of flags, of which the later wins."""
+    name = yes.replace("-", "_")
+    chosen = {default: " (default)", not default: ""}
+    group.add_argument(
+        f"--{yes}", dest=name, action="store_true", default=default, help=summary + chosen[True]
+    )
+    group.add_argument(
+        f"--{no}", dest=name, action="store_false", default=default, help=f"not --{yes}" + chosen[False]
+    )
