@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
-from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, warp
+from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, multiply_2x2, warp
 from fomm.model.keypoints import Keypoints
 
 
@@ -67,8 +67,8 @@ class DenseMotionNetwork(nn.Module):
         grid = coordinate_grid(height, width, kp_driving.value)
         offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
         if kp_source.jacobian is not None and kp_driving.jacobian is not None:
-            jacobian = kp_source.jacobian @ inverse_2x2(kp_driving.jacobian)
-            offset = (jacobian[:, :, None, None] @ offset[..., None])[..., 0]
+            jacobian = multiply_2x2(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
+            offset = multiply_2x2(jacobian[:, :, None, None], offset[..., None])[..., 0]
         motions = offset + kp_source.value[:, :, None, None]
         return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
 

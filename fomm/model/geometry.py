@@ -34,6 +34,16 @@ def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> T
     return torch.exp(-0.5 * offset.square().sum(-1) / variance)
 
 
+def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
+    """...x2x2 matrices times ...x2xN ones, in their own precision: a matrix product under autocast is not.
+
+    >>> multiply_2x2(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([[1.], [10.]]))
+    tensor([[21.],
+            [43.]])
+    """
+    return left[..., :1] * right[..., :1, :] + left[..., 1:] * right[..., 1:, :]
+
+
 def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     """The inverse of ...x2x2 matrices in closed form.
 

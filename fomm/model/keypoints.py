@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
-from fomm.model.geometry import convex_hull_area, coordinate_grid, inverse_2x2
+from fomm.model.geometry import convex_hull_area, coordinate_grid, inverse_2x2, multiply_2x2
 
 
 class Keypoints(NamedTuple):
@@ -103,5 +103,5 @@ def relative_motion(
     value = kp_source.value + scale * (kp_driving.value - kp_driving_initial.value)
     if kp_driving.jacobian is None or kp_source.jacobian is None or kp_driving_initial.jacobian is None:
         return Keypoints(value)
-    change = kp_driving.jacobian @ inverse_2x2(kp_driving_initial.jacobian)
-    return Keypoints(value, change @ kp_source.jacobian)
+    change = multiply_2x2(kp_driving.jacobian, inverse_2x2(kp_driving_initial.jacobian))
+    return Keypoints(value, multiply_2x2(change, kp_source.jacobian))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, warp
+from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, multiply_2x2, warp
 from fomm.model.keypoints import Keypoints
 
 
@@ -65,7 +65,7 @@ class RandomTransform:
     def points(self, points: Tensor) -> Tensor:
         """BxNx2 (or 1xNx2) moved, xy in [-1, 1]."""
         linear, shift = self.theta[:, None, :, :2], self.theta[:, None, :, 2]
-        moved = (linear @ points[..., None])[..., 0] + shift
+        moved = multiply_2x2(linear, points[..., None])[..., 0] + shift
         distance = (points[:, :, None] - self.control_points).abs().sum(-1)  # BxNxP^2, as published: L1
         spline = distance.square() * torch.log(distance + 1e-6) * self.control_params
         return moved + spline.sum(-1, keepdim=True)  # the same bend for x and y
@@ -147,9 +147,9 @@ def equivariance_losses(driving: Keypoints, transformed: Keypoints, transform: R
     value = (driving.value - transform.points(transformed.value)).abs().mean()
     if driving.jacobian is None or transformed.jacobian is None:
         return value, None
-    mapped = transform.jacobian(transformed.value) @ transformed.jacobian
+    mapped = multiply_2x2(transform.jacobian(transformed.value), transformed.jacobian)
     identity = torch.eye(2, device=mapped.device, dtype=mapped.dtype)
-    return value, (identity - inverse_2x2(driving.jacobian) @ mapped).abs().mean()
+    return value, (identity - multiply_2x2(inverse_2x2(driving.jacobian), mapped)).abs().mean()
 
 
 def generator_gan_loss(generated_maps: dict) -> Tensor:
