@@ -7,7 +7,7 @@ folder of PNGs. What is written appears under the asked name only when it is com
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -97,7 +97,8 @@ class VideoWriter:
     one (29.97 -> 30000/1001). ``audio`` is a file whose first sound stream, from ``audio_start`` for
     ``audio_duration`` (seconds; None: to the end), goes with the frames, cut to their length; a file without
     sound gives none, and gif and folders have none. ``weights_hash`` (hexadecimal) goes into the comment that
-    every result carries.
+    every result carries. ``for_training`` makes an mp4 near lossless and quick to read at any frame, and its
+    comment, or a folder's, says that it was cut rather than generated.
 
     Nothing is under ``path`` before the block has ended well; after an exception or an interrupt nothing is
     left, and a file that was there before is untouched. Raises ``MediaError`` when the file cannot be
@@ -113,12 +114,16 @@ class VideoWriter:
         audio_start: float = 0.0,
         audio_duration: float | None = None,
         weights_hash: str | None = None,
+        for_training: bool = False,
     ) -> None:
         if not (math.isfinite(fps) and 0.01 <= fps <= 1000):
             raise InputError(f"fps must be between 0.01 and 1000, not {fps}")
         container = _container(path)
         rate = fps if isinstance(fps, Fraction) else ffmpeg.exact_rate(float(fps))
-        comment = video_comment(weights_hash)
+        if for_training and container not in ("mp4", "folder"):
+            raise InputError(f"clips for training are .mp4 files or folders of PNGs, not {path}")
+        comment = f"Cut out by fomm {__version__}." if for_training else video_comment(weights_hash)
+        encoding = streams.TRAINING_ENCODING if for_training else None
         sound = None
         if container in streams.SOUND_ENCODINGS and audio is not None:
             sound = _find_sound(audio, audio_start, audio_duration)
@@ -129,7 +134,7 @@ class VideoWriter:
         if container == "folder":
             self._output = write_folder(Path(path), rate, comment)
         else:
-            self._output = _write_file(Path(path), container, rate, comment, sound)
+            self._output = _write_file(Path(path), container, rate, comment, sound, encoding)
 
     def __enter__(self) -> "VideoWriter":
         self._write = self._output.__enter__()
@@ -211,10 +216,15 @@ def _find_sound(audio: PathLike, start: float, duration: float | None) -> stream
 
 @contextmanager
 def _write_file(
-    target: Path, container: str, rate: Fraction, comment: str, sound: streams.Sound | None
+    target: Path,
+    container: str,
+    rate: Fraction,
+    comment: str,
+    sound: streams.Sound | None,
+    encoding: Sequence[str] | None,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     with atomic_path(target, MediaError) as temporary:
-        with streams.Encoder(temporary, target, container, rate, comment) as encoder:
+        with streams.Encoder(temporary, target, container, rate, comment, encoding) as encoder:
             yield encoder.write
             encoder.finish()
         if container == "gif":

@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +83,20 @@ class Encoder:
     """One running ffmpeg that takes RGB frames and writes a video; a context manager that always ends it.
 
     ``path`` is the file to write, ``target`` its name in messages, ``container`` a key of ``ENCODINGS``,
-    ``rate`` in frames per second.
+    ``rate`` in frames per second; ``encoding`` (arguments) stands for the container's usual one.
     """
 
-    def __init__(self, path: Path, target: Path, container: str, rate: Fraction, comment: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        target: Path,
+        container: str,
+        rate: Fraction,
+        comment: str,
+        encoding: Sequence[str] | None = None,
+    ) -> None:
         self.count = 0  # frames written
+        self._encoding = ENCODINGS[container] if encoding is None else encoding
         self._path, self._target = path, target
         self._container, self._rate, self._comment = container, rate, comment
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,7 +135,7 @@ class Encoder:
     def _open(self, height: int, width: int) -> "subprocess.Popen[bytes]":
         frames = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
         frames += ["-framerate", str(self._rate), "-i", "pipe:0"]
-        output = [*ENCODINGS[self._container], *_tags(self._comment), "-y", file_url(self._path)]
+        output = [*self._encoding, *_tags(self._comment), "-y", file_url(self._path)]
         return start_process(
             ["-loglevel", "error", *frames, *output], self._log, subprocess.PIPE, subprocess.DEVNULL
         )
@@ -163,6 +172,8 @@ ENCODINGS = {
     "webm": _yuv420("-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -cpu-used 4 -f webm"),
     "gif": ["-filter_complex", _GIF, "-f", "gif"],
 }
+# For clips that networks learn from: hardly any loss, and a key frame so often that a frame is found quickly.
+TRAINING_ENCODING = _yuv420("-c:v libx264 -crf 10 -preset medium -g 16 -movflags +faststart -f mp4")
 SOUND_ENCODINGS = {
     "mp4": "-c:a aac -b:a 160k -movflags +faststart -f mp4".split(),
     "webm": "-c:a libopus -b:a 128k -f webm".split(),

@@ -1,0 +1,216 @@
+"""A folder of videos becomes a training set."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fomm.data.cutting import FORMATS, Piece, clip_path, cut_pieces
+from fomm.data.records import Record, claim, finished, run, summarize
+from fomm.data.shots import look
+from fomm.errors import FommError, InputError
+from fomm.face.crop import Rect, Tube, enlarged_square, intersection, square_inside
+from fomm.images import IMAGE_SUFFIXES
+
+VERSION = 1  # of how clips are cut; other numbers give other clips
+VIDEO_SUFFIXES = (
+    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
+    ".ogv", ".3gp", ".mxf", ".gif",
+)  # fmt: skip
+SPLITS = ("person", "video")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the clips of a data set, apart from the videos."""
+
+    size: int = 256  # pixels along each side of a clip
+    format: str = "mp4"  # or png, npz
+    crop: bool = True  # to faces; else the middle square of the whole picture
+    cuts: bool = True  # split at them
+    min_frames: int = 64  # shorter clips are dropped; 64 is what the published VoxCeleb set was made with
+    max_frames: int = 1024  # longer ones are divided; so was the published set
+    min_size: int = 256  # of the square that is cut out, in pixels of the video
+    every: int = 3  # faces are looked for in every so many frames
+    split: str = "person"  # or video: what lies in train/ or test/ as a whole
+    test_fraction: float = 0.05  # of the people, or videos
+
+    def __post_init__(self) -> None:
+        counts = ("size", "min_frames", "max_frames", "min_size", "every")
+        low = [name for name in counts if getattr(self, name) < 1]
+        if low:
+            raise InputError(f"{low[0]} must be at least 1, not {getattr(self, low[0])}")
+        if self.format not in FORMATS:
+            raise InputError(f"format is one of {', '.join(FORMATS)}, not {self.format!r}")
+        if self.split not in SPLITS:
+            raise InputError(f"split is one of {', '.join(SPLITS)}, not {self.split!r}")
+        if not 0 <= self.test_fraction <= 1:
+            raise InputError(f"test_fraction lies between 0 and 1, not {self.test_fraction}")
+        if self.format == "mp4" and self.size % 2:
+            raise InputError(f"size must be even for mp4, not {self.size}; or use format png or npz")
+        if self.max_frames < self.min_frames:
+            raise InputError(f"max_frames ({self.max_frames}) is below min_frames ({self.min_frames})")
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """One video to cut."""
+
+    path: Path
+    key: str  # PERSON#REST: what its clips' names begin with
+    part: str  # train or test
+    out: Path
+    settings: Settings
+
+
+def prepare(
+    videos: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    workers: int = 1,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Cut every video below the folder ``videos`` into clips below ``out``; the summary of what came of it.
+
+    A video is a file with one of VIDEO_SUFFIXES or a folder of pictures. Its person is what precedes the
+    first ``#`` of its name; else the first folder below ``videos`` on the way to it; else, for a file right
+    in ``videos``, it is a person of its own. Clips are ``out/train/PERSON#VIDEO#NUMBER`` or the same in
+    ``test``. A person, or with ``split`` "video" a video, is in one of them alone; which is drawn from the
+    names and nothing else.
+
+    Each video is watched twice, a frame at a time: for its cuts and faces, then to cut the clips out. A
+    video that cannot be read does not stop the others. A run that was stopped goes on with the next video,
+    and videos that were added are taken in; one run at a time may work on a folder. The clips do not depend
+    on ``workers`` (processes), nor on being stopped.
+
+    Returns what is in ``out/summary.json``: counts for ``train`` and ``test``, ``dropped`` by reason, and
+    ``failed``, the videos that could not be read with the reason.
+
+    Raises ``InputError`` for arguments that cannot be used, or where ``videos`` holds none.
+    """
+    settings = settings or Settings()
+    if workers < 1:
+        raise InputError(f"workers must be at least 1, not {workers}")
+    found = find_videos(Path(videos))
+    root = Path(out)
+    claim(root, {"made_by": "prepare", "version": VERSION, **asdict(settings)})
+    known = {key: _part_of(record) for key, record in finished(root).items()}
+    parts = split(list(found), settings.split, settings.test_fraction, known)
+    jobs = [VideoJob(path, key, parts[key], root, settings) for key, path in found.items()]
+    records = run(root, jobs, cut_video, workers=workers, progress=progress)
+    return summarize(root, records)
+
+
+def find_videos(folder: Path) -> dict[str, Path]:
+    """The videos below ``folder`` by key, ``PERSON#REST``, in the keys' order. Raises ``InputError``."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give the one that holds the videos")
+    videos: dict[str, Path] = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        visible = [Path(place, name) for name in sorted(files) if not name.startswith(".")]
+        here = [path for path in visible if path.suffix.lower() in VIDEO_SUFFIXES]
+        pictures = [path for path in visible if path.suffix.lower() in IMAGE_SUFFIXES]
+        if not here and len(pictures) > 1 and Path(place) != folder:
+            here = [Path(place)]
+        for path in here:
+            key = "#".join((path if path.is_dir() else path.with_suffix("")).relative_to(folder).parts)
+            if key in videos:
+                raise InputError(f"{videos[key]} and {path} would give clips of one name; rename one of them")
+            videos[key] = path
+    if not videos:
+        raise InputError(f"{folder} holds no videos; expected files that end in {', '.join(VIDEO_SUFFIXES)}")
+    return dict(sorted(videos.items()))
+
+
+def split(keys: Sequence[str], by: str, test_fraction: float, known: Mapping[str, str]) -> dict[str, str]:
+    """ "train" or "test" for each of ``keys``, so that nobody is in both.
+
+    ``by`` is "person" or "video". The people with the smallest hashes are the test people: ``test_fraction``
+    of them, at least one where it is not 0 and there are two or more, and never all unless it is 1. The
+    parts of ``known`` keys stay as they are, and hold for their people.
+    """
+
+    def unit(key: str) -> str:
+        return key.partition("#")[0] if by == "person" else key
+
+    units = sorted({unit(key) for key in keys}, key=lambda name: hashlib.sha256(name.encode()).digest())
+    fixed = {unit(key): part for key, part in known.items()}
+    count = round(test_fraction * len(units))
+    if 0 < test_fraction < 1:
+        count = min(max(count, 1), len(units) - 1)
+    open_places = count - sum(fixed.get(name) == "test" for name in units)
+    test = {name for name in units if fixed.get(name) == "test"}
+    test |= set([name for name in units if name not in fixed][: max(open_places, 0)])
+    return {key: "test" if unit(key) in test else "train" for key in keys}
+
+
+def _part_of(record: Record) -> str:
+    return str(record.video).partition("/")[0]
+
+
+def choose(
+    tubes: Sequence[Tube], size: tuple[int, int], settings: Settings
+) -> tuple[list[tuple[int, int, Rect]], list[dict[str, Any]]]:
+    """What to cut out of a video of ``size`` (height, width), as (start, stop, square), and what is dropped.
+
+    A face's square is the published one, moved into the picture where it leaves it: nothing is padded and
+    nothing stretched. Without ``settings.crop`` it is the largest in the middle.
+    """
+    picture = Rect(0.0, 0.0, float(size[1]), float(size[0]))
+    kept, dropped = [], []
+    for tube in tubes:
+        square = square_inside(enlarged_square(tube.box) if settings.crop else tube.box, size)
+        if tube.stop - tube.start < settings.min_frames:
+            reason = "too short"
+        elif settings.crop and not square.contains(intersection(tube.box, picture)):
+            reason = "moves too far for the picture"
+        elif square.width < settings.min_size:
+            reason = "too small"
+        else:
+            kept.append((tube.start, tube.stop, square))
+            continue
+        where = {"start": tube.start, "box": [round(value, 2) for value in square]}
+        dropped.append({"reason": reason, "frames": tube.stop - tube.start, **where})
+    return kept, dropped
+
+
+def cut_video(job: VideoJob) -> Record:
+    """Cut one video; what came of it."""
+    settings = job.settings
+    name = f"{job.part}/{job.key}"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            shots = look(
+                job.path,
+                faces=settings.crop,
+                cuts=settings.cuts,
+                every=settings.every,
+                max_frames=settings.max_frames,
+            )
+            kept, dropped = choose(shots.tubes, shots.size, settings)
+            if not shots.tubes:
+                dropped.append({"reason": "no face found", "frames": shots.frames})
+            pieces = [Piece(f"{name}#{number:03d}", *place) for number, place in enumerate(kept)]
+            written = cut_pieces(job.path, pieces, job.out, size=settings.size, format=settings.format)
+        except FommError as reason:
+            return Record(name, problem=str(reason))
+    clips = [
+        {
+            "file": clip_path(Path(), piece.name, settings.format).as_posix(),
+            "frames": count,
+            "start": piece.start,
+            "box": [round(value, 2) for value in piece.box],
+        }
+        for piece, count in zip(pieces, written, strict=True)
+        if count
+    ]
+    notes = sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
+    return Record(name, clips, dropped, notes)

@@ -1,0 +1,209 @@
+"""What a run has done, on the disk: a run that was stopped goes on, and nothing is dropped in silence."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from fomm.atomic import atomic_path
+from fomm.errors import FommError, InputError
+
+PARTS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one video."""
+
+    video: str  # its name in the data set's records
+    clips: list[dict[str, Any]] = field(default_factory=list)  # file, frames, and where it was cut
+    dropped: list[dict[str, Any]] = field(default_factory=list)  # reason, frames, and where that was
+    notes: list[str] = field(default_factory=list)  # warnings of the reader
+    problem: str | None = None  # why nothing could be done; such a video is tried again by the next run
+
+
+class Job(Protocol):
+    """The work on one video."""
+
+    @property
+    def key(self) -> str:
+        """A name for the video's record, no other's; fit for a file name."""
+
+
+J = TypeVar("J", bound=Job)
+
+
+def claim(root: Path, wanted: Mapping[str, Any]) -> None:
+    """Make the data set's folders and note the arguments there, or check that they are those noted before.
+
+    What a run that was killed left half-written is removed. Raises ``InputError`` for a folder that was begun
+    with other arguments.
+    """
+    note = root / "dataset.json"
+    if note.exists():
+        found = _read_json(note)
+        other = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+        if other:
+            was = found.get(other[0]) if isinstance(found, dict) else found
+            raise InputError(
+                f"{root} was begun with {other[0]}={was!r}, not {wanted[other[0]]!r}: "
+                "use the same arguments, another folder, or delete this one"
+            )
+    try:
+        for part in (*PARTS, "records"):
+            (root / part).mkdir(parents=True, exist_ok=True)
+            for path in (root / part).glob(".*.part*"):
+                _remove(path)
+    except OSError as reason:
+        raise InputError(f"cannot write into {root}: {reason.strerror or reason}") from reason
+    if not note.exists():
+        _write_json(note, dict(wanted))
+
+
+def finished(root: Path) -> dict[str, Record]:
+    """The records of the videos that are done, by their keys."""
+    records = {}
+    for path in sorted((root / "records").glob("[!.]*.json")):
+        found = _read_json(path)
+        try:
+            records[path.name[: -len(".json")]] = Record(**found)
+        except TypeError as reason:
+            raise InputError(
+                f"{path} is no record of a video; delete it to have the video done again"
+            ) from reason
+    return records
+
+
+def run(
+    root: Path, jobs: Sequence[J], work: Callable[[J], Record], *, workers: int, progress: bool
+) -> list[Record]:
+    """Do the jobs that have no record yet, in ``workers`` processes; the records of all, in the jobs' order.
+
+    A record is written when all clips of its video are in place. A video with a problem gets none.
+    """
+    from tqdm import tqdm
+
+    records = finished(root)
+    left = [job for job in jobs if job.key not in records]
+
+    def note(job: J, record: Record) -> None:
+        records[job.key] = record
+        if record.problem is None:
+            _write_json(root / "records" / f"{job.key}.json", asdict(record))
+
+    done = len(jobs) - len(left)
+    with tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True) as bar:
+        if workers == 1 or len(left) < 2:
+            for job in left:
+                note(job, work(job))
+                bar.update()
+        else:
+            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _one_thread) as pool:
+                futures = {pool.submit(work, job): job for job in left}
+                try:
+                    for future in as_completed(futures):
+                        note(futures[future], _result(future, futures[future].key))
+                        bar.update()
+                except BaseException:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    raise
+    return [records[job.key] for job in jobs]
+
+
+def _one_thread() -> None:
+    """Each process uses one core; together they use as many as there are processes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _result(future: Future[Record], key: str) -> Record:
+    try:
+        return future.result()
+    except BrokenProcessPool as reason:
+        raise FommError(
+            f"a worker process died, perhaps for want of memory, about when {key} was done; "
+            "what is finished stays: start again, with fewer --workers"
+        ) from reason
+
+
+def summarize(root: Path, records: Sequence[Record], **more: Any) -> dict[str, Any]:
+    """Count what was made and dropped, write it to ``summary.json``, and return it.
+
+    ``more`` stands beside the counts.
+    """
+    clips = [clip for record in records for clip in record.clips]
+    drops = [drop for record in records for drop in record.dropped]
+    reasons = Counter(str(drop["reason"]) for drop in drops)
+    frames: Counter[str] = Counter()
+    for drop in drops:
+        frames[str(drop["reason"])] += int(drop["frames"])
+    summary: dict[str, Any] = {
+        "videos": len(records),
+        **{
+            part: {
+                "clips": len(inside := [clip for clip in clips if clip["file"].startswith(f"{part}/")]),
+                "people": len({_person(clip) for clip in inside}),
+                "frames": sum(clip["frames"] for clip in inside),
+            }
+            for part in PARTS
+        },
+        "dropped": {
+            reason: {"clips": count, "frames": frames[reason]} for reason, count in reasons.most_common()
+        },
+        "failed": {record.video: record.problem for record in records if record.problem is not None},
+        "notes": {record.video: record.notes for record in records if record.notes},
+        **more,
+    }
+    _write_json(root / "summary.json", summary)
+    return summary
+
+
+def as_text(summary: Mapping[str, Any]) -> str:
+    """The counts of a summary as a small table, and the first of the videos that failed."""
+    rows = [("", "clips", "people", "frames")]
+    for part in PARTS:
+        counts = summary[part]
+        rows.append((part, str(counts["clips"]), str(counts["people"]), str(counts["frames"])))
+    for reason, counts in summary["dropped"].items():
+        rows.append((f"dropped, {reason}", str(counts["clips"]), "", str(counts["frames"])))
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{row[0]:<{width}}" + "".join(f"{cell:>10}" for cell in row[1:]) for row in rows]
+    for title in ("failed", "missing"):
+        found = summary.get(title, {})
+        lines += [f"{title}: {video}: {reason}" for video, reason in list(found.items())[:10]]
+        if len(found) > 10:
+            lines.append(f"{title}: {len(found) - 10} more, see summary.json")
+    return "\n".join(lines)
+
+
+def _person(clip: Mapping[str, Any]) -> str:
+    return str(clip["file"]).partition("/")[2].partition("#")[0]
+
+
+def _remove(path: Path) -> None:
+    import shutil
+
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise InputError(f"{path} is not JSON; choose another folder or delete it") from reason
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
