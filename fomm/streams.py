@@ -1,5 +1,6 @@
 """Frames through ffmpeg: out of a video file, and into one."""
 
+import re
 import subprocess
 import tempfile
 import warnings
@@ -27,9 +28,17 @@ class Sound(NamedTuple):
 
 
 def decode(
-    path: Path, info: VideoInfo, first: int, limit: int | None, expected: int | None
+    path: Path,
+    info: VideoInfo,
+    first: int,
+    limit: int | None,
+    expected: int | None,
+    chosen: Sequence[int] | None = None,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames of ``path`` from number ``first`` on, at most ``limit`` of them, HxWx3 uint8, RGB.
+
+    Of ``chosen`` (numbers, ascending, from ``first`` on) only those, on one thread: many such readers work
+    side by side. What precedes ``first`` is decoded from the key frame before it, and dropped.
 
     Frames come at the constant rate ``info.rate``: a variable rate is resampled, so that frame ``i`` is what
     is shown at ``i / rate`` seconds. Transparent video is laid over white. The process ends with the
@@ -38,7 +47,11 @@ def decode(
     """
     height, width = info.size
     channels = 4 if info.has_alpha else 3
-    filters = f"fps={info.rate}:start_time=0,scale={width}:{height}:{SCALE_FLAGS},setsar=1"
+    choice, threads = "", []
+    if chosen is not None:
+        choice = "select='" + "+".join(f"eq(n,{number - first})" for number in chosen) + "',"
+        threads, limit = ["-threads", "1", "-filter_threads", "1"], len(chosen)
+    filters = f"fps={info.rate}:start_time=0,{choice}scale={width}:{height}:{SCALE_FLAGS},setsar=1"
     output = ["-map", "0:V:0", "-vf", filters, "-pix_fmt", "rgba" if info.has_alpha else "rgb24"]
     output += [] if limit is None else ["-frames:v", str(limit)]
     output += "-fps_mode passthrough -f rawvideo pipe:1".split()
@@ -46,7 +59,7 @@ def decode(
     start = float(max(Fraction(0), (first - Fraction(1, 4)) / info.rate))
     count = 0
     with tempfile.TemporaryFile() as log:
-        arguments = ["-loglevel", "error", *input_arguments(path, start), *output]
+        arguments = ["-loglevel", "error", *threads, *input_arguments(path, start), *output]
         process = start_process(arguments, log, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert process.stdout is not None  # asked for with PIPE
         try:
@@ -77,6 +90,33 @@ def decode(
             f"{path} is damaged: {count} of about {expected} frames were read; ffmpeg said: {reason}",
             stacklevel=2,
         )
+
+
+class Timing(NamedTuple):
+    """What the packets of a video tell of its frames."""
+
+    frames: int  # that ``decode`` yields of the whole file
+    constant: bool  # the file's own frames come at the constant rate, from zero seconds on
+
+
+def find_timing(path: Path, info: VideoInfo) -> Timing:
+    """Count the frames. Where the packets tell, nothing is decoded. Raises ``MediaError``."""
+    if path.suffix.lower() != ".gif":  # whose packets are not all frames
+        times = _times(path, "-c", "copy")
+        if times and all(abs(time * info.rate - number) < 0.3 for number, time in enumerate(sorted(times))):
+            return Timing(len(times), True)
+    times = _times(path, "-vf", f"fps={info.rate}:start_time=0", "-fps_mode", "passthrough")
+    return Timing(len(times), False)
+
+
+def _times(path: Path, *output: str) -> list[float]:
+    """The presentation times, in seconds, of the packets that ffmpeg makes of the video."""
+    code, facts, log = run([*input_arguments(path), "-map", "0:V:0", *output, "-f", "framecrc", "pipe:1"])
+    base = re.search(r"^#tb 0: (\d+)/(\d+)", facts, re.M)
+    if code or base is None:
+        raise MediaError(f"cannot read {path} as a video: {last_error(log, code)}")
+    times = re.findall(r"^0,[^,]*, *(-?\d+),", facts, re.M)
+    return [int(time) * int(base[1]) / int(base[2]) for time in times]
 
 
 class Encoder:

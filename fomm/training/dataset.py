@@ -1,24 +1,29 @@
-"""Random pairs of frames of one clip, with the truth that comes with them."""
+"""Random pairs of frames of one clip, with the truth that comes with them, from disk or from memory.
 
+A batch depends on the seed and the step alone: not on the number of workers or processes, nor on where the
+frames are kept. So a run that was stopped goes on with the same ones.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from fomm.clip_files import ClipFile, open_clip
 from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
-from fomm.errors import InputError
+from fomm.config import AugmentationParams, CameraParams, DatasetParams
+from fomm.errors import ConfigError, InputError, MediaError
 from fomm.model import Keypoints
 
-
-class Clip(NamedTuple):
-    """The frames of one clip, and where the data set knows them, its exact key points."""
-
-    name: str
-    frames: np.ndarray  # TxHxWx3 uint8
-    truth: Keypoints | None  # TxKx2 and TxKx2x2, xy in [-1, 1]
+_STRETCH = 0.02  # a deviation of the aspect up to this is a rounded size
 
 
 class Batch(NamedTuple):
@@ -26,35 +31,297 @@ class Batch(NamedTuple):
 
     source: Tensor  # BxCxHxW in [0, 1]
     driving: Tensor
-    truth_source: Keypoints | None = None
+    truth_source: Keypoints | None = None  # BxKx2 and BxKx2x2, xy in [-1, 1]
     truth_driving: Keypoints | None = None
 
 
-def load_clip(path: Path) -> Clip:
-    """Reads a whole clip, and its true key points where they lie beside it."""
-    truth = None
-    if sidecar_of(path).exists():
-        arrays = read_arrays(sidecar_of(path), "keypoints", "jacobians")
-        truth = Keypoints(torch.from_numpy(arrays["keypoints"]), torch.from_numpy(arrays["jacobians"]))
-    return Clip(path.name, read_frames(path), truth)
+class Pairs(ABC):
+    """This process's share of every batch.
+
+    Attributes: ``num_clips`` in the data set; ``has_truth``, whether all of them come with key points.
+    """
+
+    num_clips: int
+    has_truth: bool
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The pairs of one step, on the device.
+
+        Raises:
+            MediaError, InputError: a clip is damaged or does not fit.
+        """
+
+    def stream(self, first_step: int, last_step: int) -> Iterator[Batch]:
+        """The batches of the steps from ``first_step`` up to but not including ``last_step``, read ahead.
+
+        Raises as ``batch`` does, at the step that meets the clip.
+        """
+        for step in range(first_step, last_step):
+            yield self.batch(step)
+
+
+def open_pairs(
+    folder: Path,
+    params: DatasetParams,
+    batch_size: int,
+    seed: int,
+    *,
+    in_memory: bool,
+    device: torch.device,
+    rank: int = 0,
+    world_size: int = 1,
+    workers: int = 0,
+) -> Pairs:
+    """The pairs of a folder of clips.
+
+    Frames of another size than the network's are resized; true key points, being in [-1, 1], stay valid.
+
+    Args:
+        folder: of clips, see ``fomm.clips``.
+        params: the size, the way of drawing, and of the augmentation what concerns the drawing.
+        batch_size: pairs in a batch, over all processes.
+        seed: of the choice.
+        in_memory: read everything at once and keep it on the device, as uint8; else each frame when drawn.
+        rank: of this process among the ``world_size`` that share each batch.
+        workers: threads that read ahead, or that read everything at once; with 0 the caller's own reads what
+            it asks for, and as many threads as there are cores read everything.
+
+    Raises:
+        ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
+        InputError: no clips, or one of another aspect.
+        MediaError: a clip is damaged.
+    """
+    check_params(params, batch_size, world_size)
+    draws = _Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
+    if in_memory:
+        threads = workers or max(1, (os.cpu_count() or 1) // world_size)
+        return _MemoryPairs(draws, params.frame_shape, device, threads)
+    return _DiskPairs(draws, params.frame_shape, device, workers)
+
+
+def check_params(params: DatasetParams, batch_size: int, world_size: int) -> None:
+    """Raises ``ConfigError`` where settings do not fit each other."""
+    if batch_size % world_size:
+        raise ConfigError(
+            f"train_params.batch_size is {batch_size}, which {world_size} processes cannot share evenly; "
+            "give a multiple"
+        )
+    if params.frame_shape[2] not in (1, 3):
+        raise ConfigError(
+            f"dataset_params.frame_shape has {params.frame_shape[2]} channels; data are read with 3 or 1"
+        )
+    augmentation = params.augmentation_params
+    crop = augmentation and augmentation.crop_param
+    if crop and tuple(crop.size) != tuple(params.frame_shape[:2]):
+        raise ConfigError(
+            f"crop_param.size is {list(crop.size)}, but the network takes {list(params.frame_shape[:2])} "
+            "(dataset_params.frame_shape); make them equal"
+        )
+    if augmentation and augmentation.resize_param and not crop:
+        raise ConfigError(
+            "resize_param makes frames of many sizes; "
+            "add crop_param with the size of dataset_params.frame_shape"
+        )
+
+
+def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
+    """The memory that the clips of a folder take when all are kept; opens each of them."""
+    height, width, channels = frame_shape
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        counts = pool.map(lambda clip: open_clip(clip, width / height).count, find_clips(folder))
+        return sum(counts) * height * width * channels
+
+
+class _Draws:
+    """Which clips and frames make a batch: those of the whole batch are drawn, and this process's kept."""
+
+    def __init__(
+        self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
+    ) -> None:
+        self.clips = clips
+        self.has_truth = all(sidecar_of(clip).exists() for clip in clips)
+        self.batch_size, self.seed = batch_size, seed
+        share = batch_size // world_size
+        self.share = slice(rank * share, (rank + 1) * share)
+        augmentation = params.augmentation_params
+        camera = augmentation.camera_param if augmentation else None
+        flip = augmentation.flip_param if augmentation else None
+        self.still = camera.still if camera else 0.0
+        self.in_order = flip is not None and not flip.time_flip
+        groups: dict[str, list[int]] = {}
+        for index, clip in enumerate(clips):
+            name = clip.name.split("#")[0] if params.id_sampling else clip.name
+            groups.setdefault(name, []).append(index)
+        self.groups = list(groups.values())
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """B numbers of clips, and 2xB places of the frames in them, in [0, 1): 0 is a clip's first frame."""
+        rng = np.random.default_rng((self.seed, step))
+        groups = [self.groups[index] for index in rng.integers(len(self.groups), size=self.batch_size)]
+        members = rng.random(self.batch_size)
+        clips = [group[int(place * len(group))] for group, place in zip(groups, members, strict=True)]
+        places = rng.random((2, self.batch_size))
+        if self.in_order:  # else either frame may come first, as time_flip asks for
+            places.sort(axis=0)
+        places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
+        return np.array(clips)[self.share], places[:, self.share]
+
+
+class _DiskPairs(Pairs):
+    """Frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
+
+    What a clip's file says of itself, and its truth, are read when it is first drawn, and kept.
+    """
+
+    def __init__(
+        self, draws: _Draws, shape: tuple[int, int, int], device: torch.device, workers: int
+    ) -> None:
+        self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
+        self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
+        self._opened: dict[int, tuple[ClipFile, Keypoints | None]] = {}
+
+    def batch(self, step: int) -> Batch:
+        clips, places = self._draws(step)
+        pixels = self._buffer(len(clips))
+        drawn = enumerate(zip(clips, places.T, strict=True))
+        truths = [self._read(pixels, index, *pair) for index, pair in drawn]
+        return self._finish(pixels, truths)
+
+    def stream(self, first_step: int, last_step: int) -> Iterator[Batch]:
+        if not self._workers:
+            yield from super().stream(first_step, last_step)
+            return
+        share = self._draws.share
+        ahead = 1 + -(-2 * self._workers // (share.stop - share.start))  # steps that keep every worker busy
+        begun: deque[tuple[Tensor, list[Future[Keypoints | None]]]] = deque()
+        pool = ThreadPoolExecutor(self._workers, "reader")
+        try:
+            for step in range(first_step, last_step + ahead):
+                if step < last_step:
+                    clips, places = self._draws(step)
+                    pixels = self._buffer(len(clips))
+                    drawn = enumerate(zip(clips, places.T, strict=True))
+                    begun.append((pixels, [pool.submit(self._read, pixels, i, *pair) for i, pair in drawn]))
+                if step >= first_step + ahead and begun:
+                    pixels, reading = begun.popleft()
+                    yield self._finish(pixels, [future.result() for future in reading])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _buffer(self, size: int) -> Tensor:
+        pinned = self._device.type == "cuda"
+        return torch.empty((2, size, *self._shape), dtype=torch.uint8, pin_memory=pinned)
+
+    def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> Keypoints | None:
+        """Puts one pair into 2xBxHxWxC uint8 and returns its truth, 2xKx2 and 2xKx2x2."""
+        if clip not in self._opened:
+            path = self._draws.clips[clip]
+            file = open_clip(path, self._shape[1] / self._shape[0])
+            self._opened[clip] = file, _read_truth(path, file.count) if self.has_truth else None
+        file, truth = self._opened[clip]
+        numbers = (places * file.count).astype(np.int64)
+        pixels.numpy()[:, index] = _fit(file.path, file.read(numbers.tolist()), self._shape)
+        return truth and truth.map(lambda t: t[numbers])
+
+    def _finish(self, pixels: Tensor, truths: list[Keypoints | None]) -> Batch:
+        truth = None
+        if self.has_truth:
+            _check_alike([t for t in truths if t])
+            values, jacobians = zip(*(t for t in truths if t), strict=True)
+            truth = Keypoints(torch.stack(values, 1), torch.stack(jacobians, 1))
+            truth = truth.map(lambda t: t.to(self._device, non_blocking=True))
+        return _batch(pixels.to(self._device, non_blocking=True), truth)
+
+
+class _MemoryPairs(Pairs):
+    """All frames of all clips in one tensor on the device, where pairs are gathered."""
+
+    def __init__(
+        self, draws: _Draws, shape: tuple[int, int, int], device: torch.device, threads: int
+    ) -> None:
+        self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
+        self._draws, self._device = draws, device
+        aspect = shape[1] / shape[0]
+
+        def load(clip: Path) -> tuple[np.ndarray, Keypoints | None]:
+            frames = _fit(clip, read_frames(clip, aspect), shape)
+            return frames, _read_truth(clip, len(frames)) if draws.has_truth else None
+
+        pool = ThreadPoolExecutor(threads, "reader")
+        try:
+            loaded = deque(pool.map(load, draws.clips))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        self._counts = np.array([len(frames) for frames, _ in loaded])
+        self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
+        self._truth = None
+        if draws.has_truth:
+            truths = [truth for _, truth in loaded if truth]
+            _check_alike(truths)
+            values, jacobians = zip(*truths, strict=True)
+            self._truth = Keypoints(torch.cat(values).to(device), torch.cat(jacobians).to(device))
+        self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
+        for start in self._starts:
+            frames, _ = loaded.popleft()  # freed once copied: never is everything held twice
+            self._frames[start : start + len(frames)] = torch.from_numpy(frames)
+
+    def batch(self, step: int) -> Batch:
+        clips, places = self._draws(step)
+        numbers = self._starts[clips] + (places * self._counts[clips]).astype(np.int64)  # 2xB
+        index = torch.from_numpy(numbers).to(self._device, non_blocking=True)
+        return _batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
+
+
+def _batch(pixels: Tensor, truth: Keypoints | None) -> Batch:
+    """From 2xBxHxWxC uint8 and the truth of both sides."""
+    source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
+    if truth is None:
+        return Batch(source, driving)
+    return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]))
+
+
+def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """NxHxWxC uint8 of the network's size and channels, from those of a clip."""
+    height, width, channels = shape
+    found_height, found_width = frames.shape[1:3]
+    if abs(found_width / found_height / (width / height) - 1) > _STRETCH:
+        raise InputError(
+            f"{clip} has frames of {found_width}x{found_height}, the network takes {width}x{height}: "
+            "crop the clips to that aspect, or train another configuration"
+        )
+    if (found_height, found_width, 3) == (height, width, channels):
+        return frames
+    pictures = [Image.fromarray(frame) for frame in frames]
+    if channels == 1:
+        pictures = [picture.convert("L") for picture in pictures]
+    # Pillow's filter widens when it makes smaller, and so does not alias.
+    resized = [np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)) for picture in pictures]
+    return np.stack(resized).reshape(-1, height, width, channels)
+
+
+def _read_truth(clip: Path, count: int) -> Keypoints:
+    """The true key points of a clip of so many frames: TxKx2 and TxKx2x2."""
+    path = sidecar_of(clip)
+    arrays = read_arrays(path, "keypoints", "jacobians")
+    value, jacobian = (arrays[name].astype(np.float32) for name in ("keypoints", "jacobians"))
+    points = (count, *value.shape[1:2], 2)
+    if value.shape != points or jacobian.shape != (*points, 2):
+        raise MediaError(
+            f"{path} holds key points {value.shape} and jacobians {jacobian.shape}; for the {count} frames "
+            f"of {clip.name} ({count}, K, 2) and ({count}, K, 2, 2) are needed"
+        )
+    return Keypoints(torch.from_numpy(value), torch.from_numpy(jacobian))
+
+
+def _check_alike(truths: list[Keypoints]) -> None:
+    numbers = {truth.value.shape[1] for truth in truths}
+    if len(numbers) > 1:
+        raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
 
 
 class PairSampler:
-    """Random pairs of frames from a folder of clips, held in memory as uint8.
-
-    A batch depends on the seed and the step alone, so a run that was stopped goes on with the same ones.
-
-    Args:
-        folder: of clips, all of the network's size.
-        frame_shape: (height, width, channels) of the network.
-        batch_size: pairs in a batch.
-        seed: of the choice.
-        still: the share of pairs that are one frame twice.
-        id_sampling: draw a person first, then one of the clips PERSON#CLIP; else every clip is as likely.
-
-    Raises:
-        InputError: no clips, or a clip of another size.
-    """
+    """All clips of a folder in memory; ``open_pairs`` takes its place."""
 
     def __init__(
         self,
@@ -66,42 +333,11 @@ class PairSampler:
         still: float = 0.0,
         id_sampling: bool = False,
     ) -> None:
-        self.clips = [load_clip(path) for path in find_clips(folder)]
-        for clip in self.clips:
-            if clip.frames.shape[1:] != tuple(frame_shape):
-                raise InputError(
-                    f"{folder / clip.name} has frames of {clip.frames.shape[1:]}, the network takes "
-                    f"{tuple(frame_shape)}: make the data at that size or train another configuration"
-                )
-        self.has_truth = all(clip.truth is not None for clip in self.clips)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.still = still
-        groups: dict[str, list[Clip]] = {}
-        for clip in self.clips:
-            groups.setdefault(clip.name.split("#")[0] if id_sampling else clip.name, []).append(clip)
-        self.groups = list(groups.values())
-
-    def batch(self, step: int) -> Batch:
-        """The pairs of one step."""
-        rng = np.random.default_rng((self.seed, step))
-        groups = [self.groups[i] for i in rng.integers(len(self.groups), size=self.batch_size)]
-        clips = [group[rng.integers(len(group))] for group in groups]
-        sides = [rng.integers([len(clip.frames) for clip in clips]) for _ in range(2)]
-        sides[1] = np.where(rng.random(self.batch_size) < self.still, sides[0], sides[1])
-        source, driving = (self._images(clips, side) for side in sides)
-        return Batch(source, driving, *(self._truth(clips, side) for side in sides))
-
-    def _images(self, clips: list[Clip], indices: np.ndarray) -> Tensor:
-        pixels = np.stack([clip.frames[i] for clip, i in zip(clips, indices, strict=True)])
-        return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
-
-    def _truth(self, clips: list[Clip], indices: np.ndarray) -> Keypoints | None:
-        if not self.has_truth:
-            return None
-        truths: Iterator[Keypoints] = (
-            clip.truth.map(lambda t, i=i: t[i])  # type: ignore[misc, union-attr]
-            for clip, i in zip(clips, indices, strict=True)
+        self.clips = find_clips(folder)
+        params = DatasetParams(
+            frame_shape=frame_shape,
+            id_sampling=id_sampling,
+            augmentation_params=AugmentationParams(camera_param=CameraParams(still=still)),
         )
-        values, jacobians = zip(*truths, strict=True)
-        return Keypoints(torch.stack(values), torch.stack(jacobians))
+        pairs = open_pairs(folder, params, batch_size, seed, in_memory=True, device=torch.device("cpu"))
+        self.has_truth, self.batch = pairs.has_truth, pairs.batch

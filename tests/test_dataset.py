@@ -1,0 +1,127 @@
+"""Batches are the same wherever their frames are read, and by however many."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fomm.config import AugmentationParams, CameraParams, DatasetParams
+from fomm.training.dataset import Batch, open_pairs
+
+SIZE = 32
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Three clips, of 5, 6 and 7 frames of noise; the first pixels of a frame tell the clip and the frame.
+
+    The true key points of a frame are its number, in hundredths.
+    """
+    rng = np.random.default_rng(0)
+    for clip, name in enumerate(("a#0", "b#0", "b#1")):
+        count = 5 + clip
+        frames = rng.integers(255, size=(count, SIZE, SIZE, 3), dtype=np.uint8)
+        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = clip, np.arange(count)
+        np.savez(tmp_path / f"{name}.npz", frames=frames)
+        number = np.arange(count, dtype="f4") / 100
+        np.savez(
+            tmp_path / f"{name}.landmarks.npz",
+            keypoints=np.tile(number[:, None, None], (1, 3, 2)),
+            jacobians=np.tile(number[:, None, None, None], (1, 3, 2, 2)),
+        )
+    return tmp_path
+
+
+def open_on_cpu(folder: Path, batch_size: int = 4, seed: int = 7, *, shape=(SIZE, SIZE, 3), **options):
+    params = DatasetParams(
+        frame_shape=shape,
+        id_sampling=options.pop("id_sampling", False),
+        augmentation_params=options.pop("augmentation", None),
+    )
+    options.setdefault("in_memory", True)
+    return open_pairs(folder, params, batch_size, seed, device=CPU, **options)
+
+
+def numbers(images: torch.Tensor) -> torch.Tensor:
+    """Bx2: the clip and the frame that the first pixels tell."""
+    return (images[:, :2, 0, 0] * 255).round().long()
+
+
+def assert_equal(one: Batch, other: Batch) -> None:
+    for name, left, right in zip(Batch._fields, one, other, strict=True):
+        assert (left is None) == (right is None), name
+        pairs = zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]
+        for a, b in pairs:
+            assert a.stride() == b.stride() and a.dtype == b.dtype, name
+            assert torch.equal(a, b), f"{name} differs by {(a - b).abs().max()}"
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_batches_depend_on_seed_and_step_alone(clips, in_memory):
+    one, other = (open_on_cpu(clips, in_memory=in_memory) for _ in range(2))
+    one.batch(0)
+    assert_equal(one.batch(5), other.batch(5))
+    assert not torch.equal(one.batch(5).source, one.batch(6).source)
+    assert not torch.equal(one.batch(5).source, open_on_cpu(clips, seed=8).batch(5).source)
+    assert (one.num_clips, one.has_truth) == (3, True)
+    source = one.batch(5).source
+    assert source.shape == (4, 3, SIZE, SIZE) and source.dtype == torch.float32
+    assert 0 <= source.min() <= source.max() <= 1
+
+
+def test_both_frames_are_of_one_clip_and_the_truth_is_theirs(clips):
+    batch = open_on_cpu(clips, 256).batch(0)
+    source, driving = numbers(batch.source), numbers(batch.driving)
+    assert torch.equal(source[:, 0], driving[:, 0])
+    assert len(source.unique(dim=0)) == 5 + 6 + 7 == len(driving.unique(dim=0))  # every frame is drawn
+    for frame, truth in ((source[:, 1], batch.truth_source), (driving[:, 1], batch.truth_driving)):
+        assert truth.value.shape == (256, 3, 2) and truth.jacobian.shape == (256, 3, 2, 2)
+        assert torch.equal(truth.value, (frame.float() / 100).view(-1, 1, 1).expand(-1, 3, 2))
+        assert torch.equal(truth.jacobian[:, 0, 0, 0], frame.float() / 100)
+
+
+def test_memory_disk_and_any_number_of_workers_give_the_same_batches(clips):
+    memory = open_on_cpu(clips)
+    for workers in (0, 1, 3):
+        disk = open_on_cpu(clips, in_memory=False, workers=workers)
+        read = list(disk.stream(2, 8))
+        assert len(read) == 6
+        for step, batch in enumerate(read, 2):
+            assert_equal(batch, memory.batch(step))
+            assert_equal(batch, disk.batch(step))
+    for step, batch in enumerate(memory.stream(2, 8), 2):
+        assert_equal(batch, memory.batch(step))
+
+
+def test_processes_see_together_what_one_would(clips):
+    whole = open_on_cpu(clips, 6).batch(3)
+    parts = [
+        open_on_cpu(clips, 6, rank=rank, world_size=3, in_memory=rank == 1).batch(3) for rank in range(3)
+    ]
+    assert torch.equal(torch.cat([part.driving for part in parts]), whole.driving)
+    assert torch.equal(torch.cat([part.truth_source.value for part in parts]), whole.truth_source.value)
+
+
+def test_people_are_as_likely_whatever_their_number_of_clips(clips):
+    """Of three clips two are b's: a third of the pairs are of a, or with id_sampling half."""
+    for id_sampling, share in ((False, 1 / 3), (True, 1 / 2)):
+        batch = open_on_cpu(clips, 600, id_sampling=id_sampling).batch(0)
+        found = (numbers(batch.source)[:, 0] == 0).float().mean()
+        assert found == pytest.approx(share, abs=0.07)
+
+
+def test_still_pairs_are_one_frame_twice(clips):
+    still = AugmentationParams(camera_param=CameraParams(still=0.5))
+    batch = open_on_cpu(clips, 64, augmentation=still).batch(0)
+    same = (batch.source == batch.driving).flatten(1).all(1)
+    assert 0.5 < same.float().mean() < 0.85  # half, and of five frames some by chance
+    assert torch.equal(batch.truth_source.value[same], batch.truth_driving.value[same])
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_clips_without_truth_and_of_one_frame(tmp_path, in_memory):
+    np.savez(tmp_path / "a#0.npz", frames=np.zeros((1, 8, 8, 3), np.uint8))
+    pairs = open_on_cpu(tmp_path, 2, shape=(8, 8, 3), in_memory=in_memory)
+    assert not pairs.has_truth and pairs.batch(0).truth_source is None
