@@ -88,7 +88,7 @@ def load_checkpoints(
     config = None if config_path is None else load_config(config_path)
     checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(checkpoint_path)
     generator, kp_detector = _networks_of(checkpoint, config)
-    generator.weights_hash = _sha256(checkpoint.path)
+    generator.weights_hash = sha256_of(checkpoint.path)
     return generator.eval().to(place), kp_detector.eval().to(place)
 
 
@@ -283,8 +283,8 @@ def _choose_device(cpu: bool, device: str | torch.device | None) -> torch.device
     return chosen
 
 
-def _sha256(path: Path) -> str:
-    """Of the file as it is, in pieces: about a second for the largest published file, none for ours."""
+def sha256_of(path: Path) -> str:
+    """The SHA-256, hexadecimal, of a file: about a second for the largest published one, none for ours."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):

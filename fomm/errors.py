@@ -21,5 +21,9 @@ class InputError(FommError, ValueError):
     """An argument (array, option, device) that cannot be used."""
 
 
+class TrainingError(FommError):
+    """A training that cannot go on; what is on disk stays as it was."""
+
+
 class MissingExtraError(FommError, ImportError):
     """An optional package that is not installed, or cannot be loaded on this machine."""

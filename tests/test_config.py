@@ -41,7 +41,8 @@ def differences(expected: object, got: object, path: str = "") -> list[str]:
 
 
 def test_eight_published_and_our_own():
-    assert set(config_names()) == {*PUBLISHED, "heads-128", "heads-128-keypoints", "heads-256"}
+    own = {"heads-128", "heads-128-keypoints", "heads-256", "vox-512"}
+    assert set(config_names()) == {*PUBLISHED, *own}
     assert len(PUBLISHED) == 8
 
 
@@ -59,8 +60,8 @@ def test_to_dict_and_back(name):
     assert config_from_dict(data) == config
 
 
-def test_both_heads_show_the_motion_networks_the_same_size():
-    for name in ("heads-128", "heads-256"):
+def test_our_own_show_the_motion_networks_the_same_size():
+    for name in ("heads-128", "heads-256", "vox-512"):
         config = load_config(name)
         model = config.model_params
         size = config.dataset_params.frame_shape[0]

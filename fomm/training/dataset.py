@@ -7,7 +7,7 @@ frames are kept. So a run that was stopped goes on with the same ones.
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -52,7 +52,7 @@ class Pairs(ABC):
             MediaError, InputError: a clip is damaged or does not fit.
         """
 
-    def stream(self, first_step: int, last_step: int) -> Iterator[Batch]:
+    def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
         """The batches of the steps from ``first_step`` up to but not including ``last_step``, read ahead.
 
         Raises as ``batch`` does, at the step that meets the clip.
@@ -188,7 +188,7 @@ class _DiskPairs(Pairs):
         truths = [self._read(pixels, index, *pair) for index, pair in drawn]
         return self._finish(pixels, truths)
 
-    def stream(self, first_step: int, last_step: int) -> Iterator[Batch]:
+    def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
         if not self._workers:
             yield from super().stream(first_step, last_step)
             return

@@ -1,6 +1,7 @@
 """The training loop, read from top to bottom.
 
     fomm train --config heads-128 --data data/heads-128 --out runs/heads-128
+    torchrun --nproc-per-node 8 -m fomm train --config vox-256 --data data/vox --out runs/vox --in-memory
 
 Everything a step needs is drawn from the seed and the step's number, so a run that was stopped goes on from
 ``OUT/state.pt`` with the numbers it would have had. ``OUT/weights.safetensors`` holds the weights for use,
@@ -8,33 +9,39 @@ Everything a step needs is drawn from the seed and the step's number, so a run t
 often, ``OUT/pictures`` what the networks see.
 """
 
-import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from fomm._version import __version__
 from fomm.config import Config
-from fomm.errors import ConfigError, FommError
-from fomm.model import Keypoints
+from fomm.errors import ConfigError, InputError, TrainingError
 from fomm.training.augmentation import augment
-from fomm.training.dataset import Batch, PairSampler
+from fomm.training.dataset import Batch, open_pairs
+from fomm.training.distributed import Processes
+from fomm.training.interruption import StopSignals
+from fomm.training.logs import Logs
 from fomm.training.losses import ImagePyramid, RandomTransform
-from fomm.training.objective import Output, discriminator_losses, generator_losses
+from fomm.training.objective import (
+    DiscriminatorObjective,
+    GeneratorObjective,
+    Output,
+    looks_at_pictures,
+)
 from fomm.training.perceptual import perceptual_network
 from fomm.training.state import Run, resume_or_start, save, save_for_use
 from fomm.training.visualize import picture_grid
 
 SAVE_SECONDS = 300.0  # between two states on disk
 LOG_STEPS = 50
-
-
-class TrainingError(FommError):
-    """The training cannot go on; what is on disk stays as it was."""
+PRECISIONS = ("float32", "bfloat16")
 
 
 def train(
@@ -43,139 +50,215 @@ def train(
     out: str | os.PathLike,
     *,
     init: str | os.PathLike | None = None,
-    perceptual_weights: str | os.PathLike | None = None,
+    perceptual: str | os.PathLike | None = None,
     device: str | torch.device | None = None,
+    precision: str | None = None,
+    compile: bool = False,
+    in_memory: bool = False,
+    workers: int = 0,
     seed: int = 0,
     max_steps: int | None = None,
+    minutes: float | None = None,
+    tensorboard: bool = False,
 ) -> Iterator[dict[str, float]]:
     """Trains on ``data/train`` and yields the mean losses of every ``LOG_STEPS`` steps.
+
+    Under ``torchrun`` every process calls it; the first one writes, and it alone yields. SIGTERM and SIGINT
+    end the step, save the run, and then end the process as they always do.
 
     Args:
         config: with ``train_params``.
         data: the folder that holds ``train/``.
         out: the folder of the run; goes on where it stopped if there is a ``state.pt`` in it.
-        init: a checkpoint to start from, read as ``load_checkpoints`` does, of the same network.
-        perceptual_weights: see ``perceptual_network``.
-        device: CUDA where there is one, else the CPU.
+        init: a checkpoint to start from, read as ``load_checkpoints`` does, of the same network, trained for
+            pictures of this size or another.
+        perceptual: see ``perceptual_network``.
+        device: CUDA where there is one, else the CPU; under ``torchrun`` each process has its own.
+        precision: of the networks, ``"float32"`` or ``"bfloat16"`` (autocast: weights, key points, warps and
+            losses stay in float32). None: bfloat16 on CUDA, else float32.
+        compile: compile the networks with ``torch.compile``; the first steps take minutes.
+        in_memory: decode the data once and keep them as uint8 on the device.
+        workers: processes that read batches ahead, where the data are not in memory.
         seed: of the batches, the augmentation and the first weights.
         max_steps: stop after so many, short of ``num_epochs``.
+        minutes: stop after so long a training, all starts together; the epochs of the schedule are squeezed
+            or stretched to it.
+        tensorboard: write TensorBoard's files to ``OUT/tensorboard`` too.
 
     Raises:
-        ConfigError, InputError, CheckpointError: something cannot be read or does not fit.
-        TrainingError: a loss is not finite; the weights were not touched by it.
+        ConfigError, InputError, MediaError, CheckpointError, MissingExtraError: something cannot be read,
+            does not fit, or is not there.
+        TrainingError: a loss is not finite, before the weights are touched by it; or the disk is full.
     """
     params = config.train_params
     if params is None:
         raise ConfigError("the configuration has no train_params, which training needs")
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     out = Path(out)
-    (out / "pictures").mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    run = Run(config, params, device)
-    resume_or_start(run, out / "state.pt", init)
-
-    dataset = config.dataset_params
-    augmentation = dataset.augmentation_params
-    if augmentation and (augmentation.resize_param or augmentation.crop_param):
-        raise ConfigError(
-            "resize_param and crop_param are not applied yet; take them out of the configuration"
+    with ExitStack() as stack:
+        processes = stack.enter_context(Processes(device))
+        stop = stack.enter_context(StopSignals())
+        out.mkdir(parents=True, exist_ok=True)
+        torch.manual_seed(seed)
+        run = Run(config, params, processes)
+        resume_or_start(run, out / "state.pt", init)
+        pairs = open_pairs(
+            Path(data) / "train",
+            config.dataset_params,
+            params.batch_size,
+            seed,
+            in_memory=in_memory,
+            device=processes.device,
+            rank=processes.rank,
+            world_size=processes.count,
+            workers=workers,
         )
-    sampler = PairSampler(
-        Path(data) / "train",
-        dataset.frame_shape,
-        params.batch_size,
-        seed,
-        still=augmentation.camera_param.still if augmentation and augmentation.camera_param else 0.0,
-        id_sampling=dataset.id_sampling,
-    )
-    steps_per_epoch = math.ceil(len(sampler.clips) * params.num_repeats / params.batch_size)
-    total = min(steps_per_epoch * params.num_epochs, max_steps or math.inf)
-    channels = config.model_params.common_params.num_channels
-    pyramid = ImagePyramid(params.scales, channels).to(device)
-    weighted = any(params.loss_weights.perceptual)
-    perceptual = perceptual_network(perceptual_weights).to(device) if weighted else None
-
-    saved = logged = time.monotonic()
-    sums: dict[str, float] = {}
-    first = run.step  # of those in the sums
-    while run.step < total:
-        chance = torch.Generator().manual_seed(seed * 1_000_003 + run.step)
-        batch = on_device(sampler.batch(run.step), device)
-        if augmentation is not None:
-            batch = augment(batch, augmentation, chance)
-        run.set_rate(run.step / steps_per_epoch, run.step)
-
-        terms, output = generator_step(run, batch, pyramid, draw_transform(config, batch, chance), perceptual)
-        terms |= discriminator_step(run, output)
-        run.step += 1
-        run.update_average()
-        for name, value in terms.items():
-            sums[name] = sums.get(name, 0.0) + value
-
-        if run.step % LOG_STEPS == 0:
-            now = time.monotonic()
-            count = run.step - first
-            line = {"step": run.step, "of": total, "seconds_per_step": (now - logged) / count}
-            line |= {name: value / count for name, value in sums.items()}
-            logged, sums, first = now, {}, run.step
-            with open(out / "log.jsonl", "a", encoding="utf-8") as log:
-                log.write(json.dumps(line) + "\n")
-            yield line
-        if time.monotonic() - saved > SAVE_SECONDS or run.step >= total:
-            save(run, config, out)
-            if output is not None:
-                picture_grid(batch, output).save(out / "pictures" / f"{run.step:08d}.png")
-            saved = time.monotonic()
-        if run.step % (steps_per_epoch * params.checkpoint_freq) == 0:
-            save_for_use(run, config, out / f"weights-{run.step // steps_per_epoch:04d}.safetensors")
-
-
-def generator_step(
-    run: Run,
-    batch: Batch,
-    pyramid: ImagePyramid,
-    transform: RandomTransform | None,
-    perceptual: nn.Module | None,
-) -> tuple[dict[str, float], Output | None]:
-    """One step of the generator and the key-point detector; returns the weighted losses."""
-    terms, output = generator_losses(
-        run.networks, batch, run.params.loss_weights, pyramid, transform, perceptual
-    )
-    minimise(run, terms, ("generator", "kp_detector"))
-    return {name: term.item() for name, term in terms.items()}, output
-
-
-def discriminator_step(run: Run, output: Output | None) -> dict[str, float]:
-    """One step of the discriminator, where there is one and something for it to look at."""
-    discriminator = run.networks.discriminator
-    if discriminator is None or output is None:
-        return {}
-    terms = discriminator_losses(discriminator, output, run.params.loss_weights)
-    minimise(run, terms, ("discriminator",))
-    return {name: term.item() for name, term in terms.items()}
-
-
-def minimise(run: Run, terms: dict[str, Tensor], names: tuple[str, ...]) -> None:
-    """A step of the named networks' optimisers down the sum of the terms.
-
-    Raises:
-        TrainingError: a term is not finite; no weight has been touched.
-    """
-    for name, term in terms.items():
-        if not torch.isfinite(term):
-            raise TrainingError(
-                f"step {run.step}: the loss {name} is {term.item()}; the weights were not touched. "
-                "Lower the learning rate, or look for broken clips"
+        steps_per_epoch = math.ceil(pairs.num_clips * params.num_repeats / params.batch_size)
+        total = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)
+        if left_of(minutes, run.seconds) <= 0:
+            total = run.step
+        step = Step(config, run, processes, perceptual, precision, compile)
+        logs = Logs(out, run.step, tensorboard=tensorboard) if processes.first else None
+        if logs is not None:
+            stack.callback(logs.close)
+            logs.settings(
+                {
+                    "config": config.to_dict(),
+                    "seed": seed,
+                    "processes": processes.count,
+                    "device": str(processes.device),
+                    **step.means(),
+                    "versions": {"fomm": __version__, "torch": torch.__version__},
+                }
             )
-    optimizers = [run.optimizers[name] for name in names if name in run.optimizers]
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    if run.params.clip_norm is not None:
-        weights = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(weights, run.params.clip_norm)
-    for optimizer in optimizers:
-        optimizer.step()
+
+        earlier = run.seconds
+        begun = saved = logged = time.monotonic()
+        sums: dict[str, float] = {}
+        first = run.step  # of those in the sums
+        for batch in stack.enter_context(closing(pairs.stream(run.step, total))):
+            chance = torch.Generator().manual_seed((seed * 1_000_003 + run.step) * 4096 + processes.rank)
+            if config.dataset_params.augmentation_params is not None:
+                batch = augment(batch, config.dataset_params.augmentation_params, chance)
+            done = (
+                run.seconds / (60 * minutes) if minutes else run.step / (steps_per_epoch * params.num_epochs)
+            )
+            run.set_rate(done * params.num_epochs)
+
+            terms, output = step(batch, chance)
+            run.step += 1
+            run.update_average()
+            # one clock and one wish to stop for all processes, which have to end at the same step
+            now = time.monotonic()
+            told = torch.tensor([stop.received is not None, earlier + now - begun], dtype=torch.float64)
+            asked, run.seconds = processes.mean(told).tolist()
+            last = bool(asked) or run.step >= total or left_of(minutes, run.seconds) <= 0
+
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value
+            if logs is not None and run.step % LOG_STEPS == 0:
+                count = run.step - first
+                speed = (now - logged) / count
+                line = {"step": run.step, "of": total, "seconds_per_step": speed}
+                line["seconds_left"] = min((total - run.step) * speed, left_of(minutes, run.seconds))
+                line |= {name: value / count for name, value in sums.items()}
+                logged, sums, first = now, {}, run.step
+                logs.numbers(line)
+                yield line
+            if logs is not None and (last or now - saved > SAVE_SECONDS):
+                save(run, config, out)
+                if output is not None:
+                    logs.picture(run.step, picture_grid(batch, output))
+                saved = time.monotonic()
+            if logs is not None and run.step % (steps_per_epoch * params.checkpoint_freq) == 0:
+                save_for_use(run, config, out / f"weights-{run.step // steps_per_epoch:04d}.safetensors")
+            if last:
+                break
+        stop.raise_again()
+
+
+def left_of(minutes: float | None, seconds: float) -> float:
+    """Seconds until so many minutes are over."""
+    return math.inf if minutes is None else 60 * minutes - seconds
+
+
+class Step:
+    """One step of all that trains: the losses, their gradients, the optimisers."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Run,
+        processes: Processes,
+        perceptual: str | os.PathLike | None,
+        precision: str | None,
+        compile: bool,
+    ) -> None:
+        device = processes.device
+        self.config, self.run, self.processes = config, run, processes
+        weights = run.params.loss_weights
+        self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
+        low = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
+        self.judge = perceptual_network(perceptual).to(device) if any(weights.perceptual) else None
+        if compile:
+            for network in (*run.parts.values(), *([self.judge] if self.judge else [])):
+                network.compile()
+        self.generator = processes.share(
+            GeneratorObjective(run.networks, weights, pyramid, self.judge, low),
+            skips_weights=not looks_at_pictures(weights),
+        )
+        discriminator = run.networks.discriminator
+        self.discriminator = (
+            processes.share(DiscriminatorObjective(discriminator, weights, low)) if discriminator else None
+        )
+
+    def means(self) -> dict[str, str | None]:
+        """What decides the numbers beside the configuration."""
+        judge = type(self.judge).__name__ if self.judge else None
+        return {"precision": self.precision, "perceptual": judge}
+
+    def __call__(self, batch: Batch, chance: torch.Generator) -> tuple[dict[str, float], Output | None]:
+        """Returns the weighted losses, means over the processes, and what was painted."""
+        discriminator = self.run.networks.discriminator
+        if discriminator is not None:
+            discriminator.requires_grad_(False)
+        losses, output = self.generator(batch, draw_transform(self.config, batch, chance))
+        terms = self._minimise(losses, ("generator", "kp_detector"))
+        if self.discriminator is not None and discriminator is not None and output is not None:
+            discriminator.requires_grad_("discriminator" in self.run.rates)
+            terms |= self._minimise(self.discriminator(output), ("discriminator",))
+        return terms, output
+
+    def _minimise(self, losses: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, float]:
+        """A step of the named networks' optimisers down the sum of the losses, which are returned.
+
+        Raises:
+            TrainingError: a loss is not finite in one of the processes; no weight has been touched.
+        """
+        stacked = torch.stack(list(losses.values()))
+        terms = dict(zip(losses, self.processes.mean(stacked.detach()).tolist(), strict=True))
+        for name, value in terms.items():
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"step {self.run.step}: the loss {name} is {value}; the weights were not touched. "
+                    "Lower the learning rate, or look for broken clips"
+                )
+        optimizers = [self.run.optimizers[name] for name in names if name in self.run.optimizers]
+        if not optimizers:
+            return terms
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        stacked.sum().backward()
+        if self.run.params.clip_norm is not None:
+            weights = [
+                p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
+            ]
+            nn.utils.clip_grad_norm_(weights, self.run.params.clip_norm)
+        for optimizer in optimizers:
+            optimizer.step()
+        return terms
 
 
 def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> RandomTransform | None:
@@ -194,13 +277,3 @@ def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> Ran
         device=batch.source.device,
         align_corners=config.model_params.generator_params.align_corners,
     )
-
-
-def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch moved, truth included."""
-
-    def truth(kp: Keypoints | None) -> Keypoints | None:
-        return kp and kp.map(lambda t: t.to(device))
-
-    source, driving = batch.source.to(device), batch.driving.to(device)
-    return Batch(source, driving, truth(batch.truth_source), truth(batch.truth_driving))

@@ -131,7 +131,7 @@ def perceptual_loss(
         with torch.no_grad():
             wanted = network(real[scale])
         for weight, x, y in zip(weights, network(generated[scale]), wanted, strict=False):
-            total.append(weight * (x - y).abs().mean())
+            total.append(weight * (x.float() - y.float()).abs().mean())
     return sum_terms(total)
 
 
@@ -154,20 +154,21 @@ def equivariance_losses(driving: Keypoints, transformed: Keypoints, transform: R
 
 def generator_gan_loss(generated_maps: dict) -> Tensor:
     """Least squares: what the generator paints should count as real, summed over the scales."""
-    return sum_terms((1 - prediction).square().mean() for _, prediction in generated_maps.values())
+    return sum_terms((1 - prediction.float()).square().mean() for _, prediction in generated_maps.values())
 
 
 def discriminator_gan_loss(real_maps: dict, generated_maps: dict) -> Tensor:
     """Least squares: 1 for real patches and 0 for painted ones, summed over the scales."""
     return sum_terms(
-        ((1 - real_maps[scale][1]).square() + generated_maps[scale][1].square()).mean() for scale in real_maps
+        ((1 - real_maps[scale][1].float()).square() + generated_maps[scale][1].float().square()).mean()
+        for scale in real_maps
     )
 
 
 def feature_matching_loss(real_maps: dict, generated_maps: dict, weights: Sequence[float]) -> Tensor:
     """Mean absolute difference of the discriminator's features, weighted by layer, summed over the scales."""
     return sum_terms(
-        weight * (x - y).abs().mean()
+        weight * (x.float() - y.float()).abs().mean()
         for scale in real_maps
         for weight, x, y in zip(weights, real_maps[scale][0], generated_maps[scale][0], strict=True)
         if weight

@@ -1,5 +1,6 @@
 """What one step minimises: which terms, on which pictures, with which weights."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,8 @@ from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, Occlusion
 from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.losses import ImagePyramid, RandomTransform
+
+_FULL = nullcontext()  # precision: nothing is entered
 
 
 class Networks(NamedTuple):
@@ -37,21 +40,26 @@ def generator_losses(
     pyramid: ImagePyramid,
     transform: RandomTransform | None,
     perceptual: nn.Module | None,
+    low: AbstractContextManager = _FULL,
 ) -> tuple[dict[str, Tensor], Output | None]:
     """The weighted terms for the generator and the key-point detector, by name; their sum is minimised.
 
     Args:
         transform: for the equivariance terms, where they are weighted.
         perceptual: the network of the perceptual term, where it is weighted.
+        low: entered around the networks alone, such as autocast; losses have full precision.
 
     Returns:
         The terms, and what was painted for them; None where no weighted term looks at a painted picture.
     """
     # two passes, as published: in training each normalises by its own batch
-    kp_source, kp_driving = networks.kp_detector(batch.source), networks.kp_detector(batch.driving)
+    with low:
+        kp_source, kp_driving = networks.kp_detector(batch.source), networks.kp_detector(batch.driving)
     terms: dict[str, Tensor] = {}
     if transform is not None and (weights.equivariance_value or weights.equivariance_jacobian):
-        transformed = networks.kp_detector(transform.image(batch.driving))
+        moved = transform.image(batch.driving)
+        with low:
+            transformed = networks.kp_detector(moved)
         value, jacobian = losses.equivariance_losses(kp_driving, transformed, transform)
         terms["equivariance_value"] = weights.equivariance_value * value
         if jacobian is not None:
@@ -59,16 +67,21 @@ def generator_losses(
     if batch.truth_source is not None and batch.truth_driving is not None:
         pairs = [(kp_source, batch.truth_source), (kp_driving, batch.truth_driving)]
         terms |= _key_point_terms(pairs, weights)
-    if not _looks_at_pictures(weights):
+    if not looks_at_pictures(weights):
         return terms, None
 
-    output = networks.generator(batch.source, kp_source=kp_source, kp_driving=kp_driving)
+    with low:
+        output = networks.generator(batch.source, kp_source=kp_source, kp_driving=kp_driving)
+    output["prediction"] = output["prediction"].float()
     real, generated = pyramid(batch.driving), pyramid(output["prediction"])
     if perceptual is not None and any(weights.perceptual):
-        terms["perceptual"] = losses.perceptual_loss(perceptual, real, generated, weights.perceptual)
+        with low:
+            distance = losses.perceptual_loss(perceptual, real, generated, weights.perceptual)
+        terms["perceptual"] = distance
     if networks.discriminator is not None and weights.generator_gan:
         seen = kp_driving.map(Tensor.detach)
-        painted, true = networks.discriminator(generated, seen), networks.discriminator(real, seen)
+        with low:
+            painted, true = networks.discriminator(generated, seen), networks.discriminator(real, seen)
         terms["generator_gan"] = weights.generator_gan * losses.generator_gan_loss(painted)
         if any(weights.feature_matching):
             terms["feature_matching"] = losses.feature_matching_loss(true, painted, weights.feature_matching)
@@ -89,7 +102,7 @@ def generator_losses(
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 
-def _looks_at_pictures(weights: LossWeights) -> bool:
+def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points is weighted; without it the generator need not run."""
     pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
     return any((*pixels, weights.deformation, *weights.perceptual, weights.generator_gan))
@@ -113,10 +126,49 @@ def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeig
 
 
 def discriminator_losses(
-    discriminator: MultiScaleDiscriminator, output: Output, weights: LossWeights
+    discriminator: MultiScaleDiscriminator,
+    output: Output,
+    weights: LossWeights,
+    low: AbstractContextManager = _FULL,
 ) -> dict[str, Tensor]:
     """The weighted terms for the discriminator, by name."""
     seen = output.kp_driving.map(Tensor.detach)
     painted = {scale: image.detach() for scale, image in output.generated.items()}
-    loss = losses.discriminator_gan_loss(discriminator(output.real, seen), discriminator(painted, seen))
-    return {"discriminator_gan": weights.discriminator_gan * loss}
+    with low:
+        true, made = discriminator(output.real, seen), discriminator(painted, seen)
+    return {"discriminator_gan": weights.discriminator_gan * losses.discriminator_gan_loss(true, made)}
+
+
+class GeneratorObjective(nn.Module):
+    """``generator_losses`` as one module with the networks that it trains, so that processes can share it."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        weights: LossWeights,
+        pyramid: ImagePyramid,
+        perceptual: nn.Module | None,
+        low: AbstractContextManager,
+    ) -> None:
+        super().__init__()
+        self.generator, self.kp_detector = networks.generator, networks.kp_detector
+        self._rest = (networks, weights, pyramid, perceptual, low)  # in a tuple: looked at, not trained here
+
+    def forward(
+        self, batch: Batch, transform: RandomTransform | None
+    ) -> tuple[dict[str, Tensor], Output | None]:
+        networks, weights, pyramid, perceptual, low = self._rest
+        return generator_losses(networks, batch, weights, pyramid, transform, perceptual, low)
+
+
+class DiscriminatorObjective(nn.Module):
+    """``discriminator_losses`` as one module with the discriminator."""
+
+    def __init__(
+        self, discriminator: MultiScaleDiscriminator, weights: LossWeights, low: AbstractContextManager
+    ) -> None:
+        super().__init__()
+        self.discriminator, self._rest = discriminator, (weights, low)
+
+    def forward(self, output: Output) -> dict[str, Tensor]:
+        return discriminator_losses(self.discriminator, output, *self._rest)

