@@ -35,16 +35,17 @@ class Settings:
     cuts: bool = True  # split at them
     min_frames: int = 64  # shorter clips are dropped; 64 is what the published VoxCeleb set was made with
     max_frames: int = 1024  # longer ones are divided; so was the published set
-    min_size: int = 256  # of the square that is cut out, in pixels of the video
+    min_size: int | None = None  # of the square that is cut out, in pixels of the video; None: size
     every: int = 3  # faces are looked for in every so many frames
     split: str = "person"  # or video: what lies in train/ or test/ as a whole
     test_fraction: float = 0.05  # of the people, or videos
 
     def __post_init__(self) -> None:
         counts = ("size", "min_frames", "max_frames", "min_size", "every")
-        low = [name for name in counts if getattr(self, name) < 1]
-        if low:
-            raise InputError(f"{low[0]} must be at least 1, not {getattr(self, low[0])}")
+        for name in counts:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
         if self.format not in FORMATS:
             raise InputError(f"format is one of {', '.join(FORMATS)}, not {self.format!r}")
         if self.split not in SPLITS:
@@ -78,11 +79,10 @@ def prepare(
 ) -> dict[str, Any]:
     """Cut every video below the folder ``videos`` into clips below ``out``; the summary of what came of it.
 
-    A video is a file with one of VIDEO_SUFFIXES or a folder of pictures. Its person is what precedes the
-    first ``#`` of its name; else the first folder below ``videos`` on the way to it; else, for a file right
-    in ``videos``, it is a person of its own. Clips are ``out/train/PERSON#VIDEO#NUMBER`` or the same in
-    ``test``. A person, or with ``split`` "video" a video, is in one of them alone; which is drawn from the
-    names and nothing else.
+    A video is a file with one of VIDEO_SUFFIXES or a folder of pictures. Its person is the first folder below
+    ``videos`` on the way to it; for a file right in ``videos``, what precedes the first ``#`` of its name, or
+    all of it. Clips are ``out/train/PERSON#VIDEO#NUMBER`` or the same in ``test``. A person, or with
+    ``split`` "video" a video, is in one of them alone; which is drawn from the names and nothing else.
 
     Each video is watched twice, a frame at a time: for its cuts and faces, then to cut the clips out. A
     video that cannot be read does not stop the others. A run that was stopped goes on with the next video,
@@ -171,7 +171,7 @@ def choose(
             reason = "too short"
         elif settings.crop and not square.contains(intersection(tube.box, picture)):
             reason = "moves too far for the picture"
-        elif square.width < settings.min_size:
+        elif square.width < (settings.min_size or settings.size):
             reason = "too small"
         else:
             kept.append((tube.start, tube.stop, square))

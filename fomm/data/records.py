@@ -27,6 +27,7 @@ class Record:
     dropped: list[dict[str, Any]] = field(default_factory=list)  # reason, frames, and where that was
     notes: list[str] = field(default_factory=list)  # warnings of the reader
     problem: str | None = None  # why nothing could be done; such a video is tried again by the next run
+    missing: bool = False  # the problem is that the video is not there
 
 
 class Job(Protocol):
@@ -134,12 +135,10 @@ def _result(future: Future[Record], key: str) -> Record:
         ) from reason
 
 
-def summarize(root: Path, records: Sequence[Record], **more: Any) -> dict[str, Any]:
-    """Count what was made and dropped, write it to ``summary.json``, and return it.
-
-    ``more`` stands beside the counts.
-    """
+def summarize(root: Path, records: Sequence[Record]) -> dict[str, Any]:
+    """Count what was made and dropped, write it to ``summary.json``, and return it."""
     clips = [clip for record in records for clip in record.clips]
+    bad = [record for record in records if record.problem is not None]
     drops = [drop for record in records for drop in record.dropped]
     reasons = Counter(str(drop["reason"]) for drop in drops)
     frames: Counter[str] = Counter()
@@ -158,9 +157,9 @@ def summarize(root: Path, records: Sequence[Record], **more: Any) -> dict[str, A
         "dropped": {
             reason: {"clips": count, "frames": frames[reason]} for reason, count in reasons.most_common()
         },
-        "failed": {record.video: record.problem for record in records if record.problem is not None},
+        "failed": {record.video: record.problem for record in bad if not record.missing},
+        "missing": {record.video: record.problem for record in bad if record.missing},
         "notes": {record.video: record.notes for record in records if record.notes},
-        **more,
     }
     _write_json(root / "summary.json", summary)
     return summary
