@@ -239,3 +239,10 @@ def test_the_demo_clip_begins_at_rest_and_speaks_while_the_mouth_moves():
     loudness = np.abs(voice).reshape(len(jaw), -1).mean(1)
     assert np.corrcoef(loudness, jaw)[0, 1] > 0.5
     assert loudness[jaw == 0].max() < 0.05
+
+
+def test_when_the_time_is_over_no_clip_is_begun(tmp_path):
+    assert make_dataset(tmp_path, minutes=0, **OPTIONS) == 0
+    assert not list(tmp_path.rglob("*.npz"))
+    assert make_dataset(tmp_path, minutes=10, workers=2, **OPTIONS) == OPTIONS["people"]
+    assert make_dataset(tmp_path, minutes=0, **OPTIONS) == OPTIONS["people"]  # what is there counts

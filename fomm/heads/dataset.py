@@ -1,8 +1,11 @@
 """Clips of synthetic heads, in memory and on disk."""
 
 import json
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,8 +114,9 @@ def make_dataset(
     test_fraction: float = 0.05,
     clips: int = 1,
     step: int = 6,
+    minutes: float | None = None,
     progress: bool = True,
-) -> None:
+) -> int:
     """Writes ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels below the folder
     ``out``.
 
@@ -125,6 +129,9 @@ def make_dataset(
     A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so that a run
     that was stopped goes on where it was; the set does not depend on ``workers`` (processes), nor on being
     stopped. A folder that was begun with other arguments raises :class:`~fomm.errors.InputError`.
+
+    With ``minutes``, no clip is begun after so long: the set then holds the first people, as many as there
+    was time for. Returns the number of clips that are there.
     """
     if format not in ("npz", "mp4"):
         raise InputError(f"format is npz or mp4, not {format!r}")
@@ -138,12 +145,14 @@ def make_dataset(
     plan = _Plan(people, clips, frames, size, step, format, seed, test_people)
     root = Path(out)
     _claim(root, plan)
+    end = math.inf if minutes is None else time.time() + 60 * minutes
     missing = [
-        (root / name, person, clip, plan)
+        (root / name, person, clip, plan, end)
         for name, person, clip in plan.names()
         if not _is_done(root / name, format)
     ]
-    _run(missing, workers, done=people * clips - len(missing), progress=progress)
+    done = people * clips - len(missing)
+    return done + _run(missing, workers, done, progress)
 
 
 def _claim(root: Path, plan: _Plan) -> None:
@@ -179,8 +188,14 @@ def _is_done(name: Path, format: str) -> bool:
     return clip.exists() and sidecar_of(clip).exists()
 
 
-def _write_clip(job: tuple[Path, int, int, _Plan]) -> None:
-    name, person, clip, plan = job
+_Job = tuple[Path, int, int, _Plan, float]
+
+
+def _write_clip(job: _Job) -> bool:
+    """Whether there was time for it."""
+    name, person, clip, plan, end = job
+    if time.time() > end:
+        return False
     drawn = render_clip(plan.seed, person, clip, plan.frames, plan.size, step=plan.step)
     target = _file(name, plan.format)
     rest = {key: value for key, value in drawn.__dict__.items() if key != "frames"}
@@ -195,19 +210,26 @@ def _write_clip(job: tuple[Path, int, int, _Plan]) -> None:
         with VideoWriter(target, fps=FPS) as writer:  # whole or absent by itself
             for frame in drawn.frames:
                 writer.write(frame)
+    return True
 
 
-def _run(jobs: list[tuple[Path, int, int, _Plan]], workers: int, done: int, progress: bool) -> None:
+def _run(jobs: list[_Job], workers: int, done: int, progress: bool) -> int:
+    """The number of clips that were written."""
     from tqdm import tqdm
 
-    with tqdm(total=done + len(jobs), initial=done, unit="clip", disable=None if progress else True) as bar:
+    written = 0
+    with ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=done + len(jobs), initial=done, unit="clip", disable=None if progress else True)
+        )
         if workers == 1 or len(jobs) < 2:
-            for job in jobs:
-                _write_clip(job)
-                bar.update()
-            return
-        from multiprocessing import get_context
+            results: Iterable[bool] = map(_write_clip, jobs)
+        else:
+            from multiprocessing import get_context
 
-        with get_context("spawn").Pool(min(workers, len(jobs))) as pool:
-            for _ in pool.imap_unordered(_write_clip, jobs):
-                bar.update()
+            pool = stack.enter_context(get_context("spawn").Pool(min(workers, len(jobs))))
+            results = pool.imap_unordered(_write_clip, jobs)
+        for was_written in results:
+            written += was_written
+            bar.update(was_written)
+    return written
