@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from fomm.config import AugmentationParams, CameraParams, DegradeParams, FlipParams, JitterParams
+from fomm.config import (
+    AugmentationParams,
+    CameraParams,
+    CropParams,
+    DegradeParams,
+    FlipParams,
+    JitterParams,
+    ResizeParams,
+)
 from fomm.model import Keypoints
 from fomm.training import augmentation
 from fomm.training.dataset import Batch
@@ -70,3 +78,116 @@ def test_mirroring_is_for_pairs_without_truth():
     assert 16 < mirrored < 48 and torch.equal(batch.source, batch.driving)
     dot = dot_batch(20, 12)
     assert torch.equal(augmentation.augment(dot, params, torch.Generator()).source, dot.source)
+
+
+class Fixed:
+    """Stands for ``torch.rand``: gives the numbers it was made with, whatever is asked."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = list(numbers)
+
+    def __call__(self, *_, generator) -> torch.Tensor:
+        return torch.tensor([self.numbers.pop(0)])
+
+
+def ramp(length: int) -> torch.Tensor:
+    """Two frames, 2x1x1xHxW: value is x + 10 y, and the second twice that."""
+    x = torch.arange(float(length))
+    frame = x + 10 * x[:, None]
+    return torch.stack((frame, 2 * frame))[:, None, None]
+
+
+def test_a_frame_made_larger_is_cropped_where_chance_says(monkeypatch):
+    """4x4 pixels become 8x8; of the 5 windows of 4 chance takes the one at row 4 and the one at column 1."""
+    monkeypatch.setattr(torch, "rand", Fixed(1.0, 0.9, 0.3))
+    truth = Keypoints(torch.zeros(2, 1, 1, 2), torch.eye(2).expand(2, 1, 1, 2, 2))
+    images, moved = augmentation.resize_and_crop(
+        ramp(4), truth, ResizeParams((1.0, 2.0)), (4, 4), torch.Generator()
+    )
+    # pixel j of 8 lies at (j + 0.5) / 2 - 0.5 of 4: rows 4-7 at 1.75, 2.25, 2.75, and 3 for what lies beyond
+    rows, columns = torch.tensor([1.75, 2.25, 2.75, 3.0]), torch.tensor([0.25, 0.75, 1.25, 1.75])
+    expected = columns + 10 * rows[:, None]
+    error = max((images[0] - expected).abs().max(), (images[1] - 2 * expected).abs().max())
+    assert error < 1e-4, error
+    # the middle lies at pixel 4 of 8 from edge to edge: 3 and 0 of the window's 4 are x 1/2 and y -1
+    assert torch.equal(moved.value, torch.tensor([0.5, -1.0]).expand(2, 1, 1, 2))
+    assert torch.equal(moved.jacobian, 2 * truth.jacobian)
+
+
+def test_a_frame_made_smaller_stands_in_the_middle_of_its_repeated_edge(monkeypatch):
+    """6x6 pixels become 3x3, every second of which lies between two; before come 1 and after 2 of padding."""
+    monkeypatch.setattr(torch, "rand", Fixed(0.0, 0.7, 0.7))
+    truth = Keypoints(torch.tensor([[-1.0, 1.0]]).expand(2, 1, 1, 2), torch.eye(2).expand(2, 1, 1, 2, 2))
+    images, moved = augmentation.resize_and_crop(
+        ramp(6), truth, ResizeParams((0.5, 1.0)), (6, 6), torch.Generator()
+    )
+    line = torch.tensor([0.5, 0.5, 2.5, 4.5, 4.5, 4.5])
+    error = (images[0] - (line + 10 * line[:, None])).abs().max()
+    assert error < 1e-4, error
+    torch.testing.assert_close(moved.value[0, 0, 0], torch.tensor([1 / 3 - 1, 4 / 3 - 1]))  # edges at 1 and 4
+    assert torch.equal(moved.jacobian, 0.5 * truth.jacobian)
+
+
+def test_true_points_follow_resize_and_crop():
+    params = AugmentationParams(resize_param=ResizeParams((0.8, 1.3)), crop_param=CropParams((33, 33)))
+    places = set()
+    for seed in range(20):
+        image = torch.zeros(1, 3, 33, 33)
+        image[..., 17, 15] = 1
+        centre = torch.tensor([15.5, 17.5]) / 33 * 2 - 1  # pixel i covers [i, i + 1)
+        truth = Keypoints(centre.view(1, 1, 2), torch.eye(2).view(1, 1, 2, 2))
+        batch = augmentation.augment(
+            Batch(image, image, truth, truth), params, torch.Generator().manual_seed(seed)
+        )
+        assert torch.equal(batch.source, batch.driving) and batch.source.shape == image.shape
+        weight = batch.source[0, 0] / batch.source[0, 0].sum()
+        axis = (torch.arange(33) + 0.5) / 33 * 2 - 1
+        found = torch.stack(((weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()))
+        error = (found - batch.truth_source.value[0, 0]).abs().max()
+        assert error < 0.035, (
+            f"seed {seed}: the dot is {error:.3f} from its true place"
+        )  # half a pixel is 0.03
+        places.add(tuple(batch.truth_driving.value[0, 0].tolist()))
+    assert len(places) > 10
+
+
+def test_a_crop_of_the_whole_frame_changes_nothing():
+    image = torch.rand(2, 3, 16, 12, generator=torch.Generator().manual_seed(0))
+    params = AugmentationParams(crop_param=CropParams((16, 12)))
+    batch = augmentation.augment(Batch(image, image), params, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(batch.source, image, atol=1e-5, rtol=0)
+
+
+def test_a_seed_means_the_same_numbers_bit_for_bit():
+    image = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    params = AugmentationParams(
+        FlipParams(True, True),
+        ResizeParams((0.9, 1.1)),
+        CropParams((16, 16)),
+        JitterParams(0.1, 0.1, 0.1, 0.1),
+        CameraParams(0.1, (0.9, 1.1), 0.05, 0.5),
+        DegradeParams(0.5, 0.1),
+    )
+    one, same, other = (
+        augmentation.augment(Batch(image, image), params, torch.Generator().manual_seed(seed))
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(one.source, same.source) and torch.equal(one.driving, same.driving)
+    assert not torch.equal(one.source, other.source) and not torch.equal(one.source, one.driving)
+
+
+def test_noise_is_as_strong_as_asked():
+    """Uniform strength up to 0.1 over pairs: the variance of all is 0.1 squared over 3."""
+    grey = torch.full((2, 500, 3, 8, 8), 0.5)
+    noisy = augmentation.degrade(grey, DegradeParams(noise=0.1), torch.Generator().manual_seed(0))
+    assert (noisy - grey).var().item() == pytest.approx(0.01 / 3, rel=0.1)
+    assert not torch.equal(noisy[0], noisy[1])
+    strength = (noisy - grey).std((0, 2, 3, 4))
+    assert strength.min() < 0.01 and strength.max() > 0.09
+
+
+def test_grey_pictures_have_no_colours_to_jitter():
+    image = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    params = AugmentationParams(jitter_param=JitterParams(0.1, 0.1, 0.5, 0.5))
+    batch = augmentation.augment(Batch(image, image), params, torch.Generator().manual_seed(0))
+    assert batch.source.shape == image.shape and (batch.source - image).abs().max() < 0.3

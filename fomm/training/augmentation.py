@@ -1,26 +1,33 @@
-"""Random changes to a batch of pairs, drawn from a generator so that a seed means the same everywhere."""
+"""Random changes to a batch of pairs.
+
+A few random numbers for each pair come from the caller's generator on the CPU, so that a seed means the same
+on every device; only the noise of all pixels is drawn where the pictures are. What goes to the device is
+small, and nothing waits for it.
+"""
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
-from fomm.config import AugmentationParams, CameraParams, DegradeParams, JitterParams
+from fomm.config import AugmentationParams, CameraParams, DegradeParams, JitterParams, ResizeParams
 from fomm.model import Keypoints
 from fomm.model.geometry import inverse_2x2, warp
 from fomm.training.dataset import Batch
 
 
-def augment(batch: Batch, params: AugmentationParams, generator: torch.Generator) -> Batch:
-    """The published flips and colour jitter, the same for both frames; camera and quality where asked.
+def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> Batch:
+    """The published flips, resizing, crop and colour jitter, alike for both frames; then camera and quality.
 
-    True key points know left from right, so pairs that have them are not mirrored.
+    True key points know left from right, so pairs that have them are not mirrored. ``time_flip`` is in the
+    order in which ``fomm.training.dataset`` draws the two frames. The same generator gives the same numbers,
+    on a CPU bit for bit.
     """
     images = torch.stack((batch.source, batch.driving))  # 2xBxCxHxW
     truth = _join(batch.truth_source, batch.truth_driving)
-    if params.flip_param is not None:
-        if params.flip_param.horizontal_flip and truth is None:
-            images = torch.where(_coin(images, generator), images.flip(-1), images)
-        # time_flip swaps the two frames; they are drawn in random order already
+    if params.flip_param is not None and params.flip_param.horizontal_flip and truth is None:
+        images = torch.where(_rand(images, generator) < 0.5, images.flip(-1), images)
+    if params.crop_param is not None:
+        images, truth = resize_and_crop(images, truth, params.resize_param, params.crop_param.size, generator)
     if params.jitter_param is not None:
         images = jitter(images, params.jitter_param, generator)
     if params.camera_param is not None:
@@ -33,20 +40,62 @@ def augment(batch: Batch, params: AugmentationParams, generator: torch.Generator
     return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]))
 
 
-def jitter(images: Tensor, params: JitterParams, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast, saturation and hue by factors within 1 +- the parameter (hue: turns of +-)."""
-    batch = images.shape[1]
+def resize_and_crop(
+    images: Tensor,
+    truth: Keypoints | None,
+    params: ResizeParams | None,
+    size: tuple[int, int],
+    generator: Generator,
+) -> tuple[Tensor, Keypoints | None]:
+    """Resizes each pair by a ratio of its own, and takes a window of ``size`` (height, width) at random.
 
-    def around(centre: float, spread: float | None) -> Tensor:
-        noise = torch.rand(1, batch, 1, 1, 1, generator=generator) * 2 - 1
-        return (centre + (spread or 0) * noise).to(images.device)
+    A frame that became smaller than the window stands in its middle, and its outer pixels are repeated. One
+    bilinear look-up does both; ratios far below 1 alias. True points lie in [-1, 1] from edge to edge.
+    """
+    views, batch, _, *old = images.shape
+    low, high = params.ratio if params else (1.0, 1.0)
+    ratio = low + (high - low) * torch.rand(batch, generator=generator)
+    axes, scales, shifts = [], [], []
+    for old_length, length in zip(old, size, strict=True):
+        resized = (old_length * ratio).int().clamp(min=1)
+        slack = resized - length
+        place = (torch.rand(batch, generator=generator) * (slack + 1)).int()
+        offset = torch.where(slack >= 0, place, -(-slack // 2))  # of the window in the resized frame
+        pixels = torch.arange(length) + offset[:, None]
+        pixels = torch.minimum(pixels.clamp(min=0), resized[:, None] - 1)
+        axes.append((2 * pixels + 1) / resized[:, None] - 1)  # Bxlength: centres, -1 and 1 being the edges
+        scales.append(resized / length)
+        shifts.append((resized - 2 * offset) / length - 1)
+    y, x = (_to(axis, images) for axis in axes)
+    grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)  # BxhxwxXY
+    grid = grid.expand(views, *grid.shape).flatten(0, 1)
+    cropped = warp(images.flatten(0, 1), grid, align_corners=False, padding_mode="border")
+    if truth is not None and truth.jacobian is not None:
+        scale, shift = (_to(torch.stack(pair[::-1], -1), images)[:, None] for pair in (scales, shifts))
+        truth = Keypoints(truth.value * scale + shift, truth.jacobian * scale[..., None])
+    return cropped.view(*images.shape[:3], *size), truth
 
-    images = images * around(1, params.brightness)
-    mean = images.mean((-3, -2, -1), keepdim=True)
-    images = mean + (images - mean) * around(1, params.contrast)
-    grey = images.mean(-3, keepdim=True)
-    images = grey + (images - grey) * around(1, params.saturation)
-    return turn_hue(images, around(0, params.hue)).clamp(0, 1)
+
+def jitter(images: Tensor, params: JitterParams, generator: Generator) -> Tensor:
+    """Brightness, contrast, saturation and hue by factors within 1 +- the parameter (hue: turns of +-).
+
+    Pictures with one channel have neither saturation nor hue.
+    """
+
+    def factor(spread: float) -> Tensor:
+        return (1 + spread * (2 * _rand(images, generator) - 1)).clamp(min=0)
+
+    coloured = images.shape[-3] == 3
+    if params.brightness:
+        images = images * factor(params.brightness)
+    if params.contrast:
+        mean = images.mean((-3, -2, -1), keepdim=True)
+        images = torch.lerp(mean, images, factor(params.contrast))
+    if params.saturation and coloured:
+        images = torch.lerp(images.mean(-3, keepdim=True), images, factor(params.saturation))
+    if params.hue and coloured:
+        images = turn_hue(images, params.hue * (2 * _rand(images, generator) - 1))
+    return images.clamp(0, 1)
 
 
 def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
@@ -60,7 +109,7 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
 
 
 def move_camera(
-    images: Tensor, truth: Keypoints | None, params: CameraParams, generator: torch.Generator
+    images: Tensor, truth: Keypoints | None, params: CameraParams, generator: Generator
 ) -> tuple[Tensor, Keypoints | None]:
     """Rolls, zooms and shifts each frame; a share of the pairs keeps one camera for both frames."""
     views, batch = images.shape[:2]
@@ -74,32 +123,42 @@ def move_camera(
 
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     matrix = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)  # VxBx2x2
-    theta = torch.cat((matrix, shift[..., None]), -1).flatten(0, 1).to(images.device)
+    matrix, shift = _to(matrix, images), _to(shift, images)
+    theta = torch.cat((matrix, shift[..., None]), -1).flatten(0, 1)
     flat = images.flatten(0, 1)
     grid = F.affine_grid(theta, list(flat.shape), align_corners=True)
     moved = warp(flat, grid, align_corners=True, padding_mode="reflection").view_as(images)
     if truth is None or truth.jacobian is None:
         return moved, truth
-    back = inverse_2x2(matrix.to(images.device))[:, :, None]  # the warp looks up: points move by its inverse
-    value = (back @ (truth.value - shift[:, :, None].to(images.device))[..., None])[..., 0]
+    back = inverse_2x2(matrix)[:, :, None]  # the warp looks up: points move by its inverse
+    value = (back @ (truth.value - shift[:, :, None])[..., None])[..., 0]
     return moved, Keypoints(value, back @ truth.jacobian)
 
 
-def degrade(images: Tensor, params: DegradeParams, generator: torch.Generator) -> Tensor:
+def degrade(images: Tensor, params: DegradeParams, generator: Generator) -> Tensor:
     """A share of the batches loses resolution; gaussian noise of random strength lies over each pair."""
     if torch.rand((), generator=generator) < params.blur:
         flat = images.flatten(0, 1)
         scale = 0.4 + 0.5 * torch.rand((), generator=generator).item()
         small = F.interpolate(flat, scale_factor=scale, mode="bilinear", antialias=True, align_corners=False)
         images = F.interpolate(small, flat.shape[-2:], mode="bilinear", align_corners=False).view_as(images)
-    strength = params.noise * torch.rand(1, images.shape[1], 1, 1, 1, generator=generator)
-    noise = strength * torch.randn(images.shape, generator=generator)
-    return images + noise.to(images.device)
+    if params.noise:
+        strength = params.noise * _rand(images, generator)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        local = Generator(images.device).manual_seed(seed)
+        noise = torch.randn(images.shape, generator=local, device=images.device)
+        images = torch.addcmul(images, noise, strength)
+    return images
 
 
-def _coin(images: Tensor, generator: torch.Generator) -> Tensor:
-    coin = torch.rand(1, images.shape[1], 1, 1, 1, generator=generator) < 0.5
-    return coin.to(images.device)
+def _rand(images: Tensor, generator: Generator) -> Tensor:
+    """A number in [0, 1) for each pair of 2xBxCxHxW, on its device: 1xBx1x1x1."""
+    return _to(torch.rand(1, images.shape[1], 1, 1, 1, generator=generator), images)
+
+
+def _to(numbers: Tensor, images: Tensor) -> Tensor:
+    """A few numbers moved to where the pictures are; the CPU does not wait until the device has them."""
+    return numbers.to(images.device, non_blocking=True)
 
 
 def _join(source: Keypoints | None, driving: Keypoints | None) -> Keypoints | None:
