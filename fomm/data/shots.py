@@ -20,9 +20,9 @@ INSIDE = 0.6  # so is an answer of which more lies inside another
 BATCH = 64  # pictures in one call of the detector
 
 THUMBNAIL = 32  # pixels along each side of what is compared from frame to frame
-CUT_LEVELS = 10.0  # of 255: a smaller difference is no cut
-CUT_RATIO = 4.0  # over the median of the differences before
-MEMORY = 12  # differences remembered
+CUT_LEVELS = 12.0  # of 255: a smaller difference is no cut
+CUT_RATIO = 4.0  # over the median difference of the frames around
+AROUND = 6  # frames before, and as many after
 
 
 class Shots(NamedTuple):
@@ -34,59 +34,66 @@ class Shots(NamedTuple):
     tubes: list[Tube]
 
 
-class CutDetector:
-    """Tells where a new shot begins, frame by frame.
+class CutFinder:
+    """Finds where new shots begin.
 
-    Frames are compared as thumbnails less their mean colour, so that noise, a flash or a fade counts little.
-    A cut is a mean difference of at least CUT_LEVELS that is also CUT_RATIO times what was usual just
-    before: a fast pan differs as much from frame to frame, but does so all the time. Dissolves are not seen.
+    Frames are compared as thumbnails less their mean colour, so that noise and fades count little. A frame
+    is as new as it differs from both frames before it, and the next frame from the last: a flash or a torn
+    frame is gone a frame later. It begins a shot where that is at least CUT_LEVELS, and CUT_RATIO times what
+    is usual around it: a fast pan differs as much from frame to frame, but does so all the time. Dissolves
+    are not seen.
     """
 
     def __init__(self) -> None:
-        self._last: np.ndarray | None = None
-        self._usual: deque[float] = deque(maxlen=MEMORY)
+        self._last: deque[np.ndarray] = deque(maxlen=2)
+        self._one: list[float] = []  # each frame's difference from the one before
+        self._two: list[float] = []  # and from the one before that
 
-    def is_cut(self, frame: np.ndarray) -> bool:
-        """Whether ``frame`` (HxWx3 uint8) begins a new shot; the very first does not."""
+    def add(self, frame: np.ndarray) -> None:
+        """The next frame, HxWx3 uint8."""
         small = Image.fromarray(frame).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
         thumbnail = np.asarray(small, np.float32)
-        thumbnail -= thumbnail.mean(axis=(0, 1))
-        last, self._last = self._last, thumbnail
-        if last is None:
-            return False
-        difference = float(np.abs(thumbnail - last).mean())
-        usual = float(np.median(self._usual)) if self._usual else 0.0
-        if difference >= max(CUT_LEVELS, CUT_RATIO * usual):
-            return True
-        self._usual.append(difference)
-        return False
+        thumbnail = thumbnail - thumbnail.mean(axis=(0, 1))
+        differences = [float(np.abs(thumbnail - last).mean()) for last in self._last]
+        self._one.append(differences[-1] if differences else 0.0)
+        self._two.append(differences[0] if len(differences) == 2 else math.inf)
+        self._last.append(thumbnail)
+
+    def cuts(self) -> list[int]:
+        """The first frames of all shots but the first."""
+        found = []
+        for frame, difference in enumerate(self._one):
+            novelty = min(difference, *self._two[frame : frame + 2])
+            around = self._one[max(frame - AROUND, 1) : frame] + self._one[frame + 1 : frame + 1 + AROUND]
+            usual = float(np.median(around)) if around else 0.0
+            if novelty >= max(CUT_LEVELS, CUT_RATIO * usual):
+                found.append(frame)
+        return found
 
 
 def look(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | None) -> Shots:
     """Watch ``video`` once from end to end, one frame at a time in memory.
 
-    With ``faces`` the tubes of the faces are followed, looked for in every ``every``-th frame and in the
-    first of a shot; a face may be missed once without its tube ending. Without, the whole picture of each
-    shot is a tube. ``cuts``: shots are told apart; else the video is one. Tubes hold at most ``max_frames``
-    frames.
+    With ``faces`` the tubes of the faces are followed, looked for in every ``every``-th frame; a face may be
+    missed once without its tube ending. Without, the whole picture of each shot is a tube. ``cuts``: shots
+    are told apart; else the video is one. Tubes hold at most ``max_frames`` frames.
 
     Raises ``MediaError`` when the video cannot be read.
     """
     from fomm.media import VideoReader
 
-    detector, found = CutDetector(), _FaceFinder()
-    borders: list[int] = []
+    shots, found = CutFinder(), _FaceFinder()
     count = 0
     with VideoReader(video) as reader:
         size = reader.size
         for frame in reader:
             small = _shrunk(frame)
-            new_shot = cuts and detector.is_cut(small)
-            if new_shot:
-                borders.append(count)
-            if faces and (new_shot or count % every == 0):
+            if cuts:
+                shots.add(small)
+            if faces and count % every == 0:
                 found.add(count, small, frame.shape[0] / small.shape[0])
             count += 1
+    borders = shots.cuts()
     if faces:
         tracked = tubes(found.all(), cuts=borders, missed=1, max_frames=max_frames)
     else:
