@@ -1,13 +1,24 @@
 """Batches are the same wherever their frames are read, and by however many."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from fomm.config import AugmentationParams, CameraParams, DatasetParams
-from fomm.training.dataset import Batch, open_pairs
+from fomm.config import (
+    AugmentationParams,
+    CameraParams,
+    CropParams,
+    DatasetParams,
+    FlipParams,
+    ResizeParams,
+)
+from fomm.errors import ConfigError, InputError, MediaError
+from fomm.media import save_video
+from fomm.training.dataset import Batch, dataset_bytes, open_pairs
 
 SIZE = 32
 CPU = torch.device("cpu")
@@ -51,7 +62,9 @@ def numbers(images: torch.Tensor) -> torch.Tensor:
 
 def assert_equal(one: Batch, other: Batch) -> None:
     for name, left, right in zip(Batch._fields, one, other, strict=True):
-        assert (left is None) == (right is None), name
+        if left is None or right is None:
+            assert left is right, name
+            continue
         pairs = zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]
         for a, b in pairs:
             assert a.stride() == b.stride() and a.dtype == b.dtype, name
@@ -125,3 +138,97 @@ def test_clips_without_truth_and_of_one_frame(tmp_path, in_memory):
     np.savez(tmp_path / "a#0.npz", frames=np.zeros((1, 8, 8, 3), np.uint8))
     pairs = open_on_cpu(tmp_path, 2, shape=(8, 8, 3), in_memory=in_memory)
     assert not pairs.has_truth and pairs.batch(0).truth_source is None
+
+
+def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
+    frames = (
+        np.random.default_rng(0).integers(255, size=(9, 4, 4, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    )
+    save_video(tmp_path / "a#0.mp4", frames, 25)
+    save_video(tmp_path / "b#0.gif", frames, 10)
+    save_video(tmp_path / "c#0", frames, 25)
+    Image.fromarray(np.concatenate(frames, 1)).save(tmp_path / "d#0.png")
+    disk = open_on_cpu(tmp_path, 8, shape=(16, 16, 3), in_memory=False, workers=2)
+    memory = open_on_cpu(tmp_path, 8, shape=(16, 16, 3))
+    assert disk.num_clips == 4 and dataset_bytes(tmp_path, (16, 16, 3)) == 4 * 9 * 16 * 16 * 3
+    for step, batch in enumerate(disk.stream(0, 3)):
+        assert_equal(batch, memory.batch(step))
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_frames_are_made_smaller_without_aliasing_and_grey_where_asked(tmp_path, in_memory):
+    """Lines one pixel wide become their mean; 0.299 red + 0.587 green + 0.114 blue is grey."""
+    lines = np.zeros((2, 16, 32, 3), np.uint8)
+    lines[:, :, ::2] = 200, 100, 40
+    np.savez(tmp_path / "a#0.npz", frames=lines)
+    coloured = open_on_cpu(tmp_path, 2, shape=(4, 8, 3), in_memory=in_memory).batch(0).source * 255
+    assert coloured.shape == (2, 3, 4, 8)
+    error = (coloured[..., 1:-1] - torch.tensor([100.0, 50, 20]).view(3, 1, 1)).abs().max()
+    assert error < 8, error
+    grey = open_on_cpu(tmp_path, 2, shape=(16, 32, 1), in_memory=in_memory).batch(0).source * 255
+    assert grey.shape == (2, 1, 16, 32)
+    assert grey[0, 0, 0, :2].tolist() == [pytest.approx(0.299 * 200 + 58.7 + 0.114 * 40, abs=0.6), 0]
+
+
+@pytest.mark.parametrize(("time_flip", "later"), [(True, 0.4), (False, 0.0)])
+def test_without_time_flip_the_source_comes_first(clips, time_flip, later):
+    augmentation = AugmentationParams(flip_param=FlipParams(time_flip=time_flip))
+    batch = open_on_cpu(clips, 600, augmentation=augmentation).batch(0)
+    share = (numbers(batch.source)[:, 1] > numbers(batch.driving)[:, 1]).float().mean()
+    assert share == pytest.approx(later, abs=0.07 if time_flip else 0)  # of six, 5/6 differ: half of that
+
+
+def test_settings_that_do_not_fit_each_other(clips):
+    with pytest.raises(ConfigError, match="batch_size is 4, which 3 processes cannot share evenly"):
+        open_on_cpu(clips, 4, world_size=3)
+    with pytest.raises(ConfigError, match="has 4 channels"):
+        open_on_cpu(clips, shape=(SIZE, SIZE, 4))
+    crop = AugmentationParams(crop_param=CropParams((16, 16)))
+    with pytest.raises(ConfigError, match=r"crop_param.size is \[16, 16\], but the network takes \[32, 32\]"):
+        open_on_cpu(clips, augmentation=crop)
+    with pytest.raises(ConfigError, match="resize_param makes frames of many sizes"):
+        open_on_cpu(clips, augmentation=AugmentationParams(resize_param=ResizeParams((0.9, 1.1))))
+
+
+def damage(clips: Path, kind: str) -> None:
+    if kind == "aspect":
+        np.savez(clips / "c#0.npz", frames=np.zeros((5, 24, SIZE, 3), np.uint8))
+        (clips / "c#0.landmarks.npz").write_bytes((clips / "a#0.landmarks.npz").read_bytes())
+    elif kind == "pixels":
+        path = clips / "b#1.npz"
+        path.write_bytes(path.read_bytes()[:-100])
+    else:
+        count, points = (4, 3) if kind == "length" else (5, 2)
+        np.savez(
+            clips / "a#0.landmarks.npz",
+            keypoints=np.zeros((count, points, 2), "f4"),
+            jacobians=np.zeros((count, points, 2, 2), "f4"),
+        )
+
+
+@pytest.mark.parametrize("workers", [0, 2, None])
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("aspect", InputError, r"c#0\.npz has frames of 32x24, the network takes 32x32"),
+        ("pixels", MediaError, r"b#1\.npz cannot be read as an npz file"),
+        ("length", MediaError, r"a#0\.landmarks\.npz holds key points \(4, 3, 2\)"),
+        ("points", InputError, r"different numbers of true key points: \[2, 3\]"),
+    ],
+)
+def test_a_clip_that_does_not_fit_is_named(clips, kind, error, words, workers):
+    damage(clips, kind)
+    threads = threading.active_count()
+    with pytest.raises(error, match=words):
+        list(open_on_cpu(clips, 16, in_memory=workers is None, workers=workers or 0).stream(0, 4))
+    assert threading.active_count() == threads
+
+
+def test_a_stream_that_is_not_read_to_its_end_ends_its_workers(clips):
+    threads = threading.active_count()
+    stream = open_on_cpu(clips, in_memory=False, workers=2).stream(0, 1000)
+    next(stream)
+    assert threading.active_count() > threads
+    stream.close()
+    assert threading.active_count() == threads
+    assert list(open_on_cpu(clips, in_memory=False, workers=2).stream(5, 5)) == []

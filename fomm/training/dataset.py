@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fomm.clip_files import ClipFile, open_clip
 from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
-from fomm.config import AugmentationParams, CameraParams, DatasetParams
+from fomm.config import DatasetParams
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.model import Keypoints
 
@@ -318,26 +318,3 @@ def _check_alike(truths: list[Keypoints]) -> None:
     numbers = {truth.value.shape[1] for truth in truths}
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
-
-
-class PairSampler:
-    """All clips of a folder in memory; ``open_pairs`` takes its place."""
-
-    def __init__(
-        self,
-        folder: Path,
-        frame_shape: tuple[int, int, int],
-        batch_size: int,
-        seed: int,
-        *,
-        still: float = 0.0,
-        id_sampling: bool = False,
-    ) -> None:
-        self.clips = find_clips(folder)
-        params = DatasetParams(
-            frame_shape=frame_shape,
-            id_sampling=id_sampling,
-            augmentation_params=AugmentationParams(camera_param=CameraParams(still=still)),
-        )
-        pairs = open_pairs(folder, params, batch_size, seed, in_memory=True, device=torch.device("cpu"))
-        self.has_truth, self.batch = pairs.has_truth, pairs.batch
