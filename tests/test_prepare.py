@@ -100,11 +100,24 @@ def test_several_processes_give_the_same_files(videos, prepared, tmp_path):
     assert contents(tmp_path / "set") == contents(prepared[0])
 
 
-def test_a_killed_run_goes_on(videos, prepared, tmp_path):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_killed_run_goes_on(videos, prepared, tmp_path, workers):
     """Killed when the first video is done: that one is not touched again, and the set ends up the same."""
     out = tmp_path / "set"
     options = "--size 64 --min-frames 6 --min-size 64 --every 2".split()
-    command = [sys.executable, "-m", "fomm", "data", "prepare", str(videos), "--out", str(out), *options]
+    command = [
+        sys.executable,
+        "-m",
+        "fomm",
+        "data",
+        "prepare",
+        str(videos),
+        "--out",
+        str(out),
+        *options,
+        "--workers",
+        workers,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = out / "records" / "anna#shots.json"
     limit = time.monotonic() + 60

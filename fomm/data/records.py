@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -106,7 +110,7 @@ def run(
                 note(job, work(job))
                 bar.update()
         else:
-            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _one_thread) as pool:
+            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _begin_worker) as pool:
                 futures = {pool.submit(work, job): job for job in left}
                 try:
                     for future in as_completed(futures):
@@ -118,11 +122,19 @@ def run(
     return [records[job.key] for job in jobs]
 
 
-def _one_thread() -> None:
-    """Each process uses one core; together they use as many as there are processes."""
+def _begin_worker() -> None:
+    """A worker uses one core, and ends with the process that started it, even if that is killed."""
     import torch
 
     torch.set_num_threads(1)
+    parent = parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _result(future: Future[Record], key: str) -> Record:
@@ -188,8 +200,6 @@ def _person(clip: Mapping[str, Any]) -> str:
 
 
 def _remove(path: Path) -> None:
-    import shutil
-
     if path.is_dir():
         shutil.rmtree(path)
     else:
