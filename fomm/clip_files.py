@@ -5,6 +5,7 @@ compressed .npz everything up to the later one, inflated; of a video what lies b
 before the first and the second; of a GIF everything up to the second; of pictures side by side everything.
 """
 
+import os
 import struct
 import zipfile
 import zlib
@@ -79,15 +80,17 @@ class _Pictures(ClipFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._files, _, self._size = look_into_folder(path)
-        self.count = len(self._files)
+        files, _, self._size = look_into_folder(path)
+        self.count = len(files)
+        self._names = np.array([os.fsencode(file.name) for file in files])  # small: many clips are kept open
 
     def _read(self, wanted: list[int]) -> np.ndarray:
-        frames = [read_image(self._files[number]) for number in wanted]
-        for number, frame in zip(wanted, frames, strict=True):
+        files = [self.path / os.fsdecode(name) for name in self._names[wanted]]
+        frames = [read_image(file) for file in files]
+        for file, frame in zip(files, frames, strict=True):
             if frame.shape[:2] != self._size:
                 raise MediaError(
-                    f"{self._files[number]} is {frame.shape[1]}x{frame.shape[0]}, but the first picture of "
+                    f"{file} is {frame.shape[1]}x{frame.shape[0]}, but the first picture of "
                     f"the folder is {self._size[1]}x{self._size[0]}; all frames of a clip must have one size"
                 )
         return np.stack(frames)

@@ -20,8 +20,9 @@ from torch import Tensor
 from fomm.clip_files import ClipFile, open_clip
 from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
 from fomm.config import DatasetParams
-from fomm.errors import ConfigError, InputError, MediaError
+from fomm.errors import InputError, MediaError
 from fomm.model import Keypoints
+from fomm.training.draws import Draws, check_params
 
 _STRETCH = 0.02  # a deviation of the aspect up to this is a rounded size
 
@@ -93,36 +94,11 @@ def open_pairs(
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
-    draws = _Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
+    draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
-        return _MemoryPairs(draws, params.frame_shape, device, threads)
+        return _MemoryPairs(draws, params.frame_shape, device, threads, progress=rank == 0)
     return _DiskPairs(draws, params.frame_shape, device, workers)
-
-
-def check_params(params: DatasetParams, batch_size: int, world_size: int) -> None:
-    """Raises ``ConfigError`` where settings do not fit each other."""
-    if batch_size % world_size:
-        raise ConfigError(
-            f"train_params.batch_size is {batch_size}, which {world_size} processes cannot share evenly; "
-            "give a multiple"
-        )
-    if params.frame_shape[2] not in (1, 3):
-        raise ConfigError(
-            f"dataset_params.frame_shape has {params.frame_shape[2]} channels; data are read with 3 or 1"
-        )
-    augmentation = params.augmentation_params
-    crop = augmentation and augmentation.crop_param
-    if crop and tuple(crop.size) != tuple(params.frame_shape[:2]):
-        raise ConfigError(
-            f"crop_param.size is {list(crop.size)}, but the network takes {list(params.frame_shape[:2])} "
-            "(dataset_params.frame_shape); make them equal"
-        )
-    if augmentation and augmentation.resize_param and not crop:
-        raise ConfigError(
-            "resize_param makes frames of many sizes; "
-            "add crop_param with the size of dataset_params.frame_shape"
-        )
 
 
 def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
@@ -133,50 +109,13 @@ def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
         return sum(counts) * height * width * channels
 
 
-class _Draws:
-    """Which clips and frames make a batch: those of the whole batch are drawn, and this process's kept."""
-
-    def __init__(
-        self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
-    ) -> None:
-        self.clips = clips
-        self.has_truth = all(sidecar_of(clip).exists() for clip in clips)
-        self.batch_size, self.seed = batch_size, seed
-        share = batch_size // world_size
-        self.share = slice(rank * share, (rank + 1) * share)
-        augmentation = params.augmentation_params
-        camera = augmentation.camera_param if augmentation else None
-        flip = augmentation.flip_param if augmentation else None
-        self.still = camera.still if camera else 0.0
-        self.in_order = flip is not None and not flip.time_flip
-        groups: dict[str, list[int]] = {}
-        for index, clip in enumerate(clips):
-            name = clip.name.split("#")[0] if params.id_sampling else clip.name
-            groups.setdefault(name, []).append(index)
-        self.groups = list(groups.values())
-
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """B numbers of clips, and 2xB places of the frames in them, in [0, 1): 0 is a clip's first frame."""
-        rng = np.random.default_rng((self.seed, step))
-        groups = [self.groups[index] for index in rng.integers(len(self.groups), size=self.batch_size)]
-        members = rng.random(self.batch_size)
-        clips = [group[int(place * len(group))] for group, place in zip(groups, members, strict=True)]
-        places = rng.random((2, self.batch_size))
-        if self.in_order:  # else either frame may come first, as time_flip asks for
-            places.sort(axis=0)
-        places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
-        return np.array(clips)[self.share], places[:, self.share]
-
-
 class _DiskPairs(Pairs):
     """Frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
 
     What a clip's file says of itself, and its truth, are read when it is first drawn, and kept.
     """
 
-    def __init__(
-        self, draws: _Draws, shape: tuple[int, int, int], device: torch.device, workers: int
-    ) -> None:
+    def __init__(self, draws: Draws, shape: tuple[int, int, int], device: torch.device, workers: int) -> None:
         self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
         self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
         self._opened: dict[int, tuple[ClipFile, Keypoints | None]] = {}
@@ -227,44 +166,48 @@ class _DiskPairs(Pairs):
     def _finish(self, pixels: Tensor, truths: list[Keypoints | None]) -> Batch:
         truth = None
         if self.has_truth:
-            _check_alike([t for t in truths if t])
-            values, jacobians = zip(*(t for t in truths if t), strict=True)
+            values, jacobians = zip(*_alike(truths), strict=True)
             truth = Keypoints(torch.stack(values, 1), torch.stack(jacobians, 1))
             truth = truth.map(lambda t: t.to(self._device, non_blocking=True))
         return _batch(pixels.to(self._device, non_blocking=True), truth)
 
 
 class _MemoryPairs(Pairs):
-    """All frames of all clips in one tensor on the device, where pairs are gathered."""
+    """All frames of all clips in one tensor on the device, where pairs are gathered.
+
+    Each clip goes there as soon as it is decoded: the machine's own memory holds one for each thread.
+    """
 
     def __init__(
-        self, draws: _Draws, shape: tuple[int, int, int], device: torch.device, threads: int
+        self, draws: Draws, shape: tuple[int, int, int], device: torch.device, threads: int, progress: bool
     ) -> None:
+        from tqdm import tqdm
+
         self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
         self._draws, self._device = draws, device
         aspect = shape[1] / shape[0]
-
-        def load(clip: Path) -> tuple[np.ndarray, Keypoints | None]:
-            frames = _fit(clip, read_frames(clip, aspect), shape)
-            return frames, _read_truth(clip, len(frames)) if draws.has_truth else None
-
         pool = ThreadPoolExecutor(threads, "reader")
         try:
-            loaded = deque(pool.map(load, draws.clips))
+            self._counts = np.array(list(pool.map(lambda clip: open_clip(clip, aspect).count, draws.clips)))
+            self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
+            self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
+
+            def load(clip: Path, start: int, count: int) -> Keypoints | None:
+                frames = _fit(clip, read_frames(clip, aspect), shape)
+                if len(frames) != count:
+                    raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
+                self._frames[start : start + count] = torch.from_numpy(frames)
+                return _read_truth(clip, count) if draws.has_truth else None
+
+            loading = pool.map(load, draws.clips, self._starts.tolist(), self._counts.tolist())
+            silent = None if progress else True  # None: shown on a terminal alone
+            truths = list(tqdm(loading, "reading", len(draws.clips), unit="clip", disable=silent))
         finally:
             pool.shutdown(cancel_futures=True)
-        self._counts = np.array([len(frames) for frames, _ in loaded])
-        self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
         self._truth = None
         if draws.has_truth:
-            truths = [truth for _, truth in loaded if truth]
-            _check_alike(truths)
-            values, jacobians = zip(*truths, strict=True)
+            values, jacobians = zip(*_alike(truths), strict=True)
             self._truth = Keypoints(torch.cat(values).to(device), torch.cat(jacobians).to(device))
-        self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
-        for start in self._starts:
-            frames, _ = loaded.popleft()  # freed once copied: never is everything held twice
-            self._frames[start : start + len(frames)] = torch.from_numpy(frames)
 
     def batch(self, step: int) -> Batch:
         clips, places = self._draws(step)
@@ -314,7 +257,10 @@ def _read_truth(clip: Path, count: int) -> Keypoints:
     return Keypoints(torch.from_numpy(value), torch.from_numpy(jacobian))
 
 
-def _check_alike(truths: list[Keypoints]) -> None:
-    numbers = {truth.value.shape[1] for truth in truths}
+def _alike(truths: list[Keypoints | None]) -> list[tuple[Tensor, Tensor]]:
+    """The tensors of the key points of several clips, checked to be of as many points."""
+    pairs = [(truth.value, truth.jacobian) for truth in truths if truth and truth.jacobian is not None]
+    numbers = {value.shape[1] for value, _ in pairs}
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
+    return pairs

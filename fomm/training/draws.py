@@ -1,0 +1,69 @@
+"""Which clips and frames make a batch: what chance decides before a pixel is read."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fomm.clips import sidecar_of
+from fomm.config import DatasetParams
+from fomm.errors import ConfigError
+
+
+class Draws:
+    """Which clips and frames make a batch: those of the whole batch are drawn, and this process's kept."""
+
+    def __init__(
+        self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
+    ) -> None:
+        self.clips = clips
+        self.has_truth = all(sidecar_of(clip).exists() for clip in clips)
+        self.batch_size, self.seed = batch_size, seed
+        share = batch_size // world_size
+        self.share = slice(rank * share, (rank + 1) * share)
+        augmentation = params.augmentation_params
+        camera = augmentation.camera_param if augmentation else None
+        flip = augmentation.flip_param if augmentation else None
+        self.still = camera.still if camera else 0.0
+        self.in_order = flip is not None and not flip.time_flip
+        groups: dict[str, list[int]] = {}
+        for index, clip in enumerate(clips):
+            name = clip.name.split("#")[0] if params.id_sampling else clip.name
+            groups.setdefault(name, []).append(index)
+        self.groups = list(groups.values())
+
+    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """B numbers of clips, and 2xB places of the frames in them, in [0, 1): 0 is a clip's first frame."""
+        rng = np.random.default_rng((self.seed, step))
+        groups = [self.groups[index] for index in rng.integers(len(self.groups), size=self.batch_size)]
+        members = rng.random(self.batch_size)
+        clips = [group[int(place * len(group))] for group, place in zip(groups, members, strict=True)]
+        places = rng.random((2, self.batch_size))
+        if self.in_order:  # else either frame may come first, as time_flip asks for
+            places.sort(axis=0)
+        places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
+        return np.array(clips)[self.share], places[:, self.share]
+
+
+def check_params(params: DatasetParams, batch_size: int, world_size: int) -> None:
+    """Raises ``ConfigError`` where settings do not fit each other."""
+    if batch_size % world_size:
+        raise ConfigError(
+            f"train_params.batch_size is {batch_size}, which {world_size} processes cannot share evenly; "
+            "give a multiple"
+        )
+    if params.frame_shape[2] not in (1, 3):
+        raise ConfigError(
+            f"dataset_params.frame_shape has {params.frame_shape[2]} channels; data are read with 3 or 1"
+        )
+    augmentation = params.augmentation_params
+    crop = augmentation and augmentation.crop_param
+    if crop and tuple(crop.size) != tuple(params.frame_shape[:2]):
+        raise ConfigError(
+            f"crop_param.size is {list(crop.size)}, but the network takes {list(params.frame_shape[:2])} "
+            "(dataset_params.frame_shape); make them equal"
+        )
+    if augmentation and augmentation.resize_param and not crop:
+        raise ConfigError(
+            "resize_param makes frames of many sizes; "
+            "add crop_param with the size of dataset_params.frame_shape"
+        )
