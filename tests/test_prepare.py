@@ -13,7 +13,8 @@ from PIL import Image
 
 from fomm.cli import main
 from fomm.clips import find_clips, read_frames
-from fomm.data.prepare import Settings, choose, find_videos, prepare, split
+from fomm.data.prepare import choose, find_videos, prepare, split
+from fomm.data.settings import Settings
 from fomm.errors import InputError
 from fomm.face import detect_faces
 from fomm.face.crop import Rect, Tube
@@ -93,11 +94,6 @@ def test_the_summary_tells_what_was_dropped_and_why(prepared):
     record = json.loads((out / "records" / "anna#shots.json").read_text())
     assert [clip["start"] for clip in record["clips"]] == [0, 12]
     assert record["dropped"][0]["start"] == 24
-
-
-def test_several_processes_give_the_same_files(videos, prepared, tmp_path):
-    prepare(videos, tmp_path / "set", QUICK, workers=2, progress=False)
-    assert contents(tmp_path / "set") == contents(prepared[0])
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

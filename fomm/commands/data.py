@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fomm.commands.options import Help, add_switch
+from fomm.data.settings import FORMATS, SPLITS, Settings
 from fomm.errors import FommError
 
 
@@ -54,30 +55,35 @@ def _add_prepare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="searched with its subfolders; a person is a folder in it, or PERSON in PERSON#CLIP.mp4",
     )  # fmt: skip
     _add_out(command)
+    usual = Settings()
     faces = command.add_argument_group("what is cut out")
-    add_switch(faces, "crop", "no-crop", True, "the square around each face, with the published margins")
+    add_switch(
+        faces, "crop", "no-crop", usual.crop, "the square around each face, with the published margins"
+    )
     faces.add_argument(
-        "--every", metavar="N", type=int, default=3, help="look for faces in every so many frames"
+        "--every", metavar="N", type=int, default=usual.every, help="look for faces in every so many frames"
     )
     faces.add_argument(
         "--min-size", metavar="S", type=int,
         help="drop squares of fewer pixels in the video; without it, --size: nothing is blown up",
     )  # fmt: skip
-    add_switch(faces, "cuts", "no-cuts", True, "end clips where the shot changes")
-    faces.add_argument("--min-frames", metavar="N", type=int, default=64, help="drop shorter clips")
-    faces.add_argument("--max-frames", metavar="N", type=int, default=1024, help="divide longer clips")
-    division = command.add_argument_group("train and test")
-    division.add_argument(
-        "--split", choices=("person", "video"), default="person", help="what is never in both"
+    add_switch(faces, "cuts", "no-cuts", usual.cuts, "end clips where the shot changes")
+    faces.add_argument(
+        "--min-frames", metavar="N", type=int, default=usual.min_frames, help="drop shorter clips"
     )
+    faces.add_argument(
+        "--max-frames", metavar="N", type=int, default=usual.max_frames, help="divide longer clips"
+    )
+    division = command.add_argument_group("train and test")
+    division.add_argument("--split", choices=SPLITS, default=usual.split, help="what is never in both")
     division.add_argument(
-        "--test-fraction", metavar="F", type=float, default=0.05, help="of these, for test/"
+        "--test-fraction", metavar="F", type=float, default=usual.test_fraction, help="of these, for test/"
     )
     command.set_defaults(run=_data_prepare)
 
 
 def _data_prepare(options: argparse.Namespace) -> None:
-    from fomm.data.prepare import Settings, prepare
+    from fomm.data.prepare import prepare
 
     settings = Settings(**{field.name: getattr(options, field.name) for field in fields(Settings)})
     _tell(options.out, prepare(options.videos, options.out, settings, workers=options.workers))
@@ -121,10 +127,10 @@ def _add_out(command: argparse.ArgumentParser) -> None:
         help="gets train/, test/ and summary.json; a run that was stopped goes on where it was",
     )  # fmt: skip
     command.add_argument(
-        "--size", metavar="S", type=int, default=256, help="pixels along each side of a clip"
+        "--size", metavar="S", type=int, default=Settings.size, help="pixels along each side of a clip"
     )
     command.add_argument(
-        "--format", choices=("mp4", "png", "npz"), default="mp4",
+        "--format", choices=FORMATS, default=Settings.format,
         help="of a clip: near lossless, a folder of pictures, or an array, which is the quickest to read",
     )  # fmt: skip
     command.add_argument("--workers", metavar="W", type=int, default=1, help="processes")

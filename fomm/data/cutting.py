@@ -13,11 +13,10 @@ import numpy as np
 from PIL import Image
 
 from fomm.atomic import atomic_path
+from fomm.data.settings import FORMATS
 from fomm.errors import InputError, MediaError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, VideoWriter
-
-FORMATS = ("mp4", "png", "npz")
 
 
 class Piece(NamedTuple):

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fomm.data.cutting import FORMATS, Piece, clip_path, cut_pieces
+from fomm.data.cutting import Piece, clip_path, cut_pieces
 from fomm.data.download import fetch, find_downloader, find_files
 from fomm.data.records import Record, claim, run, summarize
+from fomm.data.settings import FORMATS
 from fomm.errors import FommError, InputError, MediaError, MissingExtraError
 from fomm.face.crop import Rect, enlarged_square, intersection, square_inside
 

@@ -1,0 +1,144 @@
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from fomm.data.records import Record, as_text, claim, finished, run, summarize
+from fomm.errors import FommError, InputError
+
+
+@dataclass(frozen=True)
+class Job:
+    key: str
+
+
+def work(job: Job) -> Record:
+    if job.key == "deadly":
+        os._exit(9)
+    if job.key == "bad":
+        return Record("train/bad", problem="it is broken")
+    clips = [{"file": f"train/{job.key}#0.mp4", "frames": 10}, {"file": f"test/{job.key}#1.mp4", "frames": 5}]
+    return Record(f"train/{job.key}", clips, [{"reason": "too short", "frames": 3}], ["a note"])
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    claim(tmp_path / "set", {"size": 64})
+    return tmp_path / "set"
+
+
+def test_only_what_is_not_done_is_done(root):
+    seen = []
+
+    def counted(job: Job) -> Record:
+        seen.append(job.key)
+        return work(job)
+
+    jobs = [Job("b"), Job("bad"), Job("a")]
+    first = run(root, jobs, counted, workers=1, progress=False)
+    assert [record.video for record in first] == ["train/b", "train/bad", "train/a"]
+    assert sorted(finished(root)) == ["a", "b"]
+    assert run(root, [*jobs, Job("c")], counted, workers=1, progress=False)[:3] == first
+    assert seen == ["b", "bad", "a", "bad", "c"], "the one with a problem is tried again"
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_sentence(root):
+    jobs = [Job("a"), Job("deadly"), Job("b")]
+    with pytest.raises(FommError, match="a worker process died, perhaps for want of memory"):
+        run(root, jobs, work, workers=2, progress=False)
+    assert "deadly" not in finished(root)
+
+
+def test_counts_and_their_table(root):
+    records = run(root, [Job("a"), Job("bad"), Job("b")], work, workers=1, progress=False)
+    summary = summarize(root, records)
+    assert summary["train"] == {"clips": 2, "people": 2, "frames": 20}
+    assert summary["test"] == {"clips": 2, "people": 2, "frames": 10}
+    assert summary["dropped"] == {"too short": {"clips": 2, "frames": 6}}
+    assert summary["failed"] == {"train/bad": "it is broken"}
+    assert summary["notes"] == {"train/a": ["a note"], "train/b": ["a note"]}
+    lines = [line.split() for line in as_text(summary).splitlines()]
+    assert lines == [
+        ["clips", "people", "frames"],
+        ["train", "2", "2", "20"],
+        ["test", "2", "2", "10"],
+        ["dropped,", "too", "short", "2", "6"],
+        ["failed:", "train/bad:", "it", "is", "broken"],
+    ]
+
+
+def test_long_lists_are_cut_in_print_alone(root):
+    gone = [Record(f"v{number}", problem="gone", missing=True) for number in range(25)]
+    summary = summarize(root, gone)
+    assert len(summary["missing"]) == 25 and summary["failed"] == {}
+    assert as_text(summary).splitlines()[-1] == "missing: 15 more, see summary.json"
+
+
+def test_half_written_files_are_removed_when_a_run_begins(root):
+    (root / "train" / ".clip.1234abcd.part.mp4").write_bytes(b"half")
+    (root / "test" / ".clip.1234abcd.part").mkdir()
+    (root / "test" / ".clip.1234abcd.part" / "frame000001.png").write_bytes(b"half")
+    (root / "train" / "clip.mp4").write_bytes(b"whole")
+    claim(root, {"size": 64})
+    assert [path.name for path in sorted(root.glob("t*/*"))] == ["clip.mp4"]
+
+
+def test_a_folder_belongs_to_its_arguments(root):
+    with pytest.raises(InputError, match="was begun with size=64, not 128"):
+        claim(root, {"size": 128})
+    (root / "dataset.json").write_text("no JSON")
+    with pytest.raises(InputError, match=r"dataset\.json is not JSON"):
+        claim(root, {"size": 64})
+
+
+def test_a_record_of_something_else(root):
+    (root / "records" / "a.json").write_text('{"frames": 3}')
+    with pytest.raises(InputError, match=r"a\.json is no record of a video; delete it"):
+        finished(root)
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / "set").write_text("")
+    with pytest.raises(InputError, match="cannot write into"):
+        claim(tmp_path / "set", {})
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    """The parent is killed while its workers sleep; none is left."""
+    import signal
+    import subprocess
+    import sys
+
+    script = (
+        "import os, sys, time\n"
+        "from multiprocessing import get_context\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from fomm.data.records import _begin_worker\n"
+        "if __name__ == '__main__':\n"
+        "    pool = ProcessPoolExecutor(1, get_context('spawn'), _begin_worker)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    pool.submit(time.sleep, 60)\n"
+        "    time.sleep(60)\n"
+    )
+    (tmp_path / "parent.py").write_text(script)
+    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    limit = time.monotonic() + 20
+    while _alive(worker) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert not _alive(worker)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
