@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -27,10 +29,10 @@ class Animator:
         relative: move the source's key points as the driving ones move since the reference frame; else take
             the driving key points as they are, with the driving face's shape and place.
         adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
-        batch_size: frames in one pass of the networks.
+        batch_size: frames in one pass of the networks; halved where the device's memory holds no more.
 
     Raises:
-        InputError: the picture cannot be used.
+        InputError: the picture cannot be used, or the device's memory does not even hold one frame.
     """
 
     def __init__(
@@ -53,7 +55,7 @@ class Animator:
         # networks that were built by hand take the source's size
         height, width, _ = generator.frame_shape or picture.shape
         self.size = (height, width)
-        with torch.inference_mode():
+        with torch.inference_mode(), _enough_memory(self.device, self.size):
             self.source = to_tensor(picture, self.size, self.device)
             self.features = generator.encode(self.source)
             self.kp_source = kp_detector(self.source)
@@ -61,7 +63,7 @@ class Animator:
     def reference(self, frame: Any) -> Keypoints:
         """The key points of a driving frame that relative motion starts from."""
         picture = check_picture(frame, "the reference frame")
-        with torch.inference_mode():
+        with torch.inference_mode(), _enough_memory(self.device, self.size):
             return self.kp_detector(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
@@ -77,13 +79,39 @@ class Animator:
         """
         frames = iterate_frames(driving_video)
         while chunk := list(itertools.islice(frames, self.batch_size)):
-            with torch.inference_mode():
-                batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in chunk])
-                kp_driving = self.kp_detector(batch)
-                if reference is None:
-                    reference = kp_driving.map(lambda t: t[:1])
-                pictures = to_pictures(self._render(kp_driving, reference))
-            yield from pictures
+            while chunk:
+                batch = chunk[: self.batch_size]
+                try:
+                    pictures, reference = self._animate_batch(batch, reference)
+                except torch.OutOfMemoryError:
+                    pictures = None
+                if pictures is None:  # only here does Python forget what filled the memory
+                    self._take_smaller_batches(len(batch))
+                else:
+                    yield from pictures
+                    chunk = chunk[len(batch) :]
+
+    def _animate_batch(
+        self, frames: list[np.ndarray], reference: Keypoints | None
+    ) -> tuple[np.ndarray, Keypoints]:
+        with torch.inference_mode():
+            batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in frames])
+            kp_driving = self.kp_detector(batch)
+            if reference is None:
+                reference = kp_driving.map(lambda t: t[:1])
+            return to_pictures(self._render(kp_driving, reference)), reference
+
+    def _take_smaller_batches(self, too_many: int) -> None:
+        if too_many == 1:
+            raise _memory_error(self.device, self.size)
+        self.batch_size = too_many // 2
+        warnings.warn(
+            f"the memory of {self.device} does not hold {too_many} frames at once; "
+            f"going on with {self.batch_size}",
+            stacklevel=3,
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _render(self, kp_driving: Keypoints, reference: Keypoints) -> Tensor:
         if self.relative:
@@ -91,6 +119,21 @@ class Animator:
             kp_driving = relative_motion(self.kp_source, kp_driving, reference, scale)
         motion = self.generator.dense_motion_network(self.source, self.kp_source, kp_driving)
         return self.generator.decode(self.features, motion)
+
+
+@contextmanager
+def _enough_memory(device: torch.device, size: tuple[int, int]) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as reason:
+        raise _memory_error(device, size) from reason
+
+
+def _memory_error(device: torch.device, size: tuple[int, int]) -> InputError:
+    return InputError(
+        f"the memory of {device} does not hold one frame of {size[1]}x{size[0]}; "
+        "end other programs that use it, or choose the device cpu"
+    )
 
 
 def make_animation(
