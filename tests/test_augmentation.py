@@ -191,3 +191,26 @@ def test_grey_pictures_have_no_colours_to_jitter():
     params = AugmentationParams(jitter_param=JitterParams(0.1, 0.1, 0.5, 0.5))
     batch = augmentation.augment(Batch(image, image), params, torch.Generator().manual_seed(0))
     assert batch.source.shape == image.shape and (batch.source - image).abs().max() < 0.3
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives_but_for_the_noise():
+    image = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    params = AugmentationParams(
+        FlipParams(True, True),
+        ResizeParams((0.9, 1.1)),
+        CropParams((16, 16)),
+        JitterParams(0.1, 0.1, 0.1, 0.1),
+        CameraParams(0.1, (0.9, 1.1), 0.05, 0.5),
+    )
+    expected, found = (
+        augmentation.augment(
+            Batch(image.to(device), image.to(device)), params, torch.Generator().manual_seed(1)
+        )
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(found.driving.cpu(), expected.driving, atol=1e-4, rtol=0)
+    noisy = augmentation.degrade(
+        torch.zeros(2, 3, 3, 16, 16).cuda(), DegradeParams(1, 0.1), torch.Generator()
+    )
+    assert noisy.is_cuda and noisy.std() > 0

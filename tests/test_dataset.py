@@ -198,3 +198,15 @@ def test_a_stream_that_is_not_read_to_its_end_ends_its_workers(clips):
 def test_settings_are_checked_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigError, match="batch_size is 4, which 3 processes cannot share evenly"):
         open_on_cpu(tmp_path, 4, world_size=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_gpu_gets_the_same_batches(clips, in_memory):
+    params = DatasetParams(frame_shape=(SIZE, SIZE, 3))
+    device = torch.device("cuda")
+    pairs = open_pairs(clips, params, 4, 7, in_memory=in_memory, device=device, workers=2)
+    for step, batch in enumerate(pairs.stream(0, 5)):
+        expected = open_on_cpu(clips).batch(step)
+        assert batch.source.is_cuda and torch.equal(batch.source.cpu(), expected.source)
+        assert torch.equal(batch.truth_driving.value.cpu(), expected.truth_driving.value)
