@@ -96,6 +96,25 @@ def test_the_summary_tells_what_was_dropped_and_why(prepared):
     assert record["dropped"][0]["start"] == 24
 
 
+def test_parts_hold_when_videos_are_added(videos, tmp_path):
+    """Others come after a run that was stopped before its first record."""
+    films, out = tmp_path / "films", tmp_path / "set"
+    films.mkdir()
+    for number in range(4):
+        (films / f"p{number}.mp4").symlink_to(videos / "ben" / "empty.mp4")
+    prepare(films, out, Settings(test_fraction=0.5), progress=False)
+    first = json.loads((out / "parts.json").read_text())
+    assert sorted(first.values()) == ["test", "test", "train", "train"]
+    for record in (out / "records").iterdir():
+        record.unlink()
+    for number in range(4, 12):
+        (films / f"p{number}.mp4").symlink_to(videos / "ben" / "empty.mp4")
+    prepare(films, out, Settings(test_fraction=0.5), progress=False)
+    parts = json.loads((out / "parts.json").read_text())
+    assert {key: parts[key] for key in first} == first
+    assert list(parts.values()).count("test") == 6
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_run_goes_on(videos, prepared, tmp_path, workers):
     """Killed when the first video is done: that one is not touched again, and the set ends up the same."""

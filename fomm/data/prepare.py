@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fomm.data.cutting import Piece, clip_path, cut_pieces
-from fomm.data.records import Record, claim, finished, run, summarize
+from fomm.data.records import Record, claim, read_json, run, summarize, write_json
 from fomm.data.settings import Settings
 from fomm.data.shots import look
 from fomm.errors import FommError, InputError
@@ -67,8 +67,9 @@ def prepare(
     found = find_videos(Path(videos))
     root = Path(out)
     claim(root, {"made_by": "prepare", "version": VERSION, **asdict(settings)})
-    known = {key: _part_of(record) for key, record in finished(root).items()}
+    known = read_json(root / "parts.json") if (root / "parts.json").exists() else {}
     parts = split(list(found), settings.split, settings.test_fraction, known)
+    write_json(root / "parts.json", {**known, **parts})  # they hold whatever is added later
     jobs = [VideoJob(path, key, parts[key], root, settings) for key, path in found.items()]
     records = run(root, jobs, cut_video, workers=workers, progress=progress)
     return summarize(root, records)
@@ -116,10 +117,6 @@ def split(keys: Sequence[str], by: str, test_fraction: float, known: Mapping[str
     test = {name for name in units if fixed.get(name) == "test"}
     test |= set([name for name in units if name not in fixed][: max(open_places, 0)])
     return {key: "test" if unit(key) in test else "train" for key in keys}
-
-
-def _part_of(record: Record) -> str:
-    return str(record.video).partition("/")[0]
 
 
 def choose(

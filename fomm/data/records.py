@@ -53,7 +53,7 @@ def claim(root: Path, wanted: Mapping[str, Any]) -> None:
     """
     note = root / "dataset.json"
     if note.exists():
-        found = _read_json(note)
+        found = read_json(note)
         other = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
         if other:
             was = found.get(other[0]) if isinstance(found, dict) else found
@@ -69,14 +69,14 @@ def claim(root: Path, wanted: Mapping[str, Any]) -> None:
     except OSError as reason:
         raise InputError(f"cannot write into {root}: {reason.strerror or reason}") from reason
     if not note.exists():
-        _write_json(note, dict(wanted))
+        write_json(note, dict(wanted))
 
 
 def finished(root: Path) -> dict[str, Record]:
     """The records of the videos that are done, by their keys."""
     records = {}
     for path in sorted((root / "records").glob("[!.]*.json")):
-        found = _read_json(path)
+        found = read_json(path)
         try:
             records[path.name[: -len(".json")]] = Record(**found)
         except TypeError as reason:
@@ -101,7 +101,7 @@ def run(
     def note(job: J, record: Record) -> None:
         records[job.key] = record
         if record.problem is None:
-            _write_json(root / "records" / f"{job.key}.json", asdict(record))
+            write_json(root / "records" / f"{job.key}.json", asdict(record))
 
     done = len(jobs) - len(left)
     with tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True) as bar:
@@ -173,7 +173,7 @@ def summarize(root: Path, records: Sequence[Record]) -> dict[str, Any]:
         "missing": {record.video: record.problem for record in bad if record.missing},
         "notes": {record.video: record.notes for record in records if record.notes},
     }
-    _write_json(root / "summary.json", summary)
+    write_json(root / "summary.json", summary)
     return summary
 
 
@@ -206,13 +206,15 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """What a file of ours holds. Raises ``InputError`` where it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
         raise InputError(f"{path} is not JSON; choose another folder or delete it") from reason
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a file of ours, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
