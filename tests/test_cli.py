@@ -86,9 +86,9 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
     out = capsys.readouterr().out
     assert "2/2" in out and "l1 " in out and "keypoints " in out
     evaluate = ["evaluate", str(run / "weights.safetensors"), str(data), "--device", "cpu"]
-    assert main([*evaluate, "--out", str(tmp_path / "report.json")]) == 0
-    assert "mean absolute error, face" in capsys.readouterr().out
-    assert (tmp_path / "report.json").exists()
+    assert main([*evaluate, "--out", str(tmp_path / "report")]) == 0
+    assert "L1, face" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.html", "report.json"}
 
 
 @pytest.mark.parametrize(

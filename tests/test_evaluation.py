@@ -9,11 +9,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fomm.checkpoint import convert
 from fomm.errors import InputError, MediaError
-from fomm.evaluation import runner
-from fomm.evaluation.clips import Clip, list_clips, list_hash, read_clip
+from fomm.evaluation import contestants, measure, metrics, runner
+from fomm.evaluation.clips import Clip, list_clips, list_hash, person_of, read_clip
+from fomm.evaluation.contestants import DRIVING, UNCHANGED
+from fomm.evaluation.faces import TRAITS, followed, track_face
+from fomm.evaluation.measure import Tools, animation_case, reconstruction_case
 from fomm.evaluation.metrics import Box
-from fomm.evaluation.traits import TRAITS, followed, measure_traits
 from fomm.face import detect_faces, face_mesh
 from fomm.model import Keypoints
 
@@ -72,35 +75,47 @@ class StubGenerator(nn.Module):
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
+    """The results of a checkpoint that copies the driving clip or the source."""
     monkeypatch.setattr(
-        runner, "load_checkpoints", lambda config, checkpoint, device: (StubGenerator(copy), StubDetector())
+        contestants,
+        "load_checkpoints",
+        lambda config, checkpoint, device: (StubGenerator(copy), StubDetector()),
     )
     return runner.evaluate("stub.safetensors", data, progress=False, device="cpu", **options)
 
 
 def test_a_perfect_network_has_no_error(monkeypatch, data):
-    report = evaluate_stub(monkeypatch, "driving", data)
-    assert report["l1_face"]["result"] == pytest.approx(0, abs=1e-6)
-    assert report["l1_face"]["ratio"] == pytest.approx(0, abs=1e-5)
-    assert report["l1_face"]["unchanged"] > 0.02
-    assert report["sharpness"] == pytest.approx(1, abs=1e-4)
+    numbers = evaluate_stub(monkeypatch, "driving", data)["reconstruction"]["results"]
+    made, unchanged, driving = (numbers[label] for label in ("stub", UNCHANGED, DRIVING))
+    for name in ("l1", "l1_face", "akd_mesh468", "aed_dlib128", "missing_rate"):
+        assert made[name] == pytest.approx(0, abs=1e-4), name
+    assert made["ssim"] == pytest.approx(1) and made["psnr"] == pytest.approx(100)
+    assert unchanged["l1_face"] > 0.02 and unchanged["akd_mesh468"] > 1 and unchanged["ssim"] < 0.9
+    assert made["ratio_to_unchanged"]["l1_face"] == pytest.approx(0, abs=1e-5)
+    assert made["akd_exact68"] == pytest.approx(driving["akd_exact68"], abs=1e-4)
+    assert made["flicker_to_driving"] == pytest.approx(1, abs=1e-4)
+    assert made["sharpness"] == pytest.approx(driving["sharpness"], rel=1e-3)
     for trait in TRAITS:
         for kind in ("pooled", "pooled_centred", "clip_mean", "clip_median"):
-            assert report["correlation"][trait][kind] == pytest.approx(1), (trait, kind)
-    for which in ("driving", "result"):  # the mesh follows the exact roll
-        assert report["against_exact"][which]["roll"]["pooled_centred"] > 0.95
-    assert report["frames_without_face"] == {"driving": 0, "result": 0}
+            assert made["correlation"][trait][kind] == pytest.approx(1), (trait, kind)
+    for found in (made, driving):  # the mesh follows the exact roll
+        assert found["correlation_exact"]["roll"]["pooled_centred"] > 0.95
+        assert found["frames_without_face"] == 0
 
 
 def test_an_idle_network_equals_the_unchanged_source(monkeypatch, data):
-    report = evaluate_stub(monkeypatch, "source", data)
-    for name in ("l1_face", "l1_frame"):
-        assert report[name]["ratio"] == pytest.approx(1, abs=1e-5)
+    numbers = evaluate_stub(monkeypatch, "source", data)["reconstruction"]["results"]
+    made, unchanged = numbers["stub"], numbers[UNCHANGED]
+    for name in ("l1", "l1_face", "psnr", "ssim", "akd_mesh468", "aed_dlib128", "identity_to_source"):
+        assert made[name] == pytest.approx(unchanged[name], abs=1e-3), name
+    assert made["ratio_to_unchanged"]["l1"] == pytest.approx(1, abs=1e-5)
+    assert made["flicker"] == unchanged["flicker"] == 0
+    assert unchanged["sharpness"] == pytest.approx(1) and unchanged["sharpness_denoised"] == pytest.approx(1)
+    assert unchanged["identity_to_source"] == 0
     for trait in TRAITS:
-        assert report["correlation"][trait]["clips"] == 0  # a face that stands still follows nothing
-        assert report["correlation"][trait]["clip_mean"] is None
-        assert report["correlation"][trait]["pooled_centred"] is None
-        assert report["correlation"][trait]["pooled"] == report["correlation_unchanged"][trait]["pooled"]
+        assert made["correlation"][trait]["clips"] == 0  # a face that stands still follows nothing
+        assert made["correlation"][trait]["clip_mean"] is None
+        assert made["correlation"][trait]["pooled_centred"] is None
 
 
 def test_errors_by_hand(monkeypatch, tmp_path):
@@ -108,57 +123,150 @@ def test_errors_by_hand(monkeypatch, tmp_path):
     frames = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     frames[1, 32:80, 48:64] = 255  # 48 * 16 pixels
     write_clip(tmp_path, "eve#3", frames, np.zeros((2, 68, 2)))
+    box = Box(48, 32, 64, 96)  # 64 * 16 pixels
+    monkeypatch.setattr(measure.metrics, "face_box", lambda points, size: box)
+    report = evaluate_stub(monkeypatch, "source", tmp_path)["reconstruction"]
+    numbers = report["results"]["stub"]
+    assert numbers["l1_face"] == 0.375  # the mean of 0 and 0.75
+    share = 48 * 16 / SIZE**2
+    assert numbers["l1"] == pytest.approx(share / 2)
+    assert numbers["psnr"] == pytest.approx(-10 * math.log10(share / 2))
+    assert numbers["ratio_to_unchanged"]["l1_face"] == 1
+    assert numbers["frames_without_face"] == 2
+    assert numbers["akd_mesh468"] is None and numbers["missing_rate"] is None
+    assert report["by_clip"][0]["results"]["stub"]["correlation"]["yaw"] is None
+
+
+def test_a_perfect_copy_of_the_driver_is_the_wrong_person(monkeypatch, data):
+    """In animation, whoever shows the driving clip moves right and is somebody else."""
     monkeypatch.setattr(
-        runner.metrics, "face_box", lambda points, size: Box(48, 32, 64, 96)
-    )  # 64 * 16 pixels
-    report = evaluate_stub(monkeypatch, "source", tmp_path)
-    assert report["l1_face"] == {"result": 0.375, "unchanged": 0.375, "ratio": 1.0}  # the mean of 0 and 0.75
-    assert report["l1_frame"]["result"] == pytest.approx(48 * 16 / SIZE**2 / 2)
-    assert report["frames_without_face"] == {"driving": 2, "result": 2}
-    assert report["clips"][0]["correlation"]["yaw"] is None
+        contestants.Contestant,
+        "animate",
+        lambda self, source, driving, size, relative: driving / np.float32(255),
+    )
+    numbers = evaluate_stub(monkeypatch, "driving", data, mode="animation")["animation"]["results"]
+    made, unchanged = numbers["stub"], numbers[UNCHANGED]
+    assert "l1" not in made and "akd_mesh468" not in made and "correlation_exact" not in made
+    assert made["correlation"]["roll"]["clip_mean"] == pytest.approx(1)
+    assert made["identity_to_driving"] == pytest.approx(0, abs=1e-4)
+    assert made["identity_to_source"] == pytest.approx(numbers[DRIVING]["identity_to_source"], abs=1e-4)
+    assert made["identity_to_source"] > 0.01 and unchanged["identity_to_source"] == 0
 
 
-def test_report_is_json_with_its_origin(monkeypatch, data, tmp_path):
-    report = evaluate_stub(monkeypatch, "driving", data, out=tmp_path / "numbers.json", limit=1)
-    assert json.loads((tmp_path / "numbers.json").read_text()) == report
-    assert report["checkpoint"] == {"file": "stub.safetensors", "sha256": "00" * 32}
-    assert report["data"] == {"clips": 1, "frames": FRAMES, "sha256": list_hash(list_clips(data, 1))}
+def test_the_report_is_json_with_its_origin_and_a_page(monkeypatch, data, tmp_path):
+    report = evaluate_stub(monkeypatch, "driving", data, out=tmp_path / "new" / "report", limit=1)
+    folder = tmp_path / "new" / "report"
+    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json"]
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert report["checkpoint"] == {"label": "stub", "file": "stub.safetensors", "sha256": "00" * 32}
+    assert report["data"] == {"clips": 1, "sha256": list_hash(list_clips(data, 1))}
     assert set(report["versions"]) == {"fomm", "torch", "numpy", "python"}
-    assert report["clips"][0]["name"] == "ann#0"
-    assert len(report["clips"][0]["result"]["yaw"]) == FRAMES
+    assert report["seed"] == 0 and report["size"] == [SIZE, SIZE]
+    assert set(report["absent"]) >= {"aed", "fid"}
+    (clip,) = report["reconstruction"]["by_clip"]
+    assert (clip["name"], clip["source"], clip["frames"]) == ("ann#0", "ann#0", FRAMES)
+    assert len(clip["results"]["stub"]["series"]["yaw"]) == len(clip["exact"]["yaw"]) == FRAMES
 
 
-@pytest.mark.parametrize("mode", ["reconstruction", "animation"])
-def test_real_networks(data, mode):
-    options = {"config": GOLDEN / "tiny.yaml", "progress": False, "device": "cpu", "mode": mode}
+def test_clips_without_landmarks_and_of_another_size(monkeypatch, data, tmp_path):
+    """The face is found by the detector; where there is none, its numbers are left out."""
+    frames = read_clip(list_clips(data)[0]).frames
+    larger = np.stack([np.asarray(Image.fromarray(frame).resize((160, 160))) for frame in frames])
+    np.savez(tmp_path / "ann.npz", frames=larger)
+    np.savez(
+        tmp_path / "nobody.npz", frames=np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+    )
+    part = evaluate_stub(monkeypatch, "driving", tmp_path, out=tmp_path / "out")["reconstruction"]
+    ann, nobody = (clip["results"]["stub"] for clip in part["by_clip"])
+    assert ann["l1_face"] == pytest.approx(0, abs=0.02) and ann["correlation"]["roll"] > 0.99
+    assert "akd_exact68" not in ann and "correlation_exact" not in ann
+    assert nobody["l1_face"] is None and nobody["correlation"]["roll"] is None and nobody["l1"] < 0.02
+    assert part["results"]["stub"]["frames_without_face"] == 3
+    assert "nobody" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_both_modes_against_others(data, tmp_path):
+    options = {"config": GOLDEN / "tiny.yaml", "progress": False, "device": "cpu", "mode": "both"}
+    (tmp_path / "pairs.csv").write_text("source,driving\nbob#0.mp4,ann#0.mp4\nann#0.mp4,zoe#0.mp4\n")
+    convert(GOLDEN / "tiny-cpk.pth.tar", tmp_path / "other.safetensors", config_path=GOLDEN / "tiny.yaml")
+    options |= {"pairs": tmp_path / "pairs.csv", "against": [tmp_path / "other.safetensors"]}
     report = runner.evaluate(GOLDEN / "tiny-cpk.pth.tar", data, **options)
-    assert [clip["name"] for clip in report["clips"]] == ["ann#0", "bob#0"]
-    sources = [clip["source"] for clip in report["clips"]]
-    assert sources == (["ann#0", "bob#0"] if mode == "reconstruction" else ["bob#0", "ann#0"])
-    assert ("l1_face" in report) == ("against_exact" in report) == (mode == "reconstruction")
-    assert len(report["checkpoint"]["sha256"]) == 64
+    first, second = report["checkpoint"]["label"], report["against"][0]["label"]
+    assert (first, second) == ("tiny-cpk", "other")
+    assert len(report["checkpoint"]["sha256"]) == 64 and report["size"] == [64, 64]
+    reconstruction, animation = report["reconstruction"], report["animation"]
+    assert [clip["source"] for clip in reconstruction["by_clip"]] == ["ann#0", "bob#0"]
+    assert [(clip["source"], clip["name"]) for clip in animation["by_clip"]] == [("bob#0", "ann#0")]
+    assert report["pairs"] == {"file": "pairs.csv", "absent_clips": ["zoe#0.mp4"]}
+    for part in (reconstruction, animation):
+        assert list(part["results"]) == [first, second, UNCHANGED, DRIVING]
+        assert part["results"][first] == part["results"][second]
     assert report == runner.evaluate(GOLDEN / "tiny-cpk.pth.tar", data, **options)  # the same again
 
 
-def test_pairs_are_of_two_people_and_follow_the_seed(tmp_path):
-    paths = [tmp_path / f"{person}#{clip}.npz" for person in ("a", "b", "c") for clip in (0, 1)]
-    sources = runner.pair_sources(paths, seed=1)
-    assert all(source.name[0] != path.name[0] for source, path in zip(sources, paths, strict=True))
-    assert sources == runner.pair_sources(paths, seed=1)
-    assert len({tuple(runner.pair_sources(paths, seed)) for seed in range(5)}) > 1
-    with pytest.raises(InputError, match="two people; all 2 are of a"):
-        runner.pair_sources(paths[:2], seed=0)
+def test_a_result_of_another_size_is_resized():
+    generator = StubGenerator("driving")
+    contestant = contestants.Contestant("stub", "stub.pth", "", generator, StubDetector())
+    frames = np.full((3, SIZE, SIZE, 3), 102, np.uint8)
+    made = list(contestant.animate(frames[0], frames, (32, 48), relative=False))
+    assert len(made) == 3 and made[0].shape == (32, 48, 3)
+    assert made[0] == pytest.approx(0.4)
+
+
+def test_labels_tell_files_apart():
+    files = [None, "runs/one/weights.safetensors", "runs/two/weights.safetensors", "vox-cpk.pth.tar"]
+    assert contestants._labels(files) == ["default", "one/weights", "two/weights", "vox-cpk"]
+    assert contestants._labels(["a/x.pth", "a/x.pth"]) == ["a/x (1)", "a/x (2)"]
+
+
+def test_what_is_still_in_animation(data):
+    """The source's head may move where the driving clip stands still."""
+    ann, bob = (read_clip(path) for path in list_clips(data))
+    frozen = Clip("x", np.repeat(bob.frames[:1], 3, axis=0))
+    tools = Tools(torch.device("cpu"))
+    assert reconstruction_case(frozen, tools).still.all()
+    case = animation_case(ann, frozen, tools)
+    assert not case.source_box.cut(case.still).any() and 0 < case.still.mean() < 1
+
+
+def test_the_published_landmarks_are_used_where_they_are_there(data):
+    """A stand-in for the 68 points: a corner of each frame's brightest row and column."""
+    clip = read_clip(list_clips(data)[0])
+    asked = []
+
+    def landmarks(frames):
+        asked.append(frames)
+        return np.full((len(frames), 68, 2), len(asked), np.float32)
+
+    tools = Tools(torch.device("cpu"), landmarks=landmarks)
+    case = reconstruction_case(clip, tools)
+    measured, _ = measure.measure(case, clip.frames / np.float32(255), tools, {}, case.driving_face)
+    np.testing.assert_array_equal(measured.frames["akd"], np.ones(FRAMES))  # 2 on the result, 1 on the truth
+    assert all(frames.dtype == np.uint8 and len(frames) == FRAMES for frames in asked)
+
+
+def test_no_lossy_codec_stands_between(monkeypatch, data):
+    """Faces are looked for on the frames as they are, and errors are of floats: a sixth of a level shows."""
+    clip = read_clip(list_clips(data)[0])
+    tools = Tools(torch.device("cpu"))
+    case = reconstruction_case(clip, tools)
+    made = clip.frames / np.float32(255) * np.float32(0.999) + np.float32(1e-4)
+    measured, _ = measure.measure(case, made, tools, {}, case.driving_face)
+    wanted = [metrics.l1(one, other / np.float32(255)) for one, other in zip(made, clip.frames, strict=True)]
+    np.testing.assert_allclose(measured.frames["l1"], wanted, rtol=1e-5)
 
 
 def test_the_face_of_the_box_is_measured():
     """Two faces side by side: the box says which."""
     photo = skimage.data.astronaut()[0:256, 96:352]
     both = np.concatenate([photo, photo[:, ::-1]], axis=1)[None]
-    left = measure_traits(both, [Box(0, 0, 256, 256)])
-    right = measure_traits(both, [Box(256, 0, 512, 256)])
+    left = track_face(both, [Box(0, 0, 256, 256)]).traits
+    right = track_face(both, [Box(256, 0, 512, 256)]).traits
     assert left["roll"][0] == pytest.approx(-right["roll"][0], abs=1.5) and left["roll"][0] > 1
-    nowhere = measure_traits(both, [Box(0, 250, 10, 256)])
-    assert all(np.isnan(nowhere[trait][0]) for trait in TRAITS)
+    nowhere = track_face(both, [Box(0, 250, 10, 256)])
+    assert not nowhere.found[0] and np.isnan(nowhere.identities).all()
+    assert all(np.isnan(nowhere.traits[trait][0]) for trait in TRAITS)
+    assert track_face(both, [None]).found[0]  # the surest one
 
 
 def test_followed_by_hand():
@@ -194,6 +302,13 @@ def test_the_hash_sees_names_and_contents(tmp_path):
     assert len(hashes) == 3  # a and b are equal
 
 
+@pytest.mark.parametrize(
+    ("name", "person"), [("ann#0.npz", "ann"), ("ann.mp4", "ann"), ("a.b#1.gif", "a.b"), ("c#2", "c")]
+)
+def test_people_are_told_from_names(name, person):
+    assert person_of(Path(name)) == person
+
+
 def test_resized_clip():
     frames = np.full((1, 64, 64, 3), 40, np.uint8)
     frames[:, :, 32:] = 200
@@ -212,7 +327,7 @@ def test_mp4_clips_are_read(tmp_path):
     save_video(tmp_path / "ann#0.mp4", frames, fps=25)
     np.savez(tmp_path / "ann#0.landmarks.npz", landmarks=np.zeros((3, 68, 2)), pose=np.zeros((3, 3)))
     clip = read_clip(list_clips(tmp_path)[0])
-    assert clip.name == "ann#0" and clip.person == "ann"
+    assert clip.name == "ann#0" and clip.landmarks is not None
     assert np.abs(clip.frames.astype(int) - 90).max() <= 3
 
 
@@ -234,14 +349,18 @@ def test_damaged_clips(tmp_path):
     (tmp_path / "x#0.npz").write_bytes(b"no zip")
     with pytest.raises(MediaError, match=r"x#0\.npz cannot be read"):
         read_clip(tmp_path / "x#0.npz")
-    (tmp_path / "x#0.landmarks.npz").unlink()
-    with pytest.raises(MediaError, match=r"x#0\.landmarks\.npz is missing"):
-        read_clip(tmp_path / "x#0.npz")
 
 
-def test_unknown_mode(data):
-    with pytest.raises(InputError, match="reconstruction, animation, not 'both'"):
-        runner.evaluate(None, data, mode="both")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "none"}, "reconstruction, animation, both, not 'none'"),
+        ({"pairs": "x.csv"}, "for animation"),
+    ],
+)
+def test_options_that_cannot_be_used(data, options, message):
+    with pytest.raises(InputError, match=message):
+        runner.evaluate(None, data, **options)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +374,7 @@ def test_unknown_mode(data):
 def test_rendered_heads_of_known_pose(name, yaw, roll, mouth):
     """The exact pose is the renderer's; the jaws of the first two are open."""
     with Image.open(GOLDEN / "face" / f"{name}.jpg") as image:
-        traits = measure_traits(np.asarray(image)[None], [Box(0, 0, 256, 256)])
+        traits = track_face(np.asarray(image)[None], [Box(0, 0, 256, 256)]).traits
     assert traits["yaw"][0] == pytest.approx(yaw, abs=3)
     assert traits["roll"][0] == pytest.approx(roll, abs=3)
     assert mouth[0] < traits["mouth"][0] < mouth[1]
@@ -269,7 +388,7 @@ def test_the_mesh_follows_rendered_heads():
 
     clips = [render_clip(7, person, 0, 12, 128, step=3) for person in range(6)]
     boxes = [[face_box(points, (128, 128)) for points in clip.landmarks] for clip in clips]
-    traits = [measure_traits(clip.frames, box) for clip, box in zip(clips, boxes, strict=True)]
+    traits = [track_face(clip.frames, box).traits for clip, box in zip(clips, boxes, strict=True)]
     for axis, (trait, lowest) in enumerate((("yaw", 0.95), ("pitch", 0.75), ("roll", 0.85))):
         numbers = followed([clip.pose[:, axis] for clip in clips], [series[trait] for series in traits])
         assert numbers["pooled_centred"] > lowest, (trait, numbers)

@@ -5,23 +5,6 @@ from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 
 
-def turn(axis, degrees):
-    """Right-handed rotation about an axis of the picture: x right, y down, z away."""
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    first, second = [(1, 2), (2, 0), (0, 1)]["xyz".index(axis)]
-    matrix = np.eye(3)
-    matrix[first, first] = matrix[second, second] = cos
-    matrix[first, second], matrix[second, first] = -sin, sin
-    return matrix
-
-
-def mesh_of(rotation, scale=1.0, shift=(0.0, 0.0, 0.0)):
-    """A mesh whose still points are the face at rest, moved; the other points are nowhere."""
-    points = np.zeros((468, 3))
-    points[metrics._STILL] = scale * metrics._REST @ rotation.T + shift
-    return points
-
-
 def test_face_box_by_hand():
     points = np.array([[10.0, 20.0], [30.0, 60.0], [20.0, 30.0]])  # 20 wide, 40 high
     assert metrics.face_box(points, (100, 100), margin=0.0) == (10, 20, 30, 60)
@@ -82,68 +65,6 @@ def test_centred():
     assert np.isnan(metrics.centred(np.full(3, np.nan))).all()
 
 
-def test_rotation_between_undoes_scale_and_shift():
-    rest = np.random.default_rng(1).normal(size=(7, 3))
-    rotation = turn("y", 33) @ turn("x", -12) @ turn("z", 140)
-    moved = np.stack([2.5 * rest @ rotation.T + [1, 2, 3], rest])
-    np.testing.assert_allclose(metrics.rotation_between(rest, moved), [rotation, np.eye(3)], atol=1e-12)
-
-
-def test_rotation_between_never_mirrors():
-    rest = np.random.default_rng(2).normal(size=(7, 3))
-    mirrored = metrics.rotation_between(rest, rest * [-1, 1, 1])
-    assert np.linalg.det(mirrored) == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    ("rotation", "expected", "nose"),
-    [
-        (turn("y", -30), (30, 0, 0), (0.5, 0, -(0.75**0.5))),  # the nose goes right
-        (turn("x", 30), (0, 30, 0), (0, 0.5, -(0.75**0.5))),  # the nose goes down
-        (turn("z", 30), (0, 0, 30), (0, 0, -1)),  # the top of the head goes right
-        (turn("y", -40) @ turn("x", 10) @ turn("z", -20), (40, 10, -20), None),
-    ],
-)
-def test_angles_and_their_signs(rotation, expected, nose):
-    np.testing.assert_allclose(metrics.angles_of(rotation), expected, atol=1e-9)
-    np.testing.assert_allclose(metrics.head_pose(mesh_of(rotation, 3.7, (80, 90, 5))), expected, atol=1e-6)
-    if nose is not None:
-        np.testing.assert_allclose(rotation @ [0, 0, -1], nose, atol=1e-9)
-
-
-def test_roll_leans_the_top_to_the_right():
-    top = turn("z", 30) @ [0, -1, 0]
-    np.testing.assert_allclose(top, [0.5, -(0.75**0.5), 0], atol=1e-9)
-
-
-def test_head_pose_of_many_and_of_none():
-    meshes = np.stack([mesh_of(turn("y", -25)), np.full((468, 3), np.nan)])[None]  # 1x2x468x3
-    np.testing.assert_allclose(metrics.head_pose(meshes), [[[25, 0, 0], [np.nan] * 3]], atol=1e-6)
-
-
-def test_the_face_at_rest_is_symmetric():
-    rest = {number: place for number, place in zip(metrics._STILL.tolist(), metrics._REST, strict=True)}
-    assert len(rest) == 40
-    np.testing.assert_array_equal(rest[263], rest[33] * [-1, 1, 1])
-    assert rest[263][0] - rest[33][0] == 100
-
-
-def test_mouth_and_eyes_by_hand():
-    points = np.zeros((468, 3))
-    points[33], points[133] = (0, 0, 0), (4, 0, 3)  # an eye 5 wide, seen from the side
-    points[362], points[263] = (10, 0, 0), (20, 0, 0)  # an eye 10 wide
-    for above, below in ((159, 145), (158, 153), (160, 144)):
-        points[above], points[below] = (2, 0, 0), (2, 1, 0)  # open by 1: 0.2
-    for above, below in ((386, 374), (385, 380), (387, 373)):
-        points[above], points[below] = (15, 0, 0), (15, 4, 0)  # open by 4: 0.4
-    for gap, (above, below) in enumerate(((13, 14), (81, 178), (311, 402)), start=1):
-        points[above], points[below] = (10, 20, 0), (10, 20 + gap, 0)  # 1, 2 and 3: 2 on average
-    assert metrics.mouth_opening(points) == pytest.approx(2 / 20)
-    assert metrics.eye_opening(points) == pytest.approx(0.3)
-    np.testing.assert_allclose(metrics.mouth_opening(np.stack([points, points * 7])), [0.1, 0.1])
-    np.testing.assert_allclose(metrics.eye_opening(np.stack([points, points * 7])), [0.3, 0.3])
-
-
 def test_sharpness_by_hand():
     image = np.zeros((5, 4, 3))
     image[2, 1] = 1  # luma 1: the Laplacian of the 3x2 inner pixels is 1 1, -4 1 -> rows (1 0), (-4 1), (1 0)
@@ -159,3 +80,110 @@ def test_a_blurred_picture_is_less_sharp():
     image = np.random.default_rng(3).random((20, 20, 3))
     blurred = (image + np.roll(image, 1, 0) + np.roll(image, 1, 1)) / 3
     assert metrics.sharpness(blurred) < 0.5 * metrics.sharpness(image)
+
+
+def test_blurring_takes_noise_out_of_sharpness():
+    rng = np.random.default_rng(5)
+    step = np.zeros((40, 40, 3))
+    step[:, 20:] = 1
+    noisy = step + 0.05 * rng.normal(size=(40, 40, 1))
+    raw = metrics.sharpness(noisy) / metrics.sharpness(step)
+    blurred = metrics.sharpness(noisy, blur=1.0) / metrics.sharpness(step, blur=1.0)
+    assert raw > 1.9 and blurred == pytest.approx(1, abs=0.15)
+
+
+def test_squared_error_and_psnr_by_hand():
+    one, other = np.zeros((2, 2, 3), np.float32), np.zeros((2, 2, 3), np.float32)
+    other[0, 0] = 0.2  # 0.04 in a quarter of the pixels
+    assert metrics.squared_error(one, other) == pytest.approx(0.01)
+    assert metrics.psnr(0.01) == pytest.approx(20)
+    assert metrics.psnr(1.0) == 0
+    assert metrics.psnr(0.0) == 100
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 3), (11, 40, 3), (64, 48, 3)])
+def test_psnr_and_ssim_are_those_of_scikit_image(shape):
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    rng = np.random.default_rng(6)
+    one = rng.random(shape)
+    other = (one + 0.2 * rng.normal(size=shape)).clip(0, 1)
+    assert metrics.psnr(metrics.squared_error(one, other)) == pytest.approx(
+        peak_signal_noise_ratio(one, other, data_range=1), abs=1e-9
+    )
+    theirs = structural_similarity(
+        one, other, data_range=1, channel_axis=-1, gaussian_weights=True, sigma=1.5,
+        use_sample_covariance=False,
+    )  # fmt: skip
+    assert metrics.ssim(one, other) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_ssim_by_hand():
+    grey, white = np.full((16, 16, 3), 0.5), np.ones((16, 16, 3))
+    assert metrics.ssim(grey, grey) == pytest.approx(1)
+    # No variance: (2 * 0.5 * 1 + 0.0001) / (0.25 + 1 + 0.0001).
+    assert metrics.ssim(grey, white) == pytest.approx(1.0001 / 1.2501)
+    assert np.isnan(metrics.ssim(grey[:10], white[:10]))
+
+
+def test_still_region_by_hand():
+    frames = np.full((3, 30, 40, 3), 0.5)
+    frames[1, :, 30:] = 0.56  # beyond the allowed 0.04; the blur reaches a few columns to either side
+    still = metrics.still_region(frames)
+    assert still[:, :24].all() and not still[:, 33:].any()
+    assert metrics.still_region(frames, change=0.07).all()
+
+
+def test_flicker_by_hand():
+    region = np.zeros((20, 20), bool)
+    region[5:15, 5:15] = True
+    ramp = np.stack([np.full((20, 20, 3), level) for level in (0.1, 0.2, 0.3, 0.4)])
+    assert metrics.flicker(ramp, region) == pytest.approx(0, abs=1e-9)  # steady drift
+    # 0, 1, 0, 0 in hundredths: second differences -2 and 1, so 1.5 hundredths of 255.
+    jump = np.stack([np.full((20, 20, 3), level) for level in (0.0, 0.01, 0.0, 0.0)])
+    assert metrics.flicker(jump, region) == pytest.approx(255 * 0.015)
+    jump[:, ~region] = np.random.default_rng(0).random((4, 300, 3))
+    assert metrics.flicker(jump, region, blur=0) == pytest.approx(255 * 0.015)  # nothing outside counts
+    assert np.isnan(metrics.flicker(jump[:2], region))
+    assert np.isnan(metrics.flicker(jump, np.zeros((20, 20), bool)))
+
+
+def test_point_distance_by_hand():
+    one = np.zeros((2, 4, 2))
+    other = one.copy()
+    other[0, 1] = (3, -5)  # 8 over 8 coordinates
+    other[1, 0, 0] = np.nan
+    np.testing.assert_array_equal(metrics.point_distance(one, other), [1, np.nan])
+
+
+def test_identity_distance_by_hand():
+    one = np.array([[3.0, 0.0], [0.0, 0.0]], np.float32)
+    other = np.array([[0.0, 4.0], [np.nan, 0.0]], np.float32)
+    np.testing.assert_array_equal(metrics.identity_distance(one, other), [5, np.nan])
+    np.testing.assert_array_equal(metrics.identity_distance(one, one[0]), [0, 3])
+
+
+def test_missing_counts_where_a_face_is_expected():
+    expected, found = np.array([True, True, False, False]), np.array([True, False, True, False])
+    np.testing.assert_array_equal(metrics.missing(expected, found), [0, 1, np.nan, np.nan])
+
+
+def test_frechet_distance_by_hand():
+    one = metrics.Gaussian(np.array([0.0, 0.0]), np.diag([1.0, 4.0]))
+    other = metrics.Gaussian(np.array([3.0, 4.0]), np.diag([9.0, 4.0]))
+    # |(3, 4)|^2 + (1 - 3)^2 + (2 - 2)^2, the roots of the variances.
+    assert metrics.frechet_distance(one, other) == pytest.approx(25 + 4)
+    assert metrics.frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
+
+
+def test_frechet_distance_is_that_of_the_matrix_root():
+    from scipy.linalg import sqrtm
+
+    rng = np.random.default_rng(7)
+    features = rng.normal(size=(2, 50, 6)) @ rng.normal(size=(2, 6, 6)) + rng.normal(size=(2, 1, 6))
+    one, other = (metrics.Gaussian(item.mean(0), np.cov(item.T)) for item in features)
+    root = np.trace(sqrtm(one.covariance @ other.covariance).real)
+    wanted = np.square(one.mean - other.mean).sum() + np.trace(one.covariance + other.covariance) - 2 * root
+    assert metrics.frechet_distance(one, other) == pytest.approx(wanted, rel=1e-9)
+    few = metrics.Gaussian(np.zeros(6), np.cov(features[0, :3].T))  # of rank 2
+    assert np.isfinite(metrics.frechet_distance(few, other))

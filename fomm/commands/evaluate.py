@@ -10,16 +10,41 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a file of weights, or 'default' for those that ship"
     )
-    parser.add_argument("data", metavar="DATA", type=Path, help="a set of heads; its test/ is used")
     parser.add_argument(
-        "--mode", choices=("reconstruction", "animation"), default="reconstruction",
-        help="each clip from its own first frame, or each from another person's",
+        "data", metavar="DATA", type=Path, help="a folder of clips; its test/ is used, if there is one"
+    )
+    parser.add_argument(
+        "--mode", choices=("reconstruction", "animation", "both"), default="reconstruction",
+        help="move each clip's own first frame, or another clip's",
     )  # fmt: skip
-    parser.add_argument("--limit", metavar="N", type=int, help="only the first so many clips")
-    parser.add_argument("--out", metavar="FILE", type=Path, help="write every number to a JSON file")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of the pairs of animation")
+    parser.add_argument(
+        "--against", metavar="FILE", type=Path, nargs="+", default=[], action="extend",
+        help="other weights, measured on the same clips",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="write report.html, with pictures, and report.json"
+    )
+    clips = parser.add_argument_group("clips")
+    clips.add_argument(
+        "--limit", metavar="N", type=int, help="only the first so many clips, or pairs of a list"
+    )
+    clips.add_argument(
+        "--pairs", metavar="FILE", type=Path,
+        help="for animation, a CSV file with the columns source and driving; without it, pairs are drawn",
+    )  # fmt: skip
+    clips.add_argument("--seed", metavar="N", type=int, default=0, help="of the pairs that are drawn")
     add_config(parser)
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
+    means = parser.add_argument_group("networks that measure")
+    means.add_argument(
+        "--perceptual", metavar="vgg19|efficientnet-lite0|FILE",
+        help="the network of the perceptual distance, downloaded if it is vgg19 and not there yet; "
+        "without it, what is at hand",
+    )  # fmt: skip
+    means.add_argument(
+        "--fid-weights", metavar="FILE", type=Path,
+        help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth; without it, the one in torch hub's cache",
+    )  # fmt: skip
     parser.set_defaults(run=_evaluate)
 
 
@@ -27,14 +52,23 @@ def _evaluate(options: argparse.Namespace) -> None:
     from fomm.evaluation.report import as_text
     from fomm.evaluation.runner import evaluate
 
+    names = (
+        "mode",
+        "against",
+        "out",
+        "limit",
+        "pairs",
+        "seed",
+        "config",
+        "perceptual",
+        "fid_weights",
+        "device",
+    )
     report = evaluate(
         None if options.checkpoint == "default" else options.checkpoint,
         options.data,
-        limit=options.limit,
-        out=options.out,
-        device=options.device,
-        mode=options.mode,
-        config=options.config,
-        seed=options.seed,
+        **{name: getattr(options, name) for name in names},
     )
     print(as_text(report))
+    if options.out is not None:
+        print(f"\n{options.out / 'report.html'}: the same with pictures")

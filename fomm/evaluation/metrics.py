@@ -1,14 +1,19 @@
 """What is measured, as pure functions of numpy arrays.
 
-Points are pixels of the picture, x right, y down, z away from the camera; pixel i covers [i, i + 1).
-Angles are degrees. Pictures are float arrays in [0, 1] of shape HxWx3.
+Points are pixels of the picture, x right, y down; pixel i covers [i, i + 1). Pictures are float arrays in
+[0, 1] of shape HxWx3. What cannot be measured is nan.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
+
+LUMA = np.array([0.299, 0.587, 0.114])  # of red, green, blue: Rec. 601
 
 
 class Box(NamedTuple):
@@ -40,11 +45,126 @@ def face_box(points: np.ndarray, size: tuple[int, int], margin: float = 0.2) -> 
     return Box(int(x0), int(y0), int(x1), int(y1))
 
 
+# Pictures against pictures.
+
+
 def l1(one: np.ndarray, other: np.ndarray, box: Box | None = None) -> float:
     """Mean absolute difference of two pictures, of all of them or in ``box``; in [0, 1]."""
     if box is not None:
         one, other = box.cut(one), box.cut(other)
     return float(np.abs(one.astype(np.float64) - other).mean())
+
+
+def squared_error(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean squared difference of two pictures; in [0, 1]."""
+    return float(np.square(one.astype(np.float64) - other).mean())
+
+
+def psnr(error: float) -> float:
+    """The peak signal-to-noise ratio, in decibels, of a mean squared error: -10 log10(error), at most 100."""
+    return float(-10 * np.log10(max(error, 1e-10)))
+
+
+def ssim(one: np.ndarray, other: np.ndarray) -> float:
+    """Structural similarity of two pictures, at least 11 pixels wide and high; in [-1, 1], 1 where equal.
+
+    Wang et al., "Image quality assessment", 2004, equation 13, with the constants of that paper: a Gaussian
+    window of sigma 1.5 (11 pixels wide), K1 = 0.01, K2 = 0.03 and a range of 1; the mean over the three
+    channels and over the pixels that lie 5 or more from the border. nan for a smaller picture.
+    """
+    if min(one.shape[:2]) < 11:
+        return float("nan")
+    x, y = one.astype(np.float64), other.astype(np.float64)
+    mean_x, mean_y = _window(x), _window(y)
+    variance_x, variance_y = _window(x * x) - mean_x**2, _window(y * y) - mean_y**2
+    covariance = _window(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    return float(similarity[5:-5, 5:-5].mean())
+
+
+def _window(image: np.ndarray) -> np.ndarray:
+    """The Gaussian mean around each pixel of HxWxC."""
+    return gaussian_filter(image, (1.5, 1.5, 0), radius=(5, 5, 0))
+
+
+# Pictures by themselves.
+
+
+def sharpness(image: np.ndarray, box: Box | None = None, blur: float = 0.0) -> float:
+    """Variance of the Laplacian (4 neighbours) of the luma, in ``box``; 0 for a picture without any detail.
+
+    Meant for ratios of pictures of one size that show the same. ``blur`` is the sigma, in pixels, of a
+    Gaussian that takes away a camera's noise first, which counts as detail otherwise.
+    """
+    luma = _blurred(image.astype(np.float64) @ LUMA, blur)
+    if box is not None:
+        luma = box.cut(luma)
+    if min(luma.shape) < 3:
+        return 0.0
+    inner = luma[1:-1, 1:-1]
+    return float((luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner).var())
+
+
+def still_region(frames: Iterable[np.ndarray], change: float = 0.04, blur: float = 2.0) -> np.ndarray:
+    """Where nothing moves in a clip: HxW bool, of frames HxWx3 in [0, 1].
+
+    A pixel is still when its luma, blurred by a Gaussian of ``blur`` pixels so that noise does not count,
+    stays within a range of ``change`` over the whole clip.
+    """
+    low = high = None
+    for frame in frames:
+        luma = _blurred(frame @ LUMA, blur)
+        low = luma if low is None else np.minimum(low, luma)
+        high = luma if high is None else np.maximum(high, luma)
+    if low is None or high is None:
+        raise ValueError("a clip has at least one frame")
+    return high - low <= change
+
+
+def flicker(frames: Iterable[np.ndarray], region: np.ndarray, blur: float = 1.0) -> float:
+    """How much frames waver in a ``region`` (HxW bool) that should stand still; in grey levels of 255.
+
+    The mean over time, and over the pixels of the region, of the absolute second difference of the luma,
+    |x(t - 1) - 2 x(t) + x(t + 1)|: a steady drift counts for nothing, a pixel that jumps and jumps back for
+    much. Frames are HxWx3 in [0, 1]; a Gaussian of ``blur`` pixels takes most of a camera's noise away first.
+    nan for fewer than three frames, or a region below a hundredth of the picture.
+    """
+    if region.mean() < 0.01:
+        return float("nan")
+    lumas = (_blurred(frame @ LUMA, blur)[region] for frame in frames)
+    steps = (after - before for before, after in pairwise(lumas))
+    wavers = [float(np.abs(after - before).mean()) for before, after in pairwise(steps)]
+    return 255 * float(np.mean(wavers)) if wavers else float("nan")
+
+
+def _blurred(luma: np.ndarray, sigma: float) -> np.ndarray:
+    return gaussian_filter(luma, sigma) if sigma else luma
+
+
+# Faces against faces.
+
+
+def point_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean absolute difference per coordinate of points (...xNxD) and points: ..., in their unit.
+
+    With pixels of detected points this is the published average key-point distance (AKD) of a frame.
+    """
+    return np.abs(one.astype(np.float64) - other).mean(axis=(-1, -2))
+
+
+def identity_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Euclidean distance of identity vectors (...xD) and vectors: ..."""
+    return np.linalg.norm(one.astype(np.float64) - other, axis=-1)
+
+
+def missing(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Of T bools each: 1 where a face is ``expected`` but not ``found``, 0 where it is, nan where none is."""
+    return np.where(expected, ~found, np.nan)
+
+
+# Series over time.
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
@@ -74,125 +194,25 @@ def centred(series: np.ndarray) -> np.ndarray:
     return series - np.nanmean(series) if np.isfinite(series).any() else series
 
 
-# A face at rest, for ``head_pose``: the points of the 468 that expressions move least. Columns: number of the
-# point at the left of the picture, of its twin at the right, and the left one's place in hundredths of the
-# distance between the outer eye corners: x (the twin's is the opposite), y down, z away from the camera. It
-# is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by the exact pose and made
-# symmetric.
-_STILL_POINTS = np.array(
-    [
-        (168, 168, 0, -26, -9),  # nose bridge, downwards
-        (6, 6, 0, -15, -14),
-        (197, 197, 0, -7, -19),
-        (195, 195, 0, 0, -25),
-        (5, 5, 0, 8, -31),
-        (4, 4, 0, 17, -34),  # nose tip
-        (128, 357, -15, -9, 0),  # side of the nose
-        (114, 343, -15, -4, -5),
-        (217, 437, -15, 3, -9),
-        (126, 355, -19, 7, -5),
-        (47, 277, -20, 0, -2),
-        (121, 350, -20, -5, 1),  # under the eye
-        (231, 451, -27, -7, 5),
-        (120, 349, -27, -2, 3),
-        (100, 329, -26, 4, 0),
-        (119, 348, -36, 1, 5),
-        (33, 263, -50, -20, 14),  # eye corners, outer and inner
-        (133, 362, -19, -18, 7),
-        (116, 345, -68, -1, 28),  # cheek bone
-        (117, 346, -57, -1, 14),
-        (50, 280, -53, 17, 8),
-        (205, 425, -42, 26, 2),
-        (36, 266, -32, 18, -1),
-    ]
-)
-_PAIRS = _STILL_POINTS[_STILL_POINTS[:, 0] != _STILL_POINTS[:, 1]]
-_STILL = np.concatenate([_STILL_POINTS[:, 0], _PAIRS[:, 1]])  # 40 numbers of points
-_REST = np.concatenate([_STILL_POINTS[:, 2:], _PAIRS[:, 2:] * [-1, 1, 1]]).astype(np.float64)  # 40x3
+# Sets of features.
 
 
-def rotation_between(rest: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """The rotation R (...x3x3) that, with a scale and a shift, takes ``rest`` (Nx3) to ``moved`` (...xNx3).
+class Gaussian(NamedTuple):
+    """What the Fréchet distance knows of a set of features."""
 
-    Kabsch's solution of least squares: of the covariance U S V^T, R = V diag(1, 1, det(V U^T)) U^T.
+    mean: np.ndarray  # D
+    covariance: np.ndarray  # DxD, divided by N - 1
+
+
+def frechet_distance(one: Gaussian, other: Gaussian) -> float:
+    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): how far two sets of features are apart, 0 where equal.
+
+    Heusel et al., "GANs trained by a two time-scale update rule", 2017, equation 6. The trace of the root is
+    taken from the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric and has the same ones: sets smaller
+    than D give no complex numbers.
     """
-    rest = rest - rest.mean(axis=0)
-    moved = moved - moved.mean(axis=-2, keepdims=True)
-    u, _, vt = np.linalg.svd(np.einsum("ni,...nj->...ij", rest, moved))
-    v, ut = np.swapaxes(vt, -1, -2), np.swapaxes(u, -1, -2)
-    handedness = np.ones(v.shape[:-1])
-    handedness[..., 2] = np.sign(np.linalg.det(v @ ut))
-    return (v * handedness[..., None, :]) @ ut
-
-
-def angles_of(rotation: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (...x3, degrees) of rotations ...x3x3 in the axes x right, y down, z away.
-
-    Positive yaw turns the nose to the right of the picture, positive pitch lowers it, positive roll leans the
-    top of the head to the right: R = yaw @ pitch @ roll, so that the nose (0, 0, -1) goes to
-    (sin yaw cos pitch, sin pitch, -cos yaw cos pitch).
-    """
-    yaw = np.arctan2(-rotation[..., 0, 2], rotation[..., 2, 2])
-    pitch = -np.arcsin(np.clip(rotation[..., 1, 2], -1, 1))
-    roll = np.arctan2(rotation[..., 1, 0], rotation[..., 1, 1])
-    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
-
-
-def head_pose(points: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (...x3, degrees, signs as in ``angles_of``) of faces given by meshes ...x468x3.
-
-    The points that expressions move least are aligned with those of a face at rest. Against the exact pose
-    of synthetic heads, yaw and roll are right to one or two degrees. Pitch follows a head's motion as well,
-    but its zero depends on the shape of the face: it is off by some degrees from one person to another. A
-    mesh with nan gives nan.
-    """
-    still = points[..., _STILL, :].astype(np.float64)
-    known = np.isfinite(still).all(axis=(-1, -2))
-    pose = np.full((*still.shape[:-2], 3), np.nan)
-    pose[known] = angles_of(rotation_between(_REST, still[known]))
-    return pose
-
-
-_INNER_LIPS = ((13, 14), (81, 178), (311, 402))  # above and below
-_LIDS = (((159, 145), (158, 153), (160, 144)), ((386, 374), (385, 380), (387, 373)))
-_EYE_CORNERS = ((33, 133), (362, 263))
-
-
-def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    return np.linalg.norm(points[..., pair[0], :] - points[..., pair[1], :], axis=-1)
-
-
-def mouth_opening(points: np.ndarray) -> np.ndarray:
-    """The gap between the lips over the distance of the outer eye corners (...), of meshes ...x468x3.
-
-    0 is closed, a wide-open mouth about 0.3. Distances are taken in three dimensions, so that a turned head
-    counts like one that faces the camera.
-    """
-    gap = sum(_distance(points, pair) for pair in _INNER_LIPS) / len(_INNER_LIPS)
-    return gap / _distance(points, (33, 263))
-
-
-def eye_opening(points: np.ndarray) -> np.ndarray:
-    """The gap between the lids over the width of the eye (...), the mean of both eyes, of meshes ...x468x3.
-
-    A closed eye is about 0.1, an open one 0.3.
-    """
-    ratios = []
-    for lids, corners in zip(_LIDS, _EYE_CORNERS, strict=True):
-        gap = sum(_distance(points, pair) for pair in lids) / len(lids)
-        ratios.append(gap / _distance(points, corners))
-    return (ratios[0] + ratios[1]) / 2
-
-
-def sharpness(image: np.ndarray, box: Box | None = None) -> float:
-    """Variance of the Laplacian (4 neighbours) of the luma, in ``box``; 0 for a picture without any detail.
-
-    Meant for ratios of pictures of one size that show the same. The luma is Rec. 601's.
-    """
-    if box is not None:
-        image = box.cut(image)
-    luma = image.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
-    if min(luma.shape) < 3:
-        return 0.0
-    inner = luma[1:-1, 1:-1]
-    return float((luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * inner).var())
+    values, vectors = np.linalg.eigh(one.covariance)
+    root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
+    trace = np.sqrt(np.linalg.eigvalsh(root @ other.covariance @ root).clip(min=0)).sum()
+    distance = np.square(one.mean - other.mean).sum()
+    return float(distance + np.trace(one.covariance) + np.trace(other.covariance) - 2 * trace)

@@ -1,32 +1,56 @@
-"""The numbers of an evaluation, for people."""
+"""The numbers of an evaluation, for people, in a few lines of text."""
 
 from typing import Any
 
+from fomm.evaluation.contestants import DRIVING
+from fomm.evaluation.vocabulary import as_number, words_of
+
+MODES = ("reconstruction", "animation")
+
 
 def as_text(report: dict[str, Any]) -> str:
-    """A few lines with the numbers over the whole list, from the dict that ``runner.evaluate`` returns."""
-    data, checkpoint = report["data"], report["checkpoint"]
-    lines = [
-        f"{report['mode']} of {data['clips']} clips, {data['frames']} frames, weights {checkpoint['file']}"
-    ]
-    for name, label in (("l1_face", "mean absolute error, face"), ("l1_frame", "mean absolute error, frame")):
-        if name in report:
-            error = report[name]
-            lines.append(
-                f"{label}: {error['result']:.4f}, source unchanged {error['unchanged']:.4f}, "
-                f"ratio {error['ratio']:.3f}"
-            )
-    lines.append("correlation of driving and result (all frames; less each clip's mean; median of clips):")
-    for trait, numbers in report["correlation"].items():
-        values = "  ".join(_number(numbers[key]) for key in ("pooled", "pooled_centred", "clip_median"))
-        lines.append(f"  {trait:6} {values}   of {numbers['clips']} clips that move")
-    lines.append(f"sharpness of the face, of the truth's: {_number(report['sharpness'])}")
-    missing = report["frames_without_face"]
-    lines.append(
-        f"frames without a face: {missing['result']} of the result, {missing['driving']} of the driving"
-    )
+    """The numbers over the whole list, from the dict that ``runner.evaluate`` returns."""
+    checkpoint = report["checkpoint"]
+    lines = [f"{checkpoint['label']}: {checkpoint['file']}, sha256 {checkpoint['sha256'][:12]}"]
+    for mode in MODES:
+        if mode in report:
+            part = report[mode]
+            lines += ["", f"{mode}: {part['clips']} clips, {part['frames']} frames"]
+            lines += _table(part["results"])
+            lines += ["correlation with the driving clip, less each clip's mean (median of clips)"]
+            lines += _correlations(part["results"])
+    lines += ["", *(f"not measured: {name} ({reason})" for name, reason in report["absent"].items())]
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "   -  " if value is None else f"{value:6.3f}"
+def _table(results: dict[str, dict[str, Any]]) -> list[str]:
+    rows = [["", *results]]
+    for word in words_of(results):
+        rows.append(
+            [word.label, *(as_number(numbers.get(word.key), word.digits) for numbers in results.values())]
+        )
+    missing = [str(numbers["frames_without_face"]) for numbers in results.values()]
+    return _aligned([*rows, ["frames without a face", *missing]])
+
+
+def _correlations(results: dict[str, dict[str, Any]]) -> list[str]:
+    shown = {label: numbers["correlation"] for label, numbers in results.items() if label != DRIVING}
+    rows = []
+    for trait in next(iter(shown.values())):
+        cells = [
+            f"{as_number(found[trait]['pooled_centred'], 3)} ({as_number(found[trait]['clip_median'], 3)})"
+            for found in shown.values()
+        ]
+        rows.append([trait, *cells])
+    return _aligned([["", *shown], *rows])
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    """Columns under each other: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  "
+        + row[0].ljust(widths[0])
+        + "".join(f"  {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]

@@ -1,16 +1,24 @@
-"""How the face in a clip moves: pose, mouth and eyes over time, and how well one clip follows another."""
+"""One face over the frames of a clip: its points, how it moves, whose it is."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
+from fomm.evaluation.pose import eye_opening, head_pose, ibug_points, mouth_opening
 from fomm.face import Face, detect_faces_in, face_meshes
+
+try:
+    from fomm.face import face_identities
+except ImportError:
+    face_identities = None
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
@@ -18,9 +26,43 @@ MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
 Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face was found
 
 
-def measure_traits(frames: np.ndarray, boxes: Sequence[Box], device: torch.device | str = "cpu") -> Traits:
-    """Pose, mouth and eyes of the face that lies in the box of each frame (TxHxWx3 uint8)."""
+@dataclass(frozen=True)
+class FaceTrack:
+    """A face over T frames; nan where none was found."""
+
+    points: np.ndarray  # Tx468x3, pixels xyz
+    identities: np.ndarray  # Tx128
+
+    @cached_property
+    def found(self) -> np.ndarray:
+        """T bools: where there is a face."""
+        return np.isfinite(self.points).all(axis=(1, 2))
+
+    @cached_property
+    def traits(self) -> Traits:
+        """Pose, mouth and eyes."""
+        yaw, pitch, roll = head_pose(self.points).T
+        series = (yaw, pitch, roll, mouth_opening(self.points), eye_opening(self.points))
+        return dict(zip(TRAITS, series, strict=True))
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        """The 68 points of the iBUG scheme, Tx68x2, pixels xy."""
+        return ibug_points(self.points)[..., :2]
+
+    def repeated(self, count: int) -> FaceTrack:
+        """The first frame, ``count`` times."""
+        return FaceTrack(
+            np.repeat(self.points[:1], count, axis=0), np.repeat(self.identities[:1], count, axis=0)
+        )
+
+
+def track_face(
+    frames: np.ndarray, boxes: Sequence[Box | None], device: torch.device | str = "cpu"
+) -> FaceTrack:
+    """The face that lies in the box of each frame (TxHxWx3 uint8); where there is no box, the surest one."""
     points = np.full((len(frames), 468, 3), np.nan)
+    identities = np.full((len(frames), 128), np.nan)
     faces = [
         _face_in(found, box)
         for found, box in zip(detect_faces_in(list(frames), device=device), boxes, strict=True)
@@ -29,16 +71,21 @@ def measure_traits(frames: np.ndarray, boxes: Sequence[Box], device: torch.devic
     meshes = face_meshes(
         [frames[index] for index in seen], [face for face in faces if face is not None], device=device
     )
-    for index, mesh in zip(seen, meshes, strict=True):
-        if mesh.presence >= MIN_PRESENCE:
-            points[index] = mesh.points
-    yaw, pitch, roll = metrics.head_pose(points).T
-    mouth, eyes = metrics.mouth_opening(points), metrics.eye_opening(points)
-    return dict(zip(TRAITS, (yaw, pitch, roll, mouth, eyes), strict=True))
+    sure = [(index, mesh) for index, mesh in zip(seen, meshes, strict=True) if mesh.presence >= MIN_PRESENCE]
+    if sure:
+        kept = [index for index, _ in sure]
+        points[kept] = [mesh.points for _, mesh in sure]
+        if face_identities is not None:
+            identities[kept] = face_identities(
+                [frames[index] for index in kept], [mesh for _, mesh in sure], device=device
+            )
+    return FaceTrack(points, identities)
 
 
-def _face_in(faces: Sequence[Face], box: Box) -> Face | None:
+def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
     """The face that shares most with ``box``; a face seen elsewhere, in the background, is none."""
+    if box is None:
+        return faces[0] if faces else None
 
     def shared(face: Face) -> float:
         x0, y0, x1, y1 = face.box.tolist()

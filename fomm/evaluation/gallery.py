@@ -1,0 +1,48 @@
+"""The clips that a report shows: the best and the worst of a list, a few frames of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+COLUMNS = 8  # frames of a strip, evenly spread over the clip
+ENDS = 3  # clips shown at either end
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some frames of one clip, of every result of it."""
+
+    score: float  # the smaller, the better
+    name: str
+    source: np.ndarray  # HxWx3 uint8
+    rows: dict[str, np.ndarray]  # what is shown -> up to 8 frames, NxHxWx3 uint8
+
+
+def thin(frames: np.ndarray) -> np.ndarray:
+    """Up to 8 of TxHxWx3, the first and the last among them, as a copy."""
+    picked = np.unique(np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int))
+    return frames[picked].copy()  # a view would keep the whole clip in memory
+
+
+@dataclass
+class Gallery:
+    """Keeps the strips at both ends of a list and drops the others as they come."""
+
+    strips: list[Strip] = field(default_factory=list)  # the best first
+
+    def add(self, strip: Strip) -> None:
+        self.strips.append(strip)
+        self.strips.sort(key=lambda item: (item.score, item.name))
+        if len(self.strips) > 2 * ENDS:
+            del self.strips[ENDS]
+
+    @property
+    def best(self) -> list[Strip]:
+        return self.strips[:ENDS]
+
+    @property
+    def worst(self) -> list[Strip]:
+        """The worst first; none that is among the best."""
+        return self.strips[ENDS:][::-1]

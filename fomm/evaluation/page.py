@@ -1,0 +1,209 @@
+"""The report of an evaluation as one HTML file: no scripts, nothing fetched, light and dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from fomm.evaluation.charts import Series, curves, histogram
+from fomm.evaluation.contestants import DRIVING, UNCHANGED
+from fomm.evaluation.faces import TRAITS
+from fomm.evaluation.gallery import Gallery, Strip
+from fomm.evaluation.style import STYLE
+from fomm.evaluation.vocabulary import TRAIT_LABELS, as_number, words_of
+
+COLOURS = 6  # s0 to s5
+ARROWS = {"low": "↓", "high": "↑", "one": "→1", "": ""}
+INTRODUCTIONS = {
+    "reconstruction": "The first frame of a clip is the source; the clip itself moves it, and is the truth.",
+    "animation": "The first frame of another clip is the source; a clip moves it. There is no truth "
+    "to compare with, but the motion should be the driving clip's, and the person the source's.",
+}
+HISTOGRAMS = ("l1_face", "l1", "ssim", "akd_mesh468", "identity_to_source", "sharpness_denoised", "flicker")
+
+
+def as_html(report: dict[str, Any], galleries: dict[str, Gallery]) -> str:
+    """The page.
+
+    Args:
+        report: what ``runner.evaluate`` returns.
+        galleries: for each mode in it, the clips that are shown.
+    """
+    label = escape(report["checkpoint"]["label"])
+    sections = [_mode(mode, report[mode], galleries[mode], report) for mode in galleries]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{label}: evaluation</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{label}: evaluation</h1>\n{_origin(report)}\n{''.join(sections)}\n{_words(report, galleries)}"
+        "</body></html>\n"
+    )
+
+
+def _origin(report: dict[str, Any]) -> str:
+    """Where the numbers come from."""
+    data, versions = report["data"], report["versions"]
+    lines = [
+        f"{escape(item['label'])}: {escape(item['file'])}, sha256 <code>{escape(item['sha256'])}</code>"
+        for item in (report["checkpoint"], *report["against"])
+    ]
+    height, width = report["size"]
+    lines.append(
+        f"{data['clips']} clips, sha256 of the list <code>{escape(data['sha256'])}</code>; compared at "
+        f"{width}x{height} pixels; seed {report['seed']}"
+    )
+    if report["pairs"]["file"]:
+        lines.append(
+            f"pairs: {escape(report['pairs']['file'])}; "
+            f"{len(report['pairs']['absent_clips'])} clips of the list are not in the data"
+        )
+    known = ", ".join(f"{escape(name)} {escape(version)}" for name, version in versions.items())
+    lines.append(f"{known}; on {escape(report['device'])}")
+    lines += [f"not measured: {escape(name)} ({escape(why)})" for name, why in report["absent"].items()]
+    return "".join(f'<p class="dim origin">{line}</p>' for line in lines)
+
+
+def _mode(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, Any]) -> str:
+    own = report["checkpoint"]["label"]
+    others = [item["label"] for item in report["against"]]
+    names = {item["name"]: item for item in part["by_clip"]}
+    shown = [("Best", strip) for strip in gallery.best] + [("Worst", strip) for strip in gallery.worst]
+    size = f"{part['clips']} clips, {part['frames']} frames."
+    return (
+        f"<h2>{mode.capitalize()}</h2><p>{INTRODUCTIONS[mode]} {size}</p>"
+        + _table(part["results"], own)
+        + _correlations(part["results"], own)
+        + f"<h3>Spread over the clips</h3>{_key([UNCHANGED, own, *others])}"
+        + _histograms(part["by_clip"], [UNCHANGED, own, *others])
+        + f"<h3>The best and the worst clips, by {escape(part['ranked_by'])}</h3>"
+        + "".join(_clip(rank, strip, names[strip.name], [own, *others]) for rank, strip in shown)
+    )
+
+
+def _cells(values: Iterable[str], labels: Sequence[str], own: str, tag: str = "td") -> str:
+    pairs = zip(values, labels, strict=True)
+    return "".join(
+        f'<{tag} class="own">{value}</{tag}>' if label == own else f"<{tag}>{value}</{tag}>"
+        for value, label in pairs
+    )
+
+
+def _as_table(note: str, rows: Iterable[tuple[str, Iterable[str]]], labels: list[str], own: str) -> str:
+    """A table with a column for each label under a line of text; rows are name and cells, as HTML."""
+    lines = [f"<tr><th></th>{_cells(map(escape, labels), labels, own, 'th')}</tr>"]
+    lines += [f"<tr><td>{name}</td>{_cells(cells, labels, own)}</tr>" for name, cells in rows]
+    return f'<p class="note">{note}</p><div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def _table(results: dict[str, dict[str, Any]], own: str) -> str:
+    """The numbers over the list, a column for each contestant."""
+    rows = [
+        (
+            f"{escape(word.label)} {ARROWS[word.better]}",
+            [_cell(as_number(item.get(word.key), word.digits), item, word.key) for item in results.values()],
+        )
+        for word in words_of(results)
+    ]
+    rows.append(
+        (
+            "frames without a face",
+            [_cell(str(item["frames_without_face"]), item) for item in results.values()],
+        )
+    )
+    note = "↓ lower is better, ↑ higher is better, →1 as the source; in brackets, of the unchanged source's."
+    return _as_table(note, rows, list(results), own)
+
+
+def _cell(text: str, numbers: dict[str, Any], key: str = "") -> str:
+    """A number, and room for its ratio in a column that has ratios."""
+    ratios = numbers.get("ratio_to_unchanged")
+    if not ratios:
+        return text
+    ratio = ratios.get(key)
+    return f'{text}<span class="ratio">{"" if ratio is None else f"({100 * ratio:.0f}&#8239;%)"}</span>'
+
+
+def _correlations(results: dict[str, dict[str, Any]], own: str) -> str:
+    """How the motion is followed; below it, where known, how it follows the exact pose."""
+    note = "Correlation with the driving clip over time, less each clip's mean (median of the clips)."
+    labels = [label for label in results if label != DRIVING]
+    table = _as_table(note, _followed(results, labels, "correlation"), labels, own)
+    if "correlation_exact" not in results[own]:
+        return table
+    note = "The same with the renderer's exact pose: the driving clip's tells how good the measure itself is."
+    labels = [label for label in results if label != UNCHANGED]
+    return table + _as_table(note, _followed(results, labels, "correlation_exact"), labels, own)
+
+
+def _followed(
+    results: dict[str, dict[str, Any]], labels: list[str], key: str
+) -> Iterable[tuple[str, list[str]]]:
+    for trait in results[labels[0]][key]:
+        yield trait, [_correlation(results[label][key][trait]) for label in labels]
+
+
+def _correlation(found: dict[str, float | None]) -> str:
+    return f"{as_number(found['pooled_centred'], 3)} ({as_number(found['clip_median'], 3)})"
+
+
+def _histograms(clips: list[dict[str, Any]], labels: list[str]) -> str:
+    charts = []
+    for word in words_of({str(index): clip["results"][labels[1]] for index, clip in enumerate(clips)}):
+        if word.key in HISTOGRAMS:
+            series: dict[str, Series] = {
+                label: [clip["results"][label].get(word.key) for clip in clips] for label in labels
+            }
+            if word.better == "one":
+                series[UNCHANGED] = []  # 1 or 0 by its nature
+            charts.append(histogram(word.label, series))
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> str:
+    """One clip: its frames above each other, and its motion as curves."""
+    title = f"{rank}: {escape(strip.name)}, {strip.score:.4f}"
+    if clip["source"] != clip["name"]:
+        title += f", moves {escape(clip['source'])}"
+    rows = [f"<span>source</span>{_picture(strip.source[None], len(next(iter(strip.rows.values()))))}"]
+    rows += [f"<span>{escape(label)}</span>{_picture(frames)}" for label, frames in strip.rows.items()]
+    charts = []
+    for trait in TRAITS:
+        series = {label: clip["results"][label]["series"][trait] for label in (DRIVING, *labels)}
+        charts.append(curves(TRAIT_LABELS[trait], series))
+    strips = f'<div class="wide"><div class="strip">{"".join(rows)}</div></div>'
+    return (
+        f"<figure><figcaption>{title}</figcaption>{strips}"
+        f'{_key([DRIVING, *labels])}<div class="charts">{"".join(charts)}</div></figure>'
+    )
+
+
+def _picture(frames: np.ndarray, columns: int | None = None) -> str:
+    """Frames NxHxWx3 beside each other, in a row that has room for ``columns``."""
+    row = np.concatenate(list(frames), axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(row).save(buffer, "JPEG", quality=90)
+    share = f' style="width:{100 / columns:.2f}%"' if columns else ""
+    return f'<img alt=""{share} src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _key(labels: Sequence[str]) -> str:
+    marks = (
+        f'<span><i class="s{index % COLOURS}"></i>{escape(label)}</span>'
+        for index, label in enumerate(labels)
+    )
+    return f'<p class="key">{"".join(marks)}</p>'
+
+
+def _words(report: dict[str, Any], modes: Iterable[str]) -> str:
+    """What the numbers mean."""
+    words = {word.key: word for mode in modes for word in words_of(report[mode]["results"])}
+    items = "".join(
+        f"<dt>{escape(word.label)}</dt><dd>{escape(word.meaning)}</dd>" for word in words.values()
+    )
+    return f"<h2>What the numbers mean</h2><dl>{items}</dl>"

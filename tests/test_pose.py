@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+
+from fomm.evaluation import pose
+
+
+def turn(axis, degrees):
+    """Right-handed rotation about an axis of the picture: x right, y down, z away."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    first, second = [(1, 2), (2, 0), (0, 1)]["xyz".index(axis)]
+    matrix = np.eye(3)
+    matrix[first, first] = matrix[second, second] = cos
+    matrix[first, second], matrix[second, first] = -sin, sin
+    return matrix
+
+
+def mesh_of(rotation, scale=1.0, shift=(0.0, 0.0, 0.0)):
+    """A mesh whose still points are the face at rest, moved; the other points are nowhere."""
+    points = np.zeros((468, 3))
+    points[pose._STILL] = scale * pose._REST @ rotation.T + shift
+    return points
+
+
+def test_rotation_between_undoes_scale_and_shift():
+    rest = np.random.default_rng(1).normal(size=(7, 3))
+    rotation = turn("y", 33) @ turn("x", -12) @ turn("z", 140)
+    moved = np.stack([2.5 * rest @ rotation.T + [1, 2, 3], rest])
+    np.testing.assert_allclose(pose.rotation_between(rest, moved), [rotation, np.eye(3)], atol=1e-12)
+
+
+def test_rotation_between_never_mirrors():
+    rest = np.random.default_rng(2).normal(size=(7, 3))
+    mirrored = pose.rotation_between(rest, rest * [-1, 1, 1])
+    assert np.linalg.det(mirrored) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "expected", "nose"),
+    [
+        (turn("y", -30), (30, 0, 0), (0.5, 0, -(0.75**0.5))),  # the nose goes right
+        (turn("x", 30), (0, 30, 0), (0, 0.5, -(0.75**0.5))),  # the nose goes down
+        (turn("z", 30), (0, 0, 30), (0, 0, -1)),  # the top of the head goes right
+        (turn("y", -40) @ turn("x", 10) @ turn("z", -20), (40, 10, -20), None),
+    ],
+)
+def test_angles_and_their_signs(rotation, expected, nose):
+    np.testing.assert_allclose(pose.angles_of(rotation), expected, atol=1e-9)
+    np.testing.assert_allclose(pose.head_pose(mesh_of(rotation, 3.7, (80, 90, 5))), expected, atol=1e-6)
+    if nose is not None:
+        np.testing.assert_allclose(rotation @ [0, 0, -1], nose, atol=1e-9)
+
+
+def test_roll_leans_the_top_to_the_right():
+    top = turn("z", 30) @ [0, -1, 0]
+    np.testing.assert_allclose(top, [0.5, -(0.75**0.5), 0], atol=1e-9)
+
+
+def test_head_pose_of_many_and_of_none():
+    meshes = np.stack([mesh_of(turn("y", -25)), np.full((468, 3), np.nan)])[None]  # 1x2x468x3
+    np.testing.assert_allclose(pose.head_pose(meshes), [[[25, 0, 0], [np.nan] * 3]], atol=1e-6)
+
+
+def test_the_face_at_rest_is_symmetric():
+    rest = {number: place for number, place in zip(pose._STILL.tolist(), pose._REST, strict=True)}
+    assert len(rest) == 40
+    np.testing.assert_array_equal(rest[263], rest[33] * [-1, 1, 1])
+    assert rest[263][0] - rest[33][0] == 100
+
+
+def test_mouth_and_eyes_by_hand():
+    points = np.zeros((468, 3))
+    points[33], points[133] = (0, 0, 0), (4, 0, 3)  # an eye 5 wide, seen from the side
+    points[362], points[263] = (10, 0, 0), (20, 0, 0)  # an eye 10 wide
+    for above, below in ((159, 145), (158, 153), (160, 144)):
+        points[above], points[below] = (2, 0, 0), (2, 1, 0)  # open by 1: 0.2
+    for above, below in ((386, 374), (385, 380), (387, 373)):
+        points[above], points[below] = (15, 0, 0), (15, 4, 0)  # open by 4: 0.4
+    for gap, (above, below) in enumerate(((13, 14), (81, 178), (311, 402)), start=1):
+        points[above], points[below] = (10, 20, 0), (10, 20 + gap, 0)  # 1, 2 and 3: 2 on average
+    assert pose.mouth_opening(points) == pytest.approx(2 / 20)
+    assert pose.eye_opening(points) == pytest.approx(0.3)
+    np.testing.assert_allclose(pose.mouth_opening(np.stack([points, points * 7])), [0.1, 0.1])
+    np.testing.assert_allclose(pose.eye_opening(np.stack([points, points * 7])), [0.3, 0.3])
+
+
+def test_ibug_points_are_the_faces_68():
+    points = np.arange(468.0)[None, :, None] * [1, 1, 1]
+    chosen = pose.ibug_points(points)
+    assert chosen.shape == (1, 68, 3)
+    assert chosen[0, 8, 0] == 152 and chosen[0, 36, 0] == 33 and chosen[0, 45, 0] == 263  # chin, eye corners
+    assert len(set(pose.IBUG_POINTS)) == 68
+
+
+@pytest.mark.slow
+def test_the_68_points_lie_on_rendered_landmarks():
+    """Within 2 pixels of 128 on average: the schemes place the jaw and the brows a little differently."""
+    from fomm.evaluation.faces import track_face
+    from fomm.evaluation.metrics import face_box, point_distance
+    from fomm.heads.dataset import render_clip
+
+    for person in range(3):
+        clip = render_clip(7, person, 0, 6, 128, step=3)
+        boxes = [face_box(points, (128, 128)) for points in clip.landmarks]
+        error = np.nanmean(point_distance(track_face(clip.frames, boxes).landmarks, clip.landmarks))
+        assert error < 2, f"person {person}: {error:.2f} pixels"
