@@ -184,6 +184,8 @@ class LossWeights:
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
+    flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
+    occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
     keypoints: float = _between(0, 1e6, default=0)  # distance to the true key points that come with the data
     keypoint_jacobians: float = _between(0, 1e6, default=0)  # distance to the true jacobians
 

@@ -10,6 +10,7 @@ from fomm.config import LossWeights
 from fomm.model import Keypoints
 from fomm.training import losses
 from fomm.training.dataset import Batch
+from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.objective import Networks, discriminator_losses, generator_losses
 
@@ -171,3 +172,18 @@ def test_adversarial_losses_by_hand():
     assert losses.discriminator_gan_loss(real, painted) == 0
     assert losses.discriminator_gan_loss(painted, real) == 2
     assert losses.feature_matching_loss(real, painted, (10, 5)) == 10
+
+
+def test_flow_and_occlusion_by_hand():
+    """Two pixels in a row: the first is seen and off by 0.2 and 0.4, the second hidden, and then unknown."""
+    deformation = torch.tensor([[[[0.2, 0.4], [9.0, 9.0]]]])
+    seen, known = torch.tensor([[[True, False]]]), torch.tensor([[[True, True]]])
+    flow = Flow(torch.zeros(1, 1, 2, 2), seen, known)
+    assert losses.flow_loss(deformation, flow).item() == pytest.approx(0.3)
+    shown = torch.tensor([[[[0.5, 0.8]]]])
+    wanted = (-math.log(0.5) - math.log(0.2)) / 2
+    assert losses.occlusion_loss(shown, flow).item() == pytest.approx(wanted, rel=1e-5)
+    unknown = flow._replace(known=torch.tensor([[[True, False]]]))
+    assert losses.occlusion_loss(shown, unknown).item() == pytest.approx(-math.log(0.5), rel=1e-5)
+    nothing = flow._replace(known=torch.zeros(1, 1, 2, dtype=torch.bool))
+    assert losses.flow_loss(deformation, nothing) == losses.occlusion_loss(shown, nothing) == 0

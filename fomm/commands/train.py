@@ -42,7 +42,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
         "--in-memory", action="store_true", help="decode the data once and keep them on the device, as bytes"
     )
     means.add_argument(
-        "--workers", metavar="W", type=int, default=2, help="processes that read ahead from the disk"
+        "--workers", metavar="W", type=int, default=2, help="threads that read ahead from the disk"
     )
     means.add_argument(
         "--perceptual", metavar="vgg19|efficientnet-lite0|FILE",

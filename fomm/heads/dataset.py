@@ -34,6 +34,7 @@ class Clip:
     pose: np.ndarray  # Tx3 float32, degrees: yaw, pitch, roll, see below
     keypoints: np.ndarray  # Tx16x2 float32, xy in [-1, 1] from edge to edge
     jacobians: np.ndarray  # Tx16x2x2 float32: from the canonical plane to the picture around each key point
+    surface: np.ndarray  # Tx64x64x4 uint16: the piece of surface in each cell, see surface.py
 
 
 def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, step: int = 1) -> Clip:
@@ -52,6 +53,7 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
     from fomm.heads.people import make_person
     from fomm.heads.render import Renderer, pose
     from fomm.heads.scene import make_scene
+    from fomm.heads.surface import surface_map
 
     if min(seed, person, clip) < 0 or min(frames, size, step) < 1:
         raise InputError("a clip needs seed, person and clip >= 0, and frames, size and step >= 1")
@@ -74,11 +76,12 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
                 np.degrees(angles(view.rotation)),
                 landmarks.keypoints(view.points[:, :2]),
                 landmarks.jacobians(view.points[:, :2]),
+                surface_map(someone, renderer.face_ids, renderer.barycentric),
             )
         )
-    pictures, points, seen, turned, values, maps = (np.stack(part) for part in zip(*parts, strict=True))
-    exact = (array.astype(np.float32) for array in (turned, values, maps))
-    return Clip(pictures, points.astype(np.float32), seen, *exact)
+    pictures, points, seen, turned, values, maps, surfaces = map(np.stack, zip(*parts, strict=True))
+    points, turned, values, maps = (array.astype(np.float32) for array in (points, turned, values, maps))
+    return Clip(pictures, points, seen, turned, values, maps, surfaces)
 
 
 @dataclass(frozen=True)
@@ -200,10 +203,10 @@ def _write_clip(job: _Job) -> bool:
     target = _file(name, plan.format)
     rest = {key: value for key, value in drawn.__dict__.items() if key != "frames"}
     with atomic_path(sidecar_of(target)) as path:
-        np.savez(path, **rest)
+        np.savez_compressed(path, **rest)
     if plan.format == "npz":
         with atomic_path(target) as path:
-            np.savez_compressed(path, frames=drawn.frames)
+            np.savez(path, frames=drawn.frames)  # not compressed: noise is most of it, and reading is quick
     else:
         from fomm.media import VideoWriter
 

@@ -54,8 +54,8 @@ class Renderer:
         self.size = size
         n = size * SUPERSAMPLING
         self.inverse_depth = np.zeros((n, n))  # of the last view drawn; 0 where nothing is
-        self._face_ids = np.zeros((n, n), np.int64)
-        self._barycentric = np.zeros((n, n, 2))
+        self.face_ids = np.zeros((n, n), np.int64)  # of its triangles; -1 where nothing is
+        self.barycentric = np.zeros((n, n, 2))  # weights of their first two corners
         self._colour = np.zeros((n, n, 4))
 
     def draw(self, person: Person, scene: Scene, view: View, rng: np.random.Generator) -> np.ndarray:
@@ -66,10 +66,10 @@ class Renderer:
         pixels = view.points * [n, n, 1]
         pixels[:, :2] = np.round(pixels[:, :2] * _SUBPIXELS) / _SUBPIXELS
         recess = np.where(np.isin(person.parts, (TEETH, TONGUE)), _MOUTH_RECESS, 0.0)
-        kernels.rasterize(pixels, person.faces, recess, self.inverse_depth, self._face_ids, self._barycentric)
+        kernels.rasterize(pixels, person.faces, recess, self.inverse_depth, self.face_ids, self.barycentric)
         normals = kernels.vertex_normals(view.vertices, person.faces)
         kernels.shade(
-            self._face_ids, self._barycentric, person.faces, person.parts, view.vertices, normals,
+            self.face_ids, self.barycentric, person.faces, person.parts, view.vertices, normals,
             person.template, person.texcoords, person.texture, person.eye_centres, person.iris,
             person.iris_radius, person.teeth, person.tongue, person.hair, scene.cloth, scene.lights,
             scene.light_colours, scene.ambient, view.camera, self._colour,

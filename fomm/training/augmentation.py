@@ -13,6 +13,7 @@ from fomm.config import AugmentationParams, CameraParams, DegradeParams, JitterP
 from fomm.model import Keypoints
 from fomm.model.geometry import inverse_2x2, warp
 from fomm.training.dataset import Batch
+from fomm.training.flow import Flow
 
 
 def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> Batch:
@@ -23,7 +24,7 @@ def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> B
     on a CPU bit for bit.
     """
     images = torch.stack((batch.source, batch.driving))  # 2xBxCxHxW
-    truth = _join(batch.truth_source, batch.truth_driving)
+    truth, flow = _join(batch.truth_source, batch.truth_driving), batch.flow
     if params.flip_param is not None and params.flip_param.horizontal_flip and truth is None:
         images = torch.where(_rand(images, generator) < 0.5, images.flip(-1), images)
     if params.crop_param is not None:
@@ -31,13 +32,14 @@ def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> B
     if params.jitter_param is not None:
         images = jitter(images, params.jitter_param, generator)
     if params.camera_param is not None:
-        images, truth = move_camera(images, truth, params.camera_param, generator)
+        cameras = draw_cameras(images.shape[1], params.camera_param, generator)
+        images, truth, flow = move_cameras(images, truth, flow, *(_to(part, images) for part in cameras))
     if params.degrade_param is not None:
         images = degrade(images, params.degrade_param, generator)
     source, driving = images.clamp(0, 1)
     if truth is None:
-        return Batch(source, driving)
-    return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]))
+        return Batch(source, driving, flow=flow)
+    return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]), flow)
 
 
 def resize_and_crop(
@@ -108,31 +110,39 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     return (matrix @ images.flatten(-2)).view_as(images)
 
 
-def move_camera(
-    images: Tensor, truth: Keypoints | None, params: CameraParams, generator: Generator
-) -> tuple[Tensor, Keypoints | None]:
-    """Rolls, zooms and shifts each frame; a share of the pairs keeps one camera for both frames."""
-    views, batch = images.shape[:2]
-    angle = params.rotation * torch.randn(views, batch, generator=generator)
+def draw_cameras(batch: int, params: CameraParams, generator: Generator) -> tuple[Tensor, Tensor]:
+    """Roll, zoom and shift of each frame; a share of the pairs has one camera for both frames.
+
+    Returns 2xBx2x2 and 2xBx2: what the new picture shows at z, the old one shows at matrix @ z + shift.
+    """
+    angle = params.rotation * torch.randn(2, batch, generator=generator)
     low, high = params.zoom
-    zoom = low + (high - low) * torch.rand(views, batch, generator=generator)
-    shift = params.shift * torch.randn(views, batch, 2, generator=generator)
+    zoom = low + (high - low) * torch.rand(2, batch, generator=generator)
+    shift = params.shift * torch.randn(2, batch, 2, generator=generator)
     shared = torch.rand(batch, generator=generator) < params.shared
     angle, zoom = (torch.where(shared, t[:1], t) for t in (angle, zoom))
     shift = torch.where(shared[:, None], shift[:1], shift)
 
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    matrix = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)  # VxBx2x2
-    matrix, shift = _to(matrix, images), _to(shift, images)
+    matrix = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)  # 2xBx2x2
+    return matrix, shift
+
+
+def move_cameras(
+    images: Tensor, truth: Keypoints | None, flow: Flow | None, matrix: Tensor, shift: Tensor
+) -> tuple[Tensor, Keypoints | None, Flow | None]:
+    """The frames seen by the cameras of ``draw_cameras``; what lies outside is mirrored."""
     theta = torch.cat((matrix, shift[..., None]), -1).flatten(0, 1)
     flat = images.flatten(0, 1)
     grid = F.affine_grid(theta, list(flat.shape), align_corners=True)
     moved = warp(flat, grid, align_corners=True, padding_mode="reflection").view_as(images)
+    if flow is not None:
+        flow = flow.under_cameras(matrix, shift)
     if truth is None or truth.jacobian is None:
-        return moved, truth
+        return moved, truth, flow
     back = inverse_2x2(matrix)[:, :, None]  # the warp looks up: points move by its inverse
     value = (back @ (truth.value - shift[:, :, None])[..., None])[..., 0]
-    return moved, Keypoints(value, back @ truth.jacobian)
+    return moved, Keypoints(value, back @ truth.jacobian), flow
 
 
 def degrade(images: Tensor, params: DegradeParams, generator: Generator) -> Tensor:

@@ -7,7 +7,7 @@ frames are kept. So a run that was stopped goes on with the same ones.
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from fomm.config import DatasetParams
 from fomm.errors import InputError, MediaError
 from fomm.model import Keypoints
 from fomm.training.draws import Draws, check_params
+from fomm.training.flow import Flow, true_flow
 
 _STRETCH = 0.02  # a deviation of the aspect up to this is a rounded size
 
@@ -34,6 +35,7 @@ class Batch(NamedTuple):
     driving: Tensor
     truth_source: Keypoints | None = None  # BxKx2 and BxKx2x2, xy in [-1, 1]
     truth_driving: Keypoints | None = None
+    flow: Flow | None = None  # the true motion, where it is wanted
 
 
 class Pairs(ABC):
@@ -73,6 +75,7 @@ def open_pairs(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
+    with_flow: bool = False,
 ) -> Pairs:
     """The pairs of a folder of clips.
 
@@ -87,6 +90,7 @@ def open_pairs(
         rank: of this process among the ``world_size`` that share each batch.
         workers: threads that read ahead, or that read everything at once; with 0 the caller's own reads what
             it asks for, and as many threads as there are cores read everything.
+        with_flow: the true motion between the frames comes with them, from the surface beside each clip.
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
@@ -97,8 +101,8 @@ def open_pairs(
     draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
-        return _MemoryPairs(draws, params.frame_shape, device, threads, progress=rank == 0)
-    return _DiskPairs(draws, params.frame_shape, device, workers)
+        return _MemoryPairs(draws, params.frame_shape, device, threads, with_flow, progress=rank == 0)
+    return _DiskPairs(draws, params.frame_shape, device, workers, with_flow)
 
 
 def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
@@ -109,16 +113,36 @@ def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
         return sum(counts) * height * width * channels
 
 
+class _Truth(NamedTuple):
+    """What is known of the frames of a clip, or of some of them."""
+
+    value: Tensor  # TxKx2
+    jacobian: Tensor  # TxKx2x2
+    surface: Tensor | None  # Txhxwx4 uint16, see ``fomm.heads.surface``
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "_Truth":
+        surface = None if self.surface is None else function(self.surface)
+        return _Truth(function(self.value), function(self.jacobian), surface)
+
+
 class _DiskPairs(Pairs):
     """Frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
 
     What a clip's file says of itself, and its truth, are read when it is first drawn, and kept.
     """
 
-    def __init__(self, draws: Draws, shape: tuple[int, int, int], device: torch.device, workers: int) -> None:
+    def __init__(
+        self,
+        draws: Draws,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        workers: int,
+        with_flow: bool,
+    ) -> None:
         self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
         self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
-        self._opened: dict[int, tuple[ClipFile, Keypoints | None]] = {}
+        self._with_flow = with_flow
+        self._opened: dict[int, tuple[ClipFile, _Truth | None]] = {}
 
     def batch(self, step: int) -> Batch:
         clips, places = self._draws(step)
@@ -133,7 +157,7 @@ class _DiskPairs(Pairs):
             return
         share = self._draws.share
         ahead = 1 + -(-2 * self._workers // (share.stop - share.start))  # steps that keep every worker busy
-        begun: deque[tuple[Tensor, list[Future[Keypoints | None]]]] = deque()
+        begun: deque[tuple[Tensor, list[Future[_Truth | None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, "reader")
         try:
             for step in range(first_step, last_step + ahead):
@@ -152,22 +176,21 @@ class _DiskPairs(Pairs):
         pinned = self._device.type == "cuda"
         return torch.empty((2, size, *self._shape), dtype=torch.uint8, pin_memory=pinned)
 
-    def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> Keypoints | None:
-        """Puts one pair into 2xBxHxWxC uint8 and returns its truth, 2xKx2 and 2xKx2x2."""
+    def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> _Truth | None:
+        """Puts one pair into 2xBxHxWxC uint8 and returns its truth."""
         if clip not in self._opened:
             path = self._draws.clips[clip]
             file = open_clip(path, self._shape[1] / self._shape[0])
-            self._opened[clip] = file, _read_truth(path, file.count) if self.has_truth else None
+            truth = _read_truth(path, file.count, self._with_flow) if self.has_truth else None
+            self._opened[clip] = file, truth
         file, truth = self._opened[clip]
         numbers = (places * file.count).astype(np.int64)
         pixels.numpy()[:, index] = _fit(file.path, file.read(numbers.tolist()), self._shape)
         return truth and truth.map(lambda t: t[numbers])
 
-    def _finish(self, pixels: Tensor, truths: list[Keypoints | None]) -> Batch:
-        truth = None
-        if self.has_truth:
-            values, jacobians = zip(*_alike(truths), strict=True)
-            truth = Keypoints(torch.stack(values, 1), torch.stack(jacobians, 1))
+    def _finish(self, pixels: Tensor, truths: list[_Truth | None]) -> Batch:
+        truth = _joined(truths, lambda tensors: torch.stack(tensors, 1))
+        if truth is not None:
             truth = truth.map(lambda t: t.to(self._device, non_blocking=True))
         return _batch(pixels.to(self._device, non_blocking=True), truth)
 
@@ -179,7 +202,13 @@ class _MemoryPairs(Pairs):
     """
 
     def __init__(
-        self, draws: Draws, shape: tuple[int, int, int], device: torch.device, threads: int, progress: bool
+        self,
+        draws: Draws,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        threads: int,
+        with_flow: bool,
+        progress: bool,
     ) -> None:
         from tqdm import tqdm
 
@@ -192,22 +221,20 @@ class _MemoryPairs(Pairs):
             self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
             self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
 
-            def load(clip: Path, start: int, count: int) -> Keypoints | None:
+            def load(clip: Path, start: int, count: int) -> _Truth | None:
                 frames = _fit(clip, read_frames(clip, aspect), shape)
                 if len(frames) != count:
                     raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
                 self._frames[start : start + count] = torch.from_numpy(frames)
-                return _read_truth(clip, count) if draws.has_truth else None
+                return _read_truth(clip, count, with_flow) if draws.has_truth else None
 
             loading = pool.map(load, draws.clips, self._starts.tolist(), self._counts.tolist())
             silent = None if progress else True  # None: shown on a terminal alone
             truths = list(tqdm(loading, "reading", len(draws.clips), unit="clip", disable=silent))
         finally:
             pool.shutdown(cancel_futures=True)
-        self._truth = None
-        if draws.has_truth:
-            values, jacobians = zip(*_alike(truths), strict=True)
-            self._truth = Keypoints(torch.cat(values).to(device), torch.cat(jacobians).to(device))
+        joined = _joined(truths, torch.cat)
+        self._truth = joined and joined.map(lambda t: t.to(device))
 
     def batch(self, step: int) -> Batch:
         clips, places = self._draws(step)
@@ -216,12 +243,14 @@ class _MemoryPairs(Pairs):
         return _batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
 
 
-def _batch(pixels: Tensor, truth: Keypoints | None) -> Batch:
+def _batch(pixels: Tensor, truth: _Truth | None) -> Batch:
     """From 2xBxHxWxC uint8 and the truth of both sides."""
     source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
     if truth is None:
         return Batch(source, driving)
-    return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]))
+    known_source, known_driving = (Keypoints(*pair) for pair in zip(truth.value, truth.jacobian, strict=True))
+    flow = None if truth.surface is None else true_flow(*truth.surface)
+    return Batch(source, driving, known_source, known_driving, flow)
 
 
 def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -243,24 +272,34 @@ def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
     return np.stack(resized).reshape(-1, height, width, channels)
 
 
-def _read_truth(clip: Path, count: int) -> Keypoints:
-    """The true key points of a clip of so many frames: TxKx2 and TxKx2x2."""
+def _read_truth(clip: Path, count: int, with_flow: bool) -> _Truth:
+    """What is known of a clip of so many frames."""
     path = sidecar_of(clip)
-    arrays = read_arrays(path, "keypoints", "jacobians")
-    value, jacobian = (arrays[name].astype(np.float32) for name in ("keypoints", "jacobians"))
+    arrays = read_arrays(path, "keypoints", "jacobians", *(["surface"] if with_flow else []))
+    value, jacobian = (torch.from_numpy(arrays[name]).float() for name in ("keypoints", "jacobians"))
+    surface = torch.from_numpy(arrays["surface"]) if with_flow else None
     points = (count, *value.shape[1:2], 2)
     if value.shape != points or jacobian.shape != (*points, 2):
         raise MediaError(
-            f"{path} holds key points {value.shape} and jacobians {jacobian.shape}; for the {count} frames "
-            f"of {clip.name} ({count}, K, 2) and ({count}, K, 2, 2) are needed"
+            f"{path} holds key points {tuple(value.shape)} and jacobians {tuple(jacobian.shape)}; for the "
+            f"{count} frames of {clip.name} ({count}, K, 2) and ({count}, K, 2, 2) are needed"
         )
-    return Keypoints(torch.from_numpy(value), torch.from_numpy(jacobian))
+    if surface is not None and (surface.ndim != 4 or surface.shape[::3] != (count, 4)):
+        raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
+    return _Truth(value, jacobian, surface)
 
 
-def _alike(truths: list[Keypoints | None]) -> list[tuple[Tensor, Tensor]]:
-    """The tensors of the key points of several clips, checked to be of as many points."""
-    pairs = [(truth.value, truth.jacobian) for truth in truths if truth and truth.jacobian is not None]
-    numbers = {value.shape[1] for value, _ in pairs}
+def _joined(truths: list[_Truth | None], join: Callable[[list[Tensor]], Tensor]) -> _Truth | None:
+    """The truth of several clips in one, checked to be of as many points."""
+    known = [truth for truth in truths if truth is not None]
+    if not known:
+        return None
+    numbers = {truth.value.shape[1] for truth in known}
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
-    return pairs
+    surfaces = [truth.surface for truth in known if truth.surface is not None]
+    return _Truth(
+        join([truth.value for truth in known]),
+        join([truth.jacobian for truth in known]),
+        join(surfaces) if surfaces else None,
+    )

@@ -78,7 +78,7 @@ def train(
             losses stay in float32). None: bfloat16 on CUDA, else float32.
         compile: compile the networks with ``torch.compile``; the first steps take minutes.
         in_memory: decode the data once and keep them as uint8 on the device.
-        workers: processes that read batches ahead, where the data are not in memory.
+        workers: threads that read batches ahead, where the data are not in memory.
         seed: of the batches, the augmentation and the first weights.
         max_steps: stop after so many, short of ``num_epochs``.
         minutes: stop after so long a training, all starts together; the epochs of the schedule are squeezed
@@ -113,6 +113,7 @@ def train(
             rank=processes.rank,
             world_size=processes.count,
             workers=workers,
+            with_flow=bool(params.loss_weights.flow or params.loss_weights.occlusion),
         )
         steps_per_epoch = math.ceil(pairs.num_clips * params.num_repeats / params.batch_size)
         total = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, multiply_2x2, warp
 from fomm.model.keypoints import Keypoints
+from fomm.training.flow import Flow
 
 
 class ImagePyramid(nn.Module):
@@ -108,6 +110,24 @@ def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Te
     inside = ((source.abs() <= 1) & (driving.abs() <= 1)).all(-1, keepdim=True)  # BxKx1
     distance = (flow[..., 0].transpose(1, 2) - source).abs() * inside
     return distance.sum() / (2 * inside.sum()).clamp(min=1)
+
+
+def flow_loss(deformation: Tensor, flow: Flow) -> Tensor:
+    """Mean distance of the deformation from the true flow, of the pixels that the source shows.
+
+    Args:
+        deformation: Bxhxwx2, source coordinates for each driving pixel, xy in [-1, 1].
+    """
+    there = flow.seen & flow.known
+    distance = (deformation - flow.position).abs() * there[..., None]
+    return distance.sum() / (2 * there.sum()).clamp(min=1)
+
+
+def occlusion_loss(occlusion_map: Tensor, flow: Flow) -> Tensor:
+    """Mean cross entropy of the occlusion map, Bx1xhxw, and of what the source shows."""
+    shown = flow.seen.to(occlusion_map.dtype)
+    loss = F.binary_cross_entropy(occlusion_map[:, 0], shown, reduction="none") * flow.known
+    return loss.sum() / flow.known.sum().clamp(min=1)
 
 
 def box_map(points: Tensor, height: int, width: int) -> Tensor:

@@ -99,13 +99,20 @@ def generator_losses(
             if weight := getattr(weights, name):
                 where = area(points, *batch.driving.shape[2:])
                 terms[name] = weight * losses.weighted_l1(batch.driving, output["prediction"], where)
+    if batch.flow is not None:
+        if weights.flow:
+            terms["flow"] = weights.flow * losses.flow_loss(output["deformation"], batch.flow)
+        if weights.occlusion:
+            loss = losses.occlusion_loss(output["occlusion_map"], batch.flow)
+            terms["occlusion"] = weights.occlusion * loss
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 
 def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points is weighted; without it the generator need not run."""
     pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
-    return any((*pixels, weights.deformation, *weights.perceptual, weights.generator_gan))
+    motion = (weights.deformation, weights.flow, weights.occlusion)
+    return any((*pixels, *motion, *weights.perceptual, weights.generator_gan))
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
