@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from fomm.config import Config, config_from_dict
-from fomm.errors import CheckpointError, ConfigError
+from fomm.errors import CheckpointError, ConfigError, shown
 from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
 
-_COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
+COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
 
 # What tensors cannot tell has the value that all published networks share.
 _PUBLISHED_SIZE = (256, 256)  # height, width
@@ -105,7 +105,7 @@ def check_fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
     """Names and shapes, of all the networks at once; the first few that do not fit are named."""
     expected = {f"{name}.{key}": t for name, net in networks.items() for key, t in net.state_dict().items()}
     given = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in networks}
-    missing = [name for name in expected if name not in given and not name.endswith(_COUNTER)]
+    missing = [name for name in expected if name not in given and not name.endswith(COUNTER)]
     unexpected = [name for name in given if name not in expected]
     shapes = [
         f"{name} is {_shape(given[name])} instead of {_shape(expected[name])}"
@@ -124,7 +124,7 @@ def check_fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], 
 
 
 def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a single number"
+    return shown("x".join(map(str, tensor.shape))) or "a single number"
 
 
 def load_strictly(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
@@ -140,13 +140,22 @@ def load_strictly(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tenso
     }
     for name, part in parts.items():
         for key, tensor in part.items():
-            if not torch.isfinite(tensor.float()).all():
+            if not _is_finite(tensor):
                 raise CheckpointError(
                     f"{where}: {name}.{key} holds values that are not finite; use another checkpoint"
                 )
     for name, network in networks.items():
-        counters = {key: t for key, t in network.state_dict().items() if key.endswith(_COUNTER)}
+        counters = {key: t for key, t in network.state_dict().items() if key.endswith(COUNTER)}
         network.load_state_dict({**counters, **parts[name]})
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether all values are finite in float32, found without a second tensor of that size."""
+    largest = torch.finfo(torch.float32).max
+    if not tensor.numel():
+        return True
+    low, high = tensor.aminmax()
+    return bool(low >= -largest) and bool(high <= largest)  # false for what is not a number
 
 
 class _Shapes(dict[str, tuple[int, ...]]):

@@ -1,7 +1,17 @@
 """Where the files that ship with fomm lie: in the installed package, or beside it in a bare checkout."""
 
+import hashlib
 from importlib import resources
 from pathlib import Path
+
+from fomm.errors import CheckpointError
+
+# The SHA-256 of the weights that ship: what a disk or a download has changed is found when they are loaded.
+WEIGHTS = {
+    "heads-128.safetensors": "a1f1a6f3b7a1dc9fe039e153a6e3838774c54da1c9fe7ab60173d00ffa2757ce",
+    "detector.safetensors": "514f2c099111a9aa0bc2fd7a586ad7f3d55ea1bc3b6bb88a8b6151e46b216206",
+    "mesh.safetensors": "a24772c857cd78bcb4715df7e7b0b1ee68d078184ec90a81957e2cf0d6672a75",
+}
 
 _FOLDERS = ("configs", "checkpoints", "examples")
 
@@ -18,3 +28,20 @@ def bundled(folder: str, name: str = "") -> Path:
     except ModuleNotFoundError:  # a bare checkout: the folders lie beside the package
         root = Path(__file__).resolve().parent.parent / folder
     return root / name
+
+
+def check_intact(path: Path) -> None:
+    """Raise ``CheckpointError`` unless a file of weights that ships is as it was when fomm was released."""
+    if sha256_of(path) != WEIGHTS[path.name]:
+        raise CheckpointError(
+            f"{path} is not the file that fomm came with, it was changed or damaged; install fomm again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256, hexadecimal, of a file: about a second for the largest published one, none for ours."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """From a file of weights to networks, and back: read safely, clean the names, build, check, load strictly."""
 
-import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fomm._version import __version__
 from fomm.architecture import (
+    COUNTER,
     build_discriminator,
     build_networks,
     check_fit,
@@ -22,10 +23,10 @@ from fomm.architecture import (
     skeletons,
 )
 from fomm.atomic import atomic_path
-from fomm.bundled import bundled
+from fomm.bundled import bundled, check_intact, sha256_of
 from fomm.checkpoint_reading import read_file
 from fomm.config import Config, config_from_dict, load_config
-from fomm.errors import CheckpointError, ConfigError, InputError
+from fomm.errors import CheckpointError, ConfigError, InputError, shown
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
 __all__ = [
@@ -38,13 +39,17 @@ __all__ = [
     "load_strictly",
     "read_checkpoint",
     "save_weights",
+    "sha256_of",
 ]
 
 DEFAULT_WEIGHTS = "heads-128.safetensors"
 
 _NETWORKS = ("generator", "kp_detector", "discriminator")
 _PARTS = tuple(f"{name}." for name in _NETWORKS)
+_NAME = re.compile(r"[A-Za-z0-9_.]{1,120}")  # of a tensor
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_REAL_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_OTHER = "use another checkpoint"
 _METADATA_KEY = (
     "fomm"  # one key, with a JSON of "version" and "config": several are written in no fixed order
 )
@@ -101,6 +106,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     for name, value in _flatten(content):
         if not name.startswith(_PARTS):
             rest[name] = value
+        elif not _NAME.fullmatch(name):
+            raise CheckpointError(f"{path} is refused: no network has the name {shown(name)}; {_OTHER}")
         elif name in tensors:
             raise CheckpointError(f"{path} holds {name} twice, with and without a prefix; keep one of them")
         else:
@@ -162,6 +169,7 @@ def _default_checkpoint(config: Config | None) -> Checkpoint:
     path = bundled("checkpoints", DEFAULT_WEIGHTS)
     if not path.is_file():
         raise CheckpointError(f"the weights that ship are not there ({path}); install fomm again")
+    check_intact(path)
     checkpoint = read_checkpoint(path)
     if config is not None and not _same_network(config, checkpoint.resolve_config()):
         raise CheckpointError(
@@ -207,13 +215,11 @@ def _unwrap(name: str) -> str:
 
 def _check_tensor(name: str, value: Any, path: Path) -> Tensor:
     if not isinstance(value, Tensor):
+        raise CheckpointError(f"{path}: {name} is a {type(value).__name__} instead of a tensor; {_OTHER}")
+    counter = name.endswith(COUNTER) and value.dtype == torch.int64
+    if value.layout != torch.strided or not (value.dtype in _REAL_NUMBERS or counter):
         raise CheckpointError(
-            f"{path}: {name} is a {type(value).__name__} instead of a tensor; use another checkpoint"
-        )
-    plain = value.layout == torch.strided and not (value.dtype.is_complex or value.is_quantized)
-    if not plain or value.dtype == torch.bool:
-        raise CheckpointError(
-            f"{path}: {name} has the type {value.dtype}, not plain numbers; use another checkpoint"
+            f"{path}: {name} has the type {shown(value.dtype)}, not plain real numbers; {_OTHER}"
         )
     return value.detach()
 
@@ -221,7 +227,7 @@ def _check_tensor(name: str, value: Any, path: Path) -> Tensor:
 def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
     for part in ("generator", "kp_detector"):
         if not any(name.startswith(f"{part}.") for name in tensors):
-            held = ", ".join(str(key)[:60] for key in list(content)[:4]) or "nothing"
+            held = ", ".join(shown(key, 60) for key in list(content)[:4]) or "nothing"
             raise CheckpointError(
                 f"{path} holds no '{part}' (it holds {held}{', ...' if len(content) > 4 else ''}); "
                 "give weights of the First Order Motion Model"
@@ -233,7 +239,7 @@ def _metadata_config(metadata: Mapping[str, str], path: Path) -> Config | None:
         return None
     try:
         content = json.loads(metadata[_METADATA_KEY])
-        written_by, data = str(content["version"])[:20], content["config"]
+        written_by, data = shown(content["version"], 20), content["config"]
     except (ValueError, LookupError, TypeError, RecursionError) as reason:
         raise CheckpointError(f"{path} has metadata that fomm did not write; convert it again") from reason
     try:
@@ -281,12 +287,3 @@ def _choose_device(cpu: bool, device: str | torch.device | None) -> torch.device
     if cpu and chosen.type != "cpu":
         raise InputError(f"cpu=True and device={device!r} contradict each other; give one of them")
     return chosen
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256, hexadecimal, of a file: about a second for the largest published one, none for ours."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()

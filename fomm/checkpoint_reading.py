@@ -10,13 +10,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
-from fomm.errors import CheckpointError
+from fomm.errors import CheckpointError, shown
 from fomm.pickle_scan import MAX_PICKLE_BYTES, scan_pickle
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _AGAIN = "get the file again"
+
+# The end of a zip: magic, two disks, two numbers of members, length and start of their list, comment.
+_ZIP_END = struct.Struct("<4s2H2H2LH")
+_ZIP64_LOCATOR = struct.Struct("<4sLQL")  # magic, disk, where the larger end begins, disks
+_ZIP64_END = struct.Struct("<4sQ2H2L2Q2Q")  # as _ZIP_END, with its own length and two versions
 
 # What else is found under the names of checkpoints: the first bytes, what it is, what to do.
 _FOREIGN = (
@@ -85,6 +90,7 @@ def _describe(head: bytes) -> str:
 def _check_zip(path: Path, file: BinaryIO) -> None:
     """A zip of ``torch.save``: not compressed, each name once, every storage there in the declared size."""
     try:
+        _check_directory(path, file)
         with zipfile.ZipFile(file) as archive:
             members = {member.filename.lower(): member for member in archive.infolist()}
             root = next(iter(members)).partition("/")[0]
@@ -112,12 +118,42 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
             )
 
 
+def _check_directory(path: Path, file: BinaryIO) -> None:
+    """The list of members lies where ``torch.save`` puts it, and is short.
+
+    Python and PyTorch look for it in different ways. In a file with a comment, or a gap before the list, they
+    could find two different ones, and PyTorch would read what was never checked.
+    """
+    size = os.fstat(file.fileno()).st_size
+    file.seek(max(0, size - _ZIP_END.size - _ZIP64_LOCATOR.size - _ZIP64_END.size))
+    tail = file.read()
+    magic, *disks, _, _, length, start, comment = _ZIP_END.unpack_from(tail, len(tail) - _ZIP_END.size)
+    end = size - _ZIP_END.size
+    locator = tail[-_ZIP_END.size - _ZIP64_LOCATOR.size :]
+    if locator.startswith(b"PK\x06\x07"):
+        end -= _ZIP64_LOCATOR.size + _ZIP64_END.size
+        _, _, at, _ = _ZIP64_LOCATOR.unpack_from(locator)
+        magic64, _, _, _, *_, length, start = _ZIP64_END.unpack_from(tail)
+        if magic64 != b"PK\x06\x06" or at != end:
+            raise zipfile.BadZipFile
+    if magic != b"PK\x05\x06" or comment or any(disks) or start + length != end:
+        raise zipfile.BadZipFile
+    if length > MAX_PICKLE_BYTES:
+        raise CheckpointError(f"{path} is refused: it has more parts than weights ever have; {_AGAIN}")
+
+
 def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
     root = members[0].filename.partition("/")[0] + "/" if members else ""
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
             raise CheckpointError(
                 f"{path} is refused: it is compressed, which torch.save never does; {_AGAIN}"
+            )
+        if member.filename != member.orig_filename or not member.filename.isascii():
+            raise CheckpointError(f"{path} is refused: a part of it has no plain name; {_AGAIN}")
+        if "/data/" not in member.filename and member.file_size > MAX_PICKLE_BYTES:
+            raise CheckpointError(
+                f"{path} is refused: a part of it has {member.file_size} bytes and no numbers; {_AGAIN}"
             )
         if not member.filename.startswith(root):
             raise CheckpointError(
@@ -135,7 +171,8 @@ def _check_legacy(path: Path, file: BinaryIO) -> None:
         scan_pickle(file, str(path))
     storages = scan_pickle(file, str(path)).storages
     keys = scan_pickle(file, str(path)).value
-    if not isinstance(keys, list) or set(map(str, keys)) != set(storages) or len(keys) != len(storages):
+    named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not named or set(keys) != set(storages) or len(keys) != len(storages):
         raise CheckpointError(f"{path} is refused: it declares storages that it does not hold; {_AGAIN}")
     size = os.fstat(file.fileno()).st_size
     expected = file.tell() + sum(8 + storages[key].nbytes for key in keys)
@@ -188,5 +225,5 @@ def _read_safetensors(path: Path, head: bytes) -> tuple[Mapping[str, Any], dict[
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except (SafetensorError, ValueError, RuntimeError) as reason:
-        raise CheckpointError(f"{path} is damaged or incomplete ({reason}); {_AGAIN}") from reason
+    except Exception as reason:  # a kind of numbers that PyTorch has not, too
+        raise CheckpointError(f"{path} is damaged or incomplete ({shown(reason)}); {_AGAIN}") from reason

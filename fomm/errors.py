@@ -1,6 +1,13 @@
 """The errors that a user of fomm can meet: one sentence with what came, what was expected, what to do."""
 
 
+def shown(text: object, longest: int = 100) -> str:
+    """What a file says of itself, fit for a sentence: one printable line that cannot steer a terminal."""
+    line = " ".join(str(text)[: longest + 1].split())
+    line = "".join(sign if sign.isprintable() else "?" for sign in line)
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
 class FommError(Exception):
     """Base of every error that fomm raises on purpose; the command line prints it as one line."""
 

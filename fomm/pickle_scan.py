@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
-from fomm.errors import CheckpointError
+from fomm.errors import CheckpointError, shown
 
-MAX_PICKLE_BYTES = 2_000_000  # names and shapes alone; the published files have 200,000
+MAX_PICKLE_BYTES = 1_000_000  # names and shapes alone; the published files have 200,000
+MAX_NUMBER = 1 << 80  # the magic number of the older format has 77 bits
 
 ITEM_BYTES = {
     "torch FloatStorage": 4,
@@ -97,6 +98,8 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         if name in _PUSH_ARGUMENT:
+            if isinstance(argument, int) and abs(argument) > MAX_NUMBER:
+                raise _Refused("it has a number of many digits")
             self.stack.append(argument)
         elif name in _PUSH_CONSTANT:
             self.stack.append(_PUSH_CONSTANT[name]())
@@ -137,7 +140,7 @@ class _Machine:
 
     def find_global(self, name: str) -> None:
         if name not in _CALLS and name not in ITEM_BYTES:
-            raise _Refused(f"it asks for {name.replace(' ', '.')[:100]}")
+            raise _Refused(f"it asks for {shown(name.replace(' ', '.'))}")
         self.stack.append(_Global(name))
 
     def reduce(self, _: Any) -> None:
@@ -149,11 +152,8 @@ class _Machine:
     def build(self, _: Any) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if target == _Made("dtype"):
-            if not (
-                isinstance(state, tuple)
-                and state[1] in ("<", ">", "|", "=")
-                and all(part is None for part in state[2:5])
-            ):
+            order = state[1] if isinstance(state, tuple) else None
+            if order not in ("<", ">", "|", "=") or state != (3, order, None, None, None, -1, -1, 0):
                 raise _Refused("it describes a numpy type of several parts")
         elif not (isinstance(target, dict) and isinstance(state, dict)):  # attributes of an OrderedDict
             raise _Refused("it sets the state of an object")

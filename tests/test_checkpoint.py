@@ -21,6 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fomm.architecture import skeletons
+from fomm.bundled import WEIGHTS, sha256_of
 from fomm.checkpoint import (
     DEFAULT_WEIGHTS,
     build_discriminator,
@@ -279,6 +280,9 @@ def test_default_weights(tmp_path, monkeypatch):
         load_checkpoints(cpu=True)
     config = load_config(TINY)
     save_weights(tmp_path / DEFAULT_WEIGHTS, *build_networks(config), config)
+    with pytest.raises(CheckpointError, match=rf"{DEFAULT_WEIGHTS} is not the file that fomm came with"):
+        load_checkpoints(cpu=True)
+    monkeypatch.setitem(WEIGHTS, DEFAULT_WEIGHTS, sha256_of(tmp_path / DEFAULT_WEIGHTS))
     assert load_checkpoints(cpu=True)[0].frame_shape == (64, 64, 3)
     assert load_checkpoints(TINY, cpu=True)[0].frame_shape == (64, 64, 3)
     with pytest.raises(CheckpointError, match="has to be that of the weights that ship"):

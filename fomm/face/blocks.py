@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fomm.bundled import check_intact
 from fomm.errors import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -53,7 +54,9 @@ class SeparableBlock(nn.Module):
 
 def load_weights(network: nn.Module, name: str, device: torch.device) -> nn.Module:
     """Fill ``network`` from ``weights/NAME.safetensors`` (half precision on disk), ready for inference."""
-    weights = load_file(WEIGHTS / f"{name}.safetensors")
+    path = WEIGHTS / f"{name}.safetensors"
+    check_intact(path)
+    weights = load_file(path)
     network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
     return network.eval().requires_grad_(False).to(device)
 

@@ -1,0 +1,200 @@
+"""Makes files that mean harm, or are broken, and the whole ones that they are made from."""
+
+import _codecs
+import io
+import os
+import pickle
+import struct
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+
+from fomm.checkpoint import build_networks
+from fomm.config import Config, config_from_dict
+from fomm.ffmpeg import executable, run
+from fomm.media import save_video
+
+# -- weights -----------------------------------------------------------------------------------------
+
+LEGACY_HEAD = b"".join(
+    pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+)
+
+
+class Call:
+    """Pickles to a call of ``function`` with ``arguments``."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+class TensorPickler(pickle.Pickler):
+    """Protocol 2, with the text STORAGE for a storage of ``numel`` float32 numbers."""
+
+    def __init__(self, file: io.BytesIO, numel: int, view: tuple) -> None:
+        super().__init__(file, 2)
+        self.id = ("storage", torch.FloatStorage, "0", "cpu", numel, *view)
+
+    def persistent_id(self, obj):
+        return self.id if isinstance(obj, str) and obj == "STORAGE" else None
+
+
+def tensor_pickle(
+    legacy: bool, numel: int, offset: int = 0, size: tuple = (1,), stride: tuple = (1,)
+) -> bytes:
+    """A checkpoint's pickle with one tensor of whatever numbers one likes."""
+    buffer = io.BytesIO()
+    tensor = Call(torch._utils._rebuild_tensor_v2, "STORAGE", offset, size, stride, False, {})
+    content = {"generator": {"w": tensor}, "kp_detector": {"w": tensor}}
+    TensorPickler(buffer, numel, (None,) if legacy else ()).dump(content)
+    return buffer.getvalue()
+
+
+def checkpoint_file(data: bytes, legacy: bool, storages: dict[str, bytes] | None = None) -> bytes:
+    """A checkpoint in either format around the pickle ``data``."""
+    storages = storages or {}
+    return legacy_file(data, storages) if legacy else zip_file(data, storages)
+
+
+def legacy_file(data: bytes, storages: dict[str, bytes], keys: bytes | None = None) -> bytes:
+    """The stream before PyTorch 1.6; ``keys`` stands for the pickle that lists the storages."""
+    keys = pickle.dumps(list(storages), 2) if keys is None else keys
+    tail = b"".join((len(s) // 4).to_bytes(8, "little") + s for s in storages.values())
+    return LEGACY_HEAD + data + keys + tail
+
+
+def zip_file(
+    data: bytes, storages: dict[str, bytes], more: dict[str, bytes] | None = None, compressed: bool = False
+) -> bytes:
+    """The zip of today's PyTorch, with ``more`` members."""
+    buffer = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    with zipfile.ZipFile(buffer, "w", method) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names given twice
+        archive.writestr("a/data.pkl", data)
+        for key, content in storages.items():
+            archive.writestr(f"a/data/{key}", content)
+        archive.writestr("a/version", b"3\n")
+        for name, content in (more or {}).items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def safetensors_file(header: bytes, content: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(header)) + header + content
+
+
+_NESTED = b")q\x00" + b"h\x00h\x00\x86q\x00" * 60  # two tuples of two tuples...: a hash takes for ever
+
+
+def harmful_pickles() -> dict[str, bytes]:
+    """Pickles that run code, build without end or ask for what no weights need; ``canary`` names a file."""
+    return {
+        "system": pickle.dumps(Call(os.system, "touch canary"), 2),
+        "eval": pickle.dumps(Call(eval, "open('canary', 'w')"), 2),
+        "exec": pickle.dumps(Call(exec, "open('canary', 'w')"), 2),
+        "open": pickle.dumps(Call(open, "canary", "w"), 2),
+        "import": pickle.dumps(Call(__import__, "antigravity"), 2),
+        "getattr": pickle.dumps(Call(getattr, torch.Tensor, "share_memory_"), 2),
+        "bytearray": pickle.dumps(Call(bytearray, 8 << 30), 2),
+        "list of a range": pickle.dumps(Call(list, range(1 << 40)), 2),
+        "nested load": pickle.dumps(Call(pickle.loads, b"cos\nsystem\n(S'touch canary'\ntR."), 2),
+        "torch.load": pickle.dumps(Call(torch.load, "canary"), 2),
+        "set": pickle.dumps({1, 2}, 2),
+        "complex": pickle.dumps(1j, 2),
+        "object array": pickle.dumps(np.array([{}], dtype=object), 2),
+        "structured dtype": pickle.dumps(np.dtype([("a", "f8", (1 << 20,))]), 2),
+        "dtype of objects": b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00f8\x89\x88\x87R(K\x03X\x01\x00\x00\x00<"
+        b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb.",
+        "protocol 4": pickle.dumps({"a": Call(bytearray, 1)}, 4),
+        "a stack global": b"\x80\x02\x8c\x02os\x8c\x06system\x93.",
+        "inst": b"\x80\x02(S'touch canary'\nios\nsystem\n.",
+        "obj": b"\x80\x02(cos\nsystem\nX\x0c\x00\x00\x00touch canaryo.",
+        "newobj": b"\x80\x02cos\nsystem\nX\x0c\x00\x00\x00touch canary\x85\x81.",
+        "extension": b"\x80\x02\x82\x01.",
+        "call of a dict": b"\x80\x02})R.",
+        "encode that grows": pickle.dumps(Call(_codecs.encode, "a" * 9, "hex"), 2),
+        "hash without end": b"\x80\x02}" + _NESTED + b"K\x01s.",
+        "hash in a counter": b"\x80\x02ccollections\nCounter\n" + _NESTED + b"K\x01\x86\x85\x85R.",
+        "state of a class": b"\x80\x02ccollections\nOrderedDict\n}b.",
+        "append to a dict": b"\x80\x02}K\x01a.",
+        "endless": b"\x80\x02" + b"]" * 3_000_000,
+        "empty stack": b"\x80\x02a.",
+        "unknown memo": b"\x80\x02h\x07.",
+        "no stop": b"\x80\x02}",
+        "a module by persistent id": b"\x80\x02(X\x06\x00\x00\x00moduleK\x01K\x01K\x01tQ.",
+    }
+
+
+def smallest_config() -> Config:
+    """The smallest networks that a configuration can describe."""
+    hourglass = {"block_expansion": 1, "max_features": 2, "num_blocks": 1}
+    model = {
+        "common_params": {"num_kp": 1, "num_channels": 3, "estimate_jacobian": True},
+        "kp_detector_params": {"temperature": 0.1, "scale_factor": 1, **hourglass},
+        "generator_params": {
+            "block_expansion": 1,
+            "max_features": 2,
+            "num_down_blocks": 1,
+            "num_bottleneck_blocks": 1,
+            "estimate_occlusion_map": True,
+            "dense_motion_params": {"scale_factor": 1, **hourglass},
+        },
+    }
+    return config_from_dict({"dataset_params": {"frame_shape": [32, 32, 3]}, "model_params": model})
+
+
+def smallest_tensors() -> dict[str, dict[str, torch.Tensor]]:
+    """Their weights, all the same value."""
+    generator, kp_detector = build_networks(smallest_config())
+    parts = {"generator": generator.state_dict(), "kp_detector": kp_detector.state_dict()}
+    return {part: {name: torch.ones_like(t) for name, t in state.items()} for part, state in parts.items()}
+
+
+def smallest_checkpoint(kind: str) -> bytes:
+    """They as a file: "zip", "legacy" or "safetensors"."""
+    if kind == "safetensors":
+        parts = smallest_tensors()
+        return save({f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()})
+    buffer = io.BytesIO()
+    torch.save(smallest_tensors(), buffer, _use_new_zipfile_serialization=kind == "zip")
+    return buffer.getvalue()
+
+
+# -- pictures and videos -----------------------------------------------------------------------------
+
+
+def picture_file(kind: str, mode: str = "RGB", size: tuple[int, int] = (16, 12), **options) -> bytes:
+    """A picture of ``size`` (width, height) in one of Pillow's formats and modes."""
+    levels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(levels).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def exif(orientation: int) -> bytes:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags.tobytes()
+
+
+def video_file(folder: Path, name: str, frames: int = 4, size: int = 32, *more: object) -> bytes:
+    """A small video; ``more`` are ffmpeg's arguments for the encoding that the suffix does not tell."""
+    levels = np.random.default_rng(0).integers(0, 256, (frames, size, size, 3), np.uint8)
+    save_video(folder / "made.mp4", levels, 25)
+    ffmpeg("-i", folder / "made.mp4", *more, folder / name)
+    return (folder / name).read_bytes()
+
+
+def ffmpeg(*arguments: object) -> None:
+    """Make a file with ffmpeg; what it says of a failure is shown."""
+    code, _, log = run(["-loglevel", "error", "-y", *map(str, arguments)])
+    assert code == 0, f"{executable()} {arguments}: {log}"
