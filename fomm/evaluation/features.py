@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,13 @@ class FeatureNetwork:
         batch = torch.from_numpy(np.ascontiguousarray(frames, np.float32)).permute(0, 3, 1, 2)
         maps = self.network(batch.to(self.device))
         return maps if isinstance(maps, list) else [maps]
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of its numbers in the order of their names: of equal weights it is equal."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + value.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def pooled(maps: Sequence[Tensor]) -> np.ndarray:

@@ -12,10 +12,10 @@ ENDS = 3  # clips shown at either end
 
 @dataclass(frozen=True)
 class Strip:
-    """Some frames of one clip, of every result of it."""
+    """Some frames of the results of one pair."""
 
     score: float  # the smaller, the better
-    name: str
+    index: int  # of the pair, in the order of the list
     source: np.ndarray  # HxWx3 uint8
     rows: dict[str, np.ndarray]  # what is shown -> up to 8 frames, NxHxWx3 uint8
 
@@ -34,7 +34,7 @@ class Gallery:
 
     def add(self, strip: Strip) -> None:
         self.strips.append(strip)
-        self.strips.sort(key=lambda item: (item.score, item.name))
+        self.strips.sort(key=lambda item: (item.score, item.index))
         if len(self.strips) > 2 * ENDS:
             del self.strips[ENDS]
 

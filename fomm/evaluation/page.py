@@ -58,7 +58,7 @@ def _origin(report: dict[str, Any]) -> str:
         f"{data['clips']} clips, sha256 of the list <code>{escape(data['sha256'])}</code>; compared at "
         f"{width}x{height} pixels; seed {report['seed']}"
     )
-    if report["pairs"]["file"]:
+    if report["pairs"]:
         lines.append(
             f"pairs: {escape(report['pairs']['file'])}; "
             f"{len(report['pairs']['absent_clips'])} clips of the list are not in the data"
@@ -72,7 +72,6 @@ def _origin(report: dict[str, Any]) -> str:
 def _mode(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, Any]) -> str:
     own = report["checkpoint"]["label"]
     others = [item["label"] for item in report["against"]]
-    names = {item["name"]: item for item in part["by_clip"]}
     shown = [("Best", strip) for strip in gallery.best] + [("Worst", strip) for strip in gallery.worst]
     size = f"{part['clips']} clips, {part['frames']} frames."
     return (
@@ -82,7 +81,7 @@ def _mode(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, A
         + f"<h3>Spread over the clips</h3>{_key([UNCHANGED, own, *others])}"
         + _histograms(part["by_clip"], [UNCHANGED, own, *others])
         + f"<h3>The best and the worst clips, by {escape(part['ranked_by'])}</h3>"
-        + "".join(_clip(rank, strip, names[strip.name], [own, *others]) for rank, strip in shown)
+        + "".join(_clip(rank, strip, part["by_clip"][strip.index], [own, *others]) for rank, strip in shown)
     )
 
 
@@ -167,7 +166,7 @@ def _histograms(clips: list[dict[str, Any]], labels: list[str]) -> str:
 
 def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> str:
     """One clip: its frames above each other, and its motion as curves."""
-    title = f"{rank}: {escape(strip.name)}, {strip.score:.4f}"
+    title = f"{rank}: {escape(clip['name'])}, {strip.score:.4f}"
     if clip["source"] != clip["name"]:
         title += f", moves {escape(clip['source'])}"
     rows = [f"<span>source</span>{_picture(strip.source[None], len(next(iter(strip.rows.values()))))}"]

@@ -11,38 +11,29 @@ shown unchanged, and the driving clip itself. What each number means is in ``doc
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
 import os
 import platform
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from tqdm import tqdm
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
+from fomm.checkpoint import sha256_of
 from fomm.errors import InputError
 from fomm.evaluation import summary
-from fomm.evaluation.clips import list_clips, list_hash, read_clip
-from fomm.evaluation.contestants import DRIVING, UNCHANGED, Contestant, load_contestants
-from fomm.evaluation.faces import TRAITS
-from fomm.evaluation.features import GaussianFit, find_inception, find_perceptual
-from fomm.evaluation.gallery import Gallery, Strip, thin
-from fomm.evaluation.measure import (
-    Case,
-    KnownFace,
-    Measured,
-    Tools,
-    animation_case,
-    measure,
-    reconstruction_case,
-)
+from fomm.evaluation.clips import list_clips, list_hash
+from fomm.evaluation.contestants import Contestant, load_contestants
+from fomm.evaluation.course import Course
+from fomm.evaluation.features import find_inception, find_perceptual
+from fomm.evaluation.gallery import Gallery
+from fomm.evaluation.measure import Tools
 from fomm.evaluation.page import as_html
 from fomm.evaluation.pairs import Pair, listed_pairs, random_pairs, reconstruction_pairs
 
@@ -95,32 +86,32 @@ def evaluate(
         raise InputError(f"mode is one of {', '.join(MODES)}, not {mode!r}.")
     if pairs is not None and mode == "reconstruction":
         raise InputError("A list of pairs is for animation; in reconstruction each clip moves itself.")
-    clips = list_clips(data, limit if pairs is None else None)
-    lists, absent_clips = _lists(mode, clips, pairs, seed, limit)
+    lists, absent_clips = _lists(mode, data, pairs, seed, limit)
+    used = sorted(
+        {clip for items in lists.values() for pair in items for clip in (pair.source, pair.driving)}
+    )
     contestants = load_contestants(checkpoint, against, config, device)
     tools, absent = _tools(contestants[0].device, perceptual, fid_weights)
+    if out is not None:
+        _make_folder(Path(out))  # before the work, not after it
     report: dict[str, Any] = {
         "mode": mode,
         "checkpoint": _origin(contestants[0]),
         "against": [_origin(contestant) for contestant in contestants[1:]],
         "size": list(contestants[0].size),
-        "data": {"clips": len(clips), "sha256": list_hash(clips)},
-        "pairs": {"file": None if pairs is None else Path(pairs).name, "absent_clips": absent_clips},
+        "data": {"clips": len(used), "sha256": list_hash(used)},
+        "pairs": None if pairs is None else _origin_of_pairs(Path(pairs), absent_clips),
         "seed": seed,
         "device": str(contestants[0].device),
-        "versions": {
-            "fomm": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "versions": _versions(),
+        "networks": {network.frechet_name: network.fingerprint() for network in tools.features},
         "absent": absent,
     }
     galleries = {}
     total = sum(len(items) for items in lists.values())
     with tqdm(total=total, disable=None if progress else True, unit="clip") as bar:
         for name, items in lists.items():
-            course = _Course(name, contestants, tools)
+            course = Course(name, contestants, tools)
             for pair in items:
                 course.run(pair)
                 bar.update()
@@ -132,17 +123,18 @@ def evaluate(
 
 
 def _lists(
-    mode: str, clips: Sequence[Path], pairs: PathLike | None, seed: int, limit: int | None
+    mode: str, data: PathLike, pairs: PathLike | None, seed: int, limit: int | None
 ) -> tuple[dict[str, list[Pair]], list[str]]:
     """What is measured in each mode, and the names in the list of pairs that no clip has."""
+    clips = list_clips(data, limit)
     lists: dict[str, list[Pair]] = {}
     absent: list[str] = []
     if mode != "animation":
-        lists["reconstruction"] = reconstruction_pairs(clips[:limit])
+        lists["reconstruction"] = reconstruction_pairs(clips)
     if mode != "reconstruction" and pairs is None:
         lists["animation"] = random_pairs(clips, seed)
     elif pairs is not None:
-        listed, absent = listed_pairs(pairs, clips)
+        listed, absent = listed_pairs(pairs, list_clips(data))
         lists["animation"] = listed[:limit]
     return lists, absent
 
@@ -169,91 +161,29 @@ def _origin(contestant: Contestant) -> dict[str, str]:
     return {"label": contestant.label, "file": contestant.file, "sha256": contestant.sha256}
 
 
-@dataclass
-class _Course:
-    """One mode: every contestant on every pair, numbers kept, pictures only of a few clips."""
-
-    mode: str
-    contestants: list[Contestant]
-    tools: Tools
-    rows: list[dict[str, Measured]] = field(default_factory=list)
-    exact: list[np.ndarray | None] = field(default_factory=list)
-    clips: list[dict[str, Any]] = field(default_factory=list)
-    fits: dict[str, dict[str, GaussianFit]] = field(default_factory=dict)
-    gallery: Gallery = field(default_factory=Gallery)
-
-    def run(self, pair: Pair) -> None:
-        """Measure everything on one pair."""
-        size = self.contestants[0].size
-        aspect = size[1] / size[0]
-        original = read_clip(pair.driving, aspect)
-        clip = original.resized(*size)
-        if self.mode == "reconstruction":
-            first, case = original.frames[0], reconstruction_case(clip, self.tools)
-        else:
-            source = read_clip(pair.source, aspect)
-            first, case = source.frames[0], animation_case(source.resized(*size), clip, self.tools)
-        row, rows = {}, {"driving": thin(clip.frames)}
-        for contestant in self.contestants:
-            made = contestant.animate(first, original.frames, size, relative=not case.is_truth)
-            row[contestant.label], frames = self._measure(contestant.label, case, made)
-            rows[contestant.label] = thin(frames)
-        still = itertools.repeat(case.source / np.float32(255), len(clip.frames))
-        row[UNCHANGED], _ = self._measure(UNCHANGED, case, still, case.unchanged_face)
-        driving = (frame / np.float32(255) for frame in clip.frames)
-        row[DRIVING], _ = self._measure(DRIVING, case, driving, case.driving_face)
-        self._keep(case, row)
-        self.gallery.add(Strip(self._score(row), clip.name, case.source, rows))
-
-    def _measure(
-        self, label: str, case: Case, made: Iterable[np.ndarray], known: KnownFace | None = None
-    ) -> tuple[Measured, np.ndarray]:
-        return measure(case, made, self.tools, self.fits.setdefault(label, {}), known)
-
-    def _keep(self, case: Case, row: dict[str, Measured]) -> None:
-        exact = (
-            case.clip.pose if case.is_truth else None
-        )  # where a relative motion leads is not known exactly
-        self.rows.append(row)
-        self.exact.append(exact)
-        entry: dict[str, Any] = {
-            "name": case.clip.name,
-            "source": case.source_name,
-            "frames": len(case.clip.frames),
-            "results": {
-                label: summary.of_clip(measured, row[DRIVING], exact) for label, measured in row.items()
-            },
-        }
-        if exact is not None:
-            entry["exact"] = {t: np.round(exact[:, axis], 4).tolist() for axis, t in enumerate(TRAITS[:3])}
-        self.clips.append(entry)
-
-    def _score(self, row: dict[str, Measured]) -> float:
-        """What clips are ranked by, the best first: see ``ranked_by`` of the report."""
-        measured = row[self.contestants[0].label]
-        numbers = summary.of_clip(measured, row[DRIVING], None)
-        if self.mode == "reconstruction":
-            return numbers["l1"] if math.isnan(numbers["l1_face"]) else numbers["l1_face"]
-        followed = np.array([numbers["correlation"][trait] for trait in TRAITS[:3]])
-        return 2.0 if np.isnan(followed).all() else 1 - float(np.nanmean(followed))
-
-    def result(self) -> dict[str, Any]:
-        """The mode's part of the report."""
-        return {
-            "clips": len(self.rows),
-            "frames": sum(len(row[DRIVING].found) for row in self.rows),
-            "ranked_by": "l1_face" if self.mode == "reconstruction" else "correlation of yaw, pitch and roll",
-            "results": summary.of_list(self.rows, self.exact, self.fits),
-            "by_clip": self.clips,
-        }
+def _origin_of_pairs(file: Path, absent_clips: list[str]) -> dict[str, Any]:
+    return {"file": file.name, "sha256": sha256_of(file), "absent_clips": absent_clips}
 
 
-def _write(folder: Path, report: dict[str, Any], galleries: dict[str, Gallery]) -> None:
-    """``report.json`` and ``report.html``, each whole or not at all."""
+def _versions() -> dict[str, str]:
+    return {
+        "fomm": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as reason:
         raise InputError(f"cannot make the folder {folder}: {reason.strerror or reason}") from reason
+
+
+def _write(folder: Path, report: dict[str, Any], galleries: dict[str, Gallery]) -> None:
+    """``report.json`` and ``report.html``, each whole or not at all."""
     with atomic_path(folder / "report.json", InputError) as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(folder / "report.html", InputError) as temporary:
