@@ -169,7 +169,7 @@ def test_cut_and_back():
     image = torch.zeros(1, 3, 200, 160)
     image[:, :, 90, 70] = 1  # its centre is at x = 70.5, y = 90.5
     crop = Crop(centre=(75.0, 80.0), side=96.0, angle=0.5)  # two crop pixels for one of the image
-    cut = mesh_module._cut(image, crop)[0, 0]
+    cut = mesh_module.cut(image, crop)[0, 0]
     rows, columns = torch.meshgrid(torch.arange(192.0) + 0.5, torch.arange(192.0) + 0.5, indexing="ij")
     centre = [float((columns * cut).sum() / cut.sum()), float((rows * cut).sum() / cut.sum()), 1.0]
     np.testing.assert_allclose(

@@ -1,6 +1,16 @@
-"""Faces in pictures: where they are, and 468 points on each. Small networks whose weights ship with fomm."""
+"""Faces in pictures: where they are, 468 points on each, who they are. Small networks that ship with fomm."""
 
 from fomm.face.detector import Face, detect_faces, detect_faces_in
+from fomm.face.identity import FaceIdentity, face_identities
 from fomm.face.mesh import Mesh, face_mesh, face_meshes
 
-__all__ = ["Face", "Mesh", "detect_faces", "detect_faces_in", "face_mesh", "face_meshes"]
+__all__ = [
+    "Face",
+    "FaceIdentity",
+    "Mesh",
+    "detect_faces",
+    "detect_faces_in",
+    "face_identities",
+    "face_mesh",
+    "face_meshes",
+]

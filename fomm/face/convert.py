@@ -1,18 +1,22 @@
-"""Where the weights of the face networks come from: MediaPipe's wheel, read once.
+"""Where the weights of the face networks come from: two packages, read once.
 
     pip download --no-deps mediapipe==0.10.21
-    python -m fomm.face.convert mediapipe-0.10.21-*.whl
+    npm pack @vladmandic/face-api@1.7.15
+    python -m fomm.face.convert mediapipe-0.10.21-*.whl vladmandic-face-api-1.7.15.tgz
 
-writes ``fomm/face/weights/detector.safetensors`` and ``mesh.safetensors``. The originals hold half-precision
-numbers, and so do these files: nothing is rounded. Newer wheels of MediaPipe do not hold the models.
+writes ``fomm/face/weights/detector.safetensors``, ``mesh.safetensors`` and ``identity.safetensors``. The
+originals hold half-precision numbers, the last one whole numbers in steps, and so do these files: nothing is
+rounded. Newer wheels of MediaPipe do not hold the models.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import struct
 import sys
+import tarfile
 import zipfile
 
 import numpy as np
@@ -50,6 +54,54 @@ def convert(wheel: str | os.PathLike[str]) -> None:
         )
         with atomic_path(WEIGHTS / f"{network}.safetensors", CheckpointError) as path:
             path.write_bytes(save(weights, metadata={"origin": origin}))
+
+
+def convert_identity(package: str | os.PathLike[str]) -> None:
+    """Read the identity network from the npm ``package`` and write its weights beside this file.
+
+    Raises CheckpointError when the package does not hold it.
+    """
+    folder = "package/model/face_recognition_model"
+    try:
+        with tarfile.open(package) as archive:
+            manifest, data = (
+                archive.extractfile(folder + end).read()  # type: ignore[union-attr]  # KeyError if missing
+                for end in ("-weights_manifest.json", ".bin")
+            )
+    except (OSError, KeyError, tarfile.TarError) as reason:
+        raise CheckpointError(
+            f"{package} holds no {folder}; give the package of @vladmandic/face-api 1.7.15."
+        ) from reason
+    weights, steps, at = {}, {}, 0
+    names = _identity_names()
+    for entry in json.loads(manifest)[0]["weights"]:
+        quantization = entry.get("quantization")
+        kind = np.dtype(quantization["dtype"] if quantization else "<f4")
+        count = int(np.prod(entry["shape"]))
+        tensor = np.frombuffer(data, kind, count, at).reshape(entry["shape"])
+        at += count * kind.itemsize
+        ours = names[entry["name"]]
+        axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[tensor.ndim]  # TensorFlow.js: kernels HWIO, matrices IO
+        weights[ours] = np.ascontiguousarray(tensor.transpose(axes))
+        steps[ours] = [quantization["scale"], quantization["min"]] if quantization else [1.0, 0.0]
+    origin = f"@vladmandic/face-api 1.7.15, {folder}.bin, sha256 {hashlib.sha256(data).hexdigest()}; MIT"
+    metadata = {"fomm": json.dumps({"origin": origin, "steps": steps})}  # one entry, as above
+    with atomic_path(WEIGHTS / "identity.safetensors", CheckpointError) as path:
+        path.write_bytes(save(weights, metadata=metadata))
+
+
+def _identity_names() -> dict[str, str]:
+    """The name in the original's manifest -> our parameter, for the identity network."""
+    stages = (("32", 3, False), ("64", 3, True), ("128", 2, True), ("256", 2, True))
+    blocks = []
+    for width, count, begins_down in stages:
+        blocks += [f"conv{width}_down"] * begins_down + [f"conv{width}_{i + 1}" for i in range(count)]
+    layers = {"conv32_down": "stem"}
+    for index, block in enumerate([*blocks, "conv256_down_out"]):
+        layers |= {f"{block}/conv{number}": f"blocks.{index}.conv{number}" for number in (1, 2)}
+    parts = {"conv/filters": "weight", "conv/bias": "bias", "scale/weights": "scale", "scale/biases": "shift"}
+    names = {f"{theirs}/{a}": f"{ours}.{b}" for theirs, ours in layers.items() for a, b in parts.items()}
+    return names | {"fc": "head.weight"}
 
 
 def _detector_names() -> dict[str, str]:
@@ -159,6 +211,7 @@ class _Table:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m fomm.face.convert MEDIAPIPE_WHEEL")
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m fomm.face.convert MEDIAPIPE_WHEEL FACE_API_PACKAGE")
     convert(sys.argv[1])
+    convert_identity(sys.argv[2])

@@ -100,7 +100,7 @@ def face_meshes(
         batch = []
         for image, crop in zip(images[start : start + CHUNK], crops, strict=True):
             check_image(image)
-            batch.append(_cut(to_tensor(image, device), crop))
+            batch.append(cut(to_tensor(image, device), crop))
         points, presence = _mesh(device)(torch.cat(batch))
         for place, score, crop in zip(points.cpu().numpy(), presence.sigmoid().tolist(), crops, strict=True):
             meshes.append(Mesh(_to_image(place, crop), score))
@@ -129,20 +129,20 @@ def _axes(crop: Crop) -> np.ndarray:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def _cut(image: Tensor, crop: Crop) -> Tensor:
-    """1x3xHxW -> 1x3x192x192, beyond the border the border's colour.
+def cut(image: Tensor, crop: Crop, size: int = SIZE) -> Tensor:
+    """1x3xHxW -> 1x3x(size)x(size), beyond the border the border's colour.
 
-    A crop much larger than 192 pixels is sampled several times a pixel and averaged, which keeps fine
+    A crop much larger than that is sampled several times a pixel and averaged, which keeps fine
     patterns from turning into noise.
     """
-    fine = min(max(round(crop.side / SIZE), 1), 8)
+    fine = min(max(round(crop.side / size), 1), 8)
     extent = np.array([image.shape[-1], image.shape[-2]])  # width, height
     linear = _axes(crop) * (crop.side / extent)[:, None]  # from the crop's [-1, 1] to the image's
     affine = np.concatenate([linear, (np.array(crop.centre) / extent * 2 - 1)[:, None]], axis=1)
     theta = torch.from_numpy(affine).float().to(image.device)
-    grid = F.affine_grid(theta[None], [1, 3, SIZE * fine, SIZE * fine], align_corners=False)
-    cut = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return F.avg_pool2d(cut, fine)
+    grid = F.affine_grid(theta[None], [1, 3, size * fine, size * fine], align_corners=False)
+    pixels = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.avg_pool2d(pixels, fine)
 
 
 def _to_image(points: np.ndarray, crop: Crop) -> np.ndarray:

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from fomm.bundled import bundled
+from fomm.errors import InputError
+from fomm.face import FaceIdentity, Mesh, detect_faces, face_identities, face_mesh
+from fomm.face.identity import chip_of, identity_network
+from fomm.images import read_image
+
+
+@pytest.fixture(scope="module")
+def portraits():
+    """Each portrait, its mirror image, and the meshes of all."""
+    pictures = [read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg")]
+    pictures += [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+    return pictures, [face_mesh(picture, detect_faces(picture)[0]) for picture in pictures]
+
+
+def test_a_mirrored_face_is_nearer_than_another_person(portraits):
+    found = face_identities(*portraits)
+    assert found.shape == (4, 128) and found.dtype == np.float32
+    distance = np.linalg.norm(found[:, None] - found, axis=-1)
+    assert distance[0, 2] < 0.4 and distance[1, 3] < 0.4, distance  # one person
+    assert distance[:2, 1::2][0].min() > 0.6, distance  # two
+
+
+def test_size_and_turn_of_the_picture_hardly_matter(portraits):
+    picture, _ = portraits[0][0], portraits[1][0]
+    small = picture[::2, ::2]
+    wide = np.pad(picture, ((40, 0), (90, 10), (0, 0)), mode="edge")
+    changed = [small, wide]
+    meshes = [face_mesh(item, detect_faces(item)[0]) for item in changed]
+    first = face_identities([picture], portraits[1][:1])
+    for item in face_identities(changed, meshes):
+        assert np.linalg.norm(item - first) < 0.25
+
+
+def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
+    """dlib's own places of eye corners and nose in a chip of 150 pixels."""
+    places = np.array([[0.86, 0.213], [0.646, 0.229], [0.12, 0.214], [0.334, 0.229], [0.49, 0.628]])
+    points = np.zeros((468, 3), np.float32)
+    points[[263, 362, 33, 133, 2], :2] = (places + 0.25) / 1.5 * 150
+    chip = chip_of(Mesh(points, 1.0))
+    assert np.allclose(chip.centre, (75, 75), atol=0.2), chip
+    assert chip.side == pytest.approx(150, abs=0.3) and abs(chip.angle) < 0.002, chip
+    turned = points.copy()
+    turned[:, 0], turned[:, 1] = 400 - 2 * points[:, 1], 10 + 2 * points[:, 0]  # a quarter turn, twice as large
+    chip = chip_of(Mesh(turned, 1.0))
+    assert np.allclose(chip.centre, (250, 160), atol=0.4), chip
+    assert chip.side == pytest.approx(300, abs=0.6) and chip.angle == pytest.approx(np.pi / 2, abs=0.002)
+
+
+def test_the_network_has_gradients():
+    image = torch.rand(1, 3, 150, 150, requires_grad=True)
+    network = identity_network(torch.device("cpu"))
+    assert isinstance(network, FaceIdentity)
+    network(image).sum().backward()
+    assert image.grad is not None and image.grad.abs().max() > 0
+
+
+def test_each_image_needs_its_mesh(portraits):
+    with pytest.raises(InputError, match="4 images and 1 meshes"):
+        face_identities(portraits[0], portraits[1][:1])
+    assert face_identities([], []).shape == (0, 128)
