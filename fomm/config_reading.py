@@ -11,7 +11,7 @@ from typing import Any, TypeVar, Union
 
 import yaml
 
-from fomm.errors import ConfigError
+from fomm.errors import ConfigError, shown
 
 MAX_BYTES = 100_000  # the published files have 2,500
 
@@ -36,7 +36,7 @@ class _PlainLoader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem="a key should be a text", problem_mark=key_node.start_mark)
             if key_node.value in seen:
                 raise yaml.MarkedYAMLError(
-                    problem=f"{key_node.value} is given twice", problem_mark=key_node.start_mark
+                    problem=f"{shown(key_node.value)} is given twice", problem_mark=key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep)
@@ -55,7 +55,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
         content = yaml.load(data, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as reason:
         line = f", line {reason.problem_mark.line + 1}" if reason.problem_mark else ""
-        raise ConfigError(f"{path}{line}: {reason.problem or reason.context}") from reason
+        raise ConfigError(f"{path}{line}: {shown(reason.problem or reason.context, 200)}") from reason
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as reason:
         raise ConfigError(
             f"{path} is not plain YAML ({type(reason).__name__}); give a configuration"
@@ -77,7 +77,7 @@ def parse(cls: type[_T], data: Any, where: str, key: str = "") -> _T:
     dotted = key + "." if key else ""
     for name in data:
         if name not in fields:
-            raise ConfigError(f"{where}: unknown key {dotted}{name}{_nearest(name, list(fields))}")
+            raise ConfigError(f"{where}: unknown key {dotted}{shown(name)}{_nearest(name, list(fields))}")
     hints = typing.get_type_hints(cls)
     values = {}
     for name, field in fields.items():
@@ -140,19 +140,21 @@ def _check_range(value: Any, bounds: Mapping[str, Any], where: str, key: str) ->
             continue
         if not bounds["low"] <= number <= bounds["high"]:
             raise ConfigError(
-                f"{where}: {key} should lie in {bounds['low']} to {bounds['high']}, not {number}"
+                f"{where}: {key} should lie in {bounds['low']} to {bounds['high']}, not {_show(number)}"
             )
 
 
 def _nearest(name: Any, known: list[str]) -> str:
-    close = difflib.get_close_matches(str(name), known, n=1)
+    close = difflib.get_close_matches(shown(name), known, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
     return f"{meant}; known here: {', '.join(known)}"
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+    try:
+        return shown(repr(value), 40)
+    except (ValueError, RecursionError):  # Python writes out no number of thousands of digits
+        return f"a {type(value).__name__} too long to show"
 
 
 def _exponent_hint(value: Any) -> str:

@@ -3,7 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,76 +18,80 @@ def knock_with_checkpoint(content: bytes, folder: Path) -> str:
     """Load ``content`` as weights; the error's sentence, or "" where they are good."""
     path = folder / "weights.pth.tar"
     path.write_bytes(content)
-    try:
-        with nothing_else_happens():
-            load_checkpoints(checkpoint_path=path, cpu=True)
-        said = ""
-    except CheckpointError as error:
-        said = check_sentence(error, CheckpointError, path)
-    check_only(folder, path)
-    return said
+    return load_weights(path)
+
+
+def load_weights(path: Path) -> str:
+    """The error's sentence, or "" for good weights; nothing else is in the file's folder."""
+    return _said(path, CheckpointError, lambda: load_checkpoints(checkpoint_path=path, cpu=True))
 
 
 def knock_with_image(content: bytes, folder: Path) -> str:
     """Read ``content`` as a picture; the error's sentence, or "" where it is one."""
     path = folder / "picture.png"
     path.write_bytes(content)
-    try:
-        with warnings.catch_warnings(), nothing_else_happens():
-            warnings.simplefilter("ignore")
-            frame = read_image(path)
+
+    def read() -> None:
+        frame = read_image(path)
         assert frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == "uint8" and frame.size
-        said = ""
-    except MediaError as error:
-        said = check_sentence(error, MediaError, path)
-    check_only(folder, path)
-    return said
+
+    return _said(path, MediaError, read)
 
 
 def knock_with_video(content: bytes, folder: Path) -> str:
     """Read the first frames of ``content`` as a video; the error's sentence, or "" where it is one."""
     path = folder / "clip.mp4"
     path.write_bytes(content)
+
+    def read() -> None:
+        with VideoReader(path) as reader:
+            for _, frame in zip(range(MOST_FRAMES), reader, strict=False):
+                assert frame.shape == (*reader.size, 3) and frame.dtype == "uint8"
+
+    return _said(path, MediaError, read, _FORBIDDEN_BESIDE_FFMPEG)
+
+
+# What no file may make Python do while it is read: the beginnings of events that Python reports.
+_FORBIDDEN_BESIDE_FFMPEG = ("os.system", "socket.", "shutil.", "pickle.find_class", "urllib.", "webbrowser.")
+_FORBIDDEN = (*_FORBIDDEN_BESIDE_FFMPEG, "os.", "subprocess.")
+_HARMLESS = ("os.listdir", "os.scandir")
+_happened: list[tuple[str, tuple]] | None = None
+
+
+def _said(
+    path: Path, kind: type[Exception], read: Callable[[], object], forbidden: tuple[str, ...] = _FORBIDDEN
+) -> str:
+    said = ""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _only_reading(forbidden):
             warnings.simplefilter("ignore")
-            with VideoReader(path) as reader:
-                for _, frame in zip(range(MOST_FRAMES), reader, strict=False):
-                    assert frame.shape == (*reader.size, 3) and frame.dtype == "uint8"
-        said = ""
-    except MediaError as error:
-        said = check_sentence(error, MediaError, path)
-    check_only(folder, path)
+            read()
+    except kind as error:
+        said = check_sentence(error, kind, path)
+    check_only(path.parent, path)
     return said
 
 
-# What no file may make Python do while it is read: events that Python reports to those who audit it.
-_FORBIDDEN = ("os.", "subprocess.", "socket.", "shutil.", "pickle.find_class", "urllib.", "webbrowser.")
-_HARMLESS = ("os.listdir", "os.scandir")
-_happened: list[str] | None = None
-
-
 @contextmanager
-def nothing_else_happens() -> Iterator[None]:
+def _only_reading(forbidden: tuple[str, ...]) -> Iterator[None]:
     """No process is started, no address asked, no file written, nothing unpickled in the usual way."""
     global _happened
     if not getattr(sys, "_doors_are_watched", False):  # such a hook cannot be taken away again
-        sys.addaudithook(_note)
+        sys.addaudithook(lambda *event: None if _happened is None else _happened.append(event))
         sys._doors_are_watched = True  # type: ignore[attr-defined]
     _happened = []
     try:
         yield
     finally:
         happened, _happened = _happened, None
-        assert not happened, f"while the file was read: {happened}"
+        wrong = [event for event in happened if event[0].startswith(forbidden) and event[0] not in _HARMLESS]
+        if forbidden == _FORBIDDEN:
+            wrong += [event for event in happened if event[0] == "open" and _writes(event[1][2])]
+        assert not wrong, f"while the file was read: {wrong}"
 
 
-def _note(event: str, arguments: tuple) -> None:
-    if _happened is None:
-        return
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if writes or (event.startswith(_FORBIDDEN) and event not in _HARMLESS):
-        _happened.append(f"{event} {arguments}")
+def _writes(flags: object) -> bool:
+    return isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
 def check_sentence(error: Exception, kind: type[Exception], path: Path) -> str:
