@@ -13,6 +13,7 @@ from fomm.commands.animate import add_animate, add_demo
 from fomm.commands.convert import add_convert
 from fomm.commands.data import add_data
 from fomm.commands.evaluate import add_evaluate
+from fomm.commands.make_weights import add_make_weights
 from fomm.commands.options import Help
 from fomm.commands.train import add_train
 from fomm.errors import FommError
@@ -23,6 +24,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "data": (add_data, "Make a data set."),
     "train": (add_train, "Train, or go on training."),
+    "make-weights": (add_make_weights, "Draw data, train and measure, in so many minutes each."),
     "evaluate": (add_evaluate, "Measure a checkpoint on held-out clips."),
 }
 

@@ -45,7 +45,7 @@ def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
     assert np.allclose(chip.centre, (75, 75), atol=0.2), chip
     assert chip.side == pytest.approx(150, abs=0.3) and abs(chip.angle) < 0.002, chip
     turned = points.copy()
-    turned[:, 0], turned[:, 1] = 400 - 2 * points[:, 1], 10 + 2 * points[:, 0]  # a quarter turn, twice as large
+    turned[:, 0], turned[:, 1] = 400 - 2 * points[:, 1], 10 + 2 * points[:, 0]  # a quarter turn, twice the size
     chip = chip_of(Mesh(turned, 1.0))
     assert np.allclose(chip.centre, (250, 160), atol=0.4), chip
     assert chip.side == pytest.approx(300, abs=0.6) and chip.angle == pytest.approx(np.pi / 2, abs=0.002)

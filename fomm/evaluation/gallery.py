@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import Image
 
 COLUMNS = 8  # frames of a strip, evenly spread over the clip
 ENDS = 3  # clips shown at either end
@@ -24,6 +26,24 @@ def thin(frames: np.ndarray) -> np.ndarray:
     """Up to 8 of TxHxWx3, the first and the last among them, as a copy."""
     picked = np.unique(np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int))
     return frames[picked].copy()  # a view would keep the whole clip in memory
+
+
+def as_picture(strips: Sequence[Strip]) -> Image.Image:
+    """The strips below each other: the source at the left, and a row for each of the rows."""
+    gap = 4
+    height, width = strips[0].source.shape[:2]
+    rows = sum(len(strip.rows) for strip in strips)
+    size = (COLUMNS + 1) * width + gap, rows * height + (len(strips) - 1) * gap
+    picture = Image.new("RGB", size, "white")
+    top = 0
+    for strip in strips:
+        picture.paste(Image.fromarray(strip.source), (0, top))
+        for frames in strip.rows.values():
+            for column, frame in enumerate(frames):
+                picture.paste(Image.fromarray(frame), ((column + 1) * width + gap, top))
+            top += height
+        top += gap
+    return picture
 
 
 @dataclass

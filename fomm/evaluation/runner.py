@@ -32,7 +32,7 @@ from fomm.evaluation.clips import list_clips, list_hash
 from fomm.evaluation.contestants import Contestant, load_contestants
 from fomm.evaluation.course import Course
 from fomm.evaluation.features import find_inception, find_perceptual
-from fomm.evaluation.gallery import Gallery
+from fomm.evaluation.gallery import Gallery, as_picture
 from fomm.evaluation.measure import Tools
 from fomm.evaluation.page import as_html
 from fomm.evaluation.pairs import Pair, listed_pairs, random_pairs, reconstruction_pairs
@@ -69,7 +69,7 @@ def evaluate(
             ``checkpoint``.
         pairs: a list of pairs for animation, see ``pairs.listed_pairs``; without it, they are drawn.
         limit: only the first so many clips in the order of their names, or pairs of the list.
-        out: a folder to write ``report.html`` and ``report.json`` to; it is made if it is not there.
+        out: a folder to write ``report.html``, ``report.json`` and pictures to; made if it is not there.
         seed: of the pairs that are drawn.
         config: the configuration of ``checkpoint``, needed where its file does not tell.
         perceptual: the network of the perceptual distance, as ``perceptual_network`` takes it.
@@ -183,8 +183,11 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write(folder: Path, report: dict[str, Any], galleries: dict[str, Gallery]) -> None:
-    """``report.json`` and ``report.html``, each whole or not at all."""
+    """``report.json``, ``report.html`` and a picture of strips for each mode, each whole or not at all."""
     with atomic_path(folder / "report.json", InputError) as temporary:
         temporary.write_text(json.dumps(report, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     with atomic_path(folder / "report.html", InputError) as temporary:
         temporary.write_text(as_html(report, galleries), encoding="utf-8")
+    for mode, gallery in galleries.items():
+        with atomic_path(folder / f"{mode}.png", InputError) as temporary:
+            as_picture(gallery.strips).save(temporary)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.errors import CheckpointError, MissingExtraError
 
 

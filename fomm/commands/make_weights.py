@@ -1,0 +1,46 @@
+"""``fomm make-weights``."""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+from fomm.commands.train import progress_line
+
+
+def add_make_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config", metavar="FILE|NAME", default="heads-256",
+        help="a YAML file, or the name of one that ships",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, required=True,
+        help="gets the data, the run and result/; goes on where it stopped",
+    )  # fmt: skip
+    parser.add_argument(
+        "--init", metavar="FILE", type=Path, help="weights to start from; without it, random ones"
+    )
+    time = parser.add_argument_group("time")
+    time.add_argument("--data-minutes", metavar="M", type=float, default=5.0, help="to draw people")
+    time.add_argument(
+        "--train-minutes", metavar="M", type=float, default=20.0, help="to train, all starts together"
+    )
+    time.add_argument("--held-out", metavar="N", type=int, default=100, help="people to measure on")
+    means = parser.add_argument_group("means")
+    means.add_argument("--workers", metavar="W", type=int, help="processes that draw; without it, all cores")
+    means.add_argument("--device", help="cpu, cuda, ...; without it, CUDA where there is one, else the CPU")
+    means.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="of the networks in training; without it, bfloat16 on CUDA and float32 elsewhere",
+    )  # fmt: skip
+    means.add_argument(
+        "--perceptual", metavar="vgg19|efficientnet-lite0|FILE", help="the network of the perceptual loss"
+    )
+    means.add_argument("--seed", metavar="N", type=int, default=0, help="of the people and the training")
+    parser.set_defaults(run=_make_weights)
+
+
+def _make_weights(options: argparse.Namespace) -> None:
+    from fomm.make_weights import Plan, make_weights
+
+    for line in make_weights(Plan(**{field.name: getattr(options, field.name) for field in fields(Plan)})):
+        print(line["stage"] if "stage" in line else progress_line(line), flush=True)

@@ -1,0 +1,99 @@
+"""The whole way, at a toy size: heads drawn, networks trained, weights measured."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import yaml
+from checkout import ROOT
+from PIL import Image
+from training_case import training_config
+
+from fomm.checkpoint import load_checkpoints
+from fomm.errors import ConfigError, InputError
+from fomm.evaluation.report import as_text
+from fomm.make_weights import Plan, make_weights
+
+# A machine that has nothing beyond what the way needs.
+BARE = """
+import sys
+for name in ("imageio", "imageio_ffmpeg", "cv2", "face_alignment", "matplotlib", "tensorboard"):
+    sys.modules[name] = None
+from fomm.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def heads_config(path):
+    """The tiny networks, for drawn heads of 32x32 pixels with their 16 key points."""
+    config = training_config(num_epochs=100, epoch_milestones=[50]).to_dict()
+    config["model_params"]["common_params"]["num_kp"] = 16
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def fomm(*arguments, **options) -> subprocess.CompletedProcess:
+    """A command in a process that only sees the checkout."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600, **options)
+
+
+@pytest.mark.slow
+def test_one_command_makes_weights_on_a_bare_machine_and_goes_on(tmp_path):
+    config = heads_config(tmp_path / "tiny.yaml")
+    command = ["-c", BARE, "make-weights", "--config", config, "--out", tmp_path / "made", "--held-out", 2]
+    command += ["--data-minutes", 0.2, "--workers", 2]
+    first = fomm(*command, "--train-minutes", 0.02, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    state = tmp_path / "made" / "run" / "state.pt"
+    clips = len(list((tmp_path / "made" / "data" / "train").glob("*.landmarks.npz")))
+    drawn, trained = (tmp_path / "made" / "drawn.json").stat().st_mtime_ns, state.stat().st_mtime_ns
+    assert json.loads((tmp_path / "made" / "drawn.json").read_text()) == {"clips": clips} and clips
+
+    again = fomm(*command, "--train-minutes", 0.04, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (tmp_path / "made" / "drawn.json").stat().st_mtime_ns == drawn  # nothing was drawn twice
+    assert state.stat().st_mtime_ns > trained
+    result = tmp_path / "made" / "result"
+    assert {path.name for path in result.iterdir()} == {
+        "tiny.safetensors", "tiny.md", "report.json", "report.html", "reconstruction.png", "animation.png"
+    }  # fmt: skip
+    report = json.loads((result / "report.json").read_text())
+    assert report["reconstruction"]["clips"] == report["animation"]["clips"] == 2
+    card = (result / "tiny.md").read_text()
+    assert as_text(report) in card and report["checkpoint"]["sha256"] in card
+    load_checkpoints(checkpoint_path=result / "tiny.safetensors", cpu=True)
+    with Image.open(result / "reconstruction.png") as strips:
+        assert strips.width > strips.height > 32
+
+
+@pytest.mark.slow
+def test_three_commands_on_two_processes(tmp_path):
+    """Make a data set, train, evaluate: as the page on training has it, with torchrun."""
+    config = heads_config(tmp_path / "tiny.yaml")
+    data, run = tmp_path / "data", tmp_path / "run"
+    made = fomm("-m", "fomm", "data", "heads", "--out", data, "--people", 6, "--frames", 4, "--size", 32)
+    assert made.returncode == 0, made.stderr
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "-m"]
+    train = ["fomm", "train", "--config", config, "--data", data, "--out", run, "--max-steps", 4]
+    trained = fomm(*torchrun, *train)
+    assert trained.returncode == 0, trained.stderr
+    assert json.loads((run / "settings.json").read_text())["processes"] == 2
+    measured = fomm("-m", "fomm", "evaluate", run / "weights.safetensors", data, "--out", tmp_path / "report")
+    assert measured.returncode == 0, measured.stderr
+    assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_plans_that_cannot_be_followed(tmp_path):
+    config = heads_config(tmp_path / "tiny.yaml")
+    with pytest.raises(InputError, match="held_out at least 2"):
+        list(make_weights(Plan(str(config), tmp_path / "made", held_out=1)))
+    wide = yaml.safe_load(config.read_text())
+    wide["dataset_params"]["frame_shape"] = [32, 64, 3]
+    config.write_text(yaml.safe_dump(wide))
+    with pytest.raises(ConfigError, match="32x64; heads are drawn in squares"):
+        list(make_weights(Plan(str(config), tmp_path / "made")))
+    assert not (tmp_path / "made" / "data").exists()
