@@ -88,7 +88,8 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
     evaluate = ["evaluate", str(run / "weights.safetensors"), str(data), "--device", "cpu"]
     assert main([*evaluate, "--out", str(tmp_path / "report")]) == 0
     assert "L1, face" in capsys.readouterr().out
-    assert {path.name for path in (tmp_path / "report").iterdir()} == {"report.html", "report.json"}
+    written = {path.name for path in (tmp_path / "report").iterdir()}
+    assert written == {"report.html", "report.json", "reconstruction.png"}
 
 
 @pytest.mark.parametrize(

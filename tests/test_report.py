@@ -9,7 +9,7 @@ from PIL import Image
 from fomm.evaluation.charts import curves, histogram
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
 from fomm.evaluation.faces import TRAITS
-from fomm.evaluation.gallery import Gallery, Strip, thin
+from fomm.evaluation.gallery import Gallery, Strip, as_picture, thin
 from fomm.evaluation.page import as_html
 from fomm.evaluation.report import as_text
 from fomm.evaluation.vocabulary import WORDS, as_number, words_of
@@ -125,6 +125,17 @@ def test_thinning_keeps_the_ends_and_no_more_memory():
     assert len(thin(frames[:3])) == 3 and len(thin(frames[:1])) == 1
 
 
+def test_strips_as_a_picture_by_hand():
+    """Two strips of one row: the source, four pixels of white, room for eight frames; four pixels between."""
+    shades = np.arange(1, 4, dtype=np.uint8)[:, None, None, None] * np.full((5, 6, 3), 20, np.uint8)
+    strip = Strip(0.0, 0, shades[0], {"driving": shades})
+    picture = np.asarray(as_picture([strip, strip]))
+    assert picture.shape == (5 + 4 + 5, 6 + 4 + 8 * 6, 3)
+    middle = [0, 7, 12, 18, 24, 30]
+    assert picture[0, middle, 0].tolist() == [20, 255, 20, 40, 60, 255]
+    assert (picture[5:9] == 255).all() and picture[9, 0, 0] == 20
+
+
 def test_curves_by_hand():
     """Frames 0 to 4 lie from x = 36 to 234, and 0 to 10 from y = 112 to 20; a gap lifts the pen."""
     svg = curves("yaw & so on", {"a": [0.0, 10.0, None, 5.0, 10.0], "b": [None] * 5})
@@ -139,7 +150,7 @@ def test_histogram_by_hand():
     """Two bins of 0 to 2: one clip at the left, three at the right."""
     svg = histogram("error", {"a": [0.0, 1.5, 2.0, 1.5], "b": [None]}, bins=2)
     heights = re.findall(r"L[\d.]+ ([\d.]+)", re.search(r'class="area s0" d="([^"]+)"', svg)[1])
-    assert heights == ["81.3", "81.3", "20.0", "20.0", "112.0"]  # a third of 112 - 20, then all of it
+    assert heights == ["89.0", "89.0", "43.0", "43.0", "112.0"]  # a quarter of 112 - 20, then three
     assert histogram("nothing", {"a": []}) == ""
 
 

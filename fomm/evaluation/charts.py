@@ -47,7 +47,8 @@ def histogram(title: str, series: dict[str, Series], bins: int = 12) -> str:
     low, high = _rounded(known.min(), known.max())
     edges = np.linspace(low, high, bins + 1)
     counts = [np.histogram(sample, edges)[0] for sample in samples]
-    plot = _Plot((low, high), (0, max(int(count.max()) for count in counts)))
+    most = max(int(count.max()) for count in counts)
+    plot = _Plot((low, high), (0, most + most % 2))  # even, for a whole number in the middle
     shapes = []
     for index, count in enumerate(counts):
         corners = [f"M{plot.x(low):.1f} {plot.y(0):.1f}"]

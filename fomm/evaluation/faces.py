@@ -13,12 +13,7 @@ import torch
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 from fomm.evaluation.pose import eye_opening, head_pose, ibug_points, mouth_opening
-from fomm.face import Face, detect_faces_in, face_meshes
-
-try:
-    from fomm.face import face_identities
-except ImportError:
-    face_identities = None
+from fomm.face import Face, detect_faces_in, face_identities, face_meshes
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
@@ -75,10 +70,9 @@ def track_face(
     if sure:
         kept = [index for index, _ in sure]
         points[kept] = [mesh.points for _, mesh in sure]
-        if face_identities is not None:
-            identities[kept] = face_identities(
-                [frames[index] for index in kept], [mesh for _, mesh in sure], device=device
-            )
+        identities[kept] = face_identities(
+            [frames[index] for index in kept], [mesh for _, mesh in sure], device=device
+        )
     return FaceTrack(points, identities)
 
 

@@ -83,7 +83,7 @@ def pooled(maps: Sequence[Tensor]) -> np.ndarray:
 def map_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> np.ndarray:
     """Mean absolute difference of each pair of pictures: B numbers, all maps counting alike."""
     differences = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(one, other, strict=True)]
-    return torch.stack(differences).mean(0).double().cpu().numpy()
+    return torch.stack(differences).mean(0).cpu().double().numpy()
 
 
 def find_perceptual(choice: Paths, device: torch.device) -> tuple[FeatureNetwork | None, str]:

@@ -30,7 +30,7 @@ figcaption { margin-bottom: .3rem; font-size: .9rem; }
 .strip { display: grid; gap: 2px; min-width: 560px; align-items: center; grid-template-columns: 6rem 1fr; }
 .strip img { width: 100%; display: block; }
 .strip span { font-size: .8rem; color: var(--dim); padding-right: .5rem; overflow-wrap: anywhere; }
-.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(200px, 1fr)); gap: .5rem 1rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: .5rem 1rem; }
 svg { width: 100%; height: auto; }
 svg text { fill: var(--dim); font: 10px system-ui, sans-serif; }
 svg .title { fill: var(--text); font-size: 11px; font-weight: 600; }
