@@ -12,13 +12,15 @@ that no name and no content of a file makes ffmpeg open anything else.
 import math
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from fomm.errors import MediaError, MissingExtraError
+from fomm.errors import MediaError, MissingExtraError, shown
+from fomm.images import most_pixels, too_many_pixels
 
 # Containers that hold their own pictures and sound. Play lists and scripts (concat, hls, dash, sdp and
 # others) are left out, since they make ffmpeg open what they name.
@@ -26,6 +28,7 @@ CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,nut,dv,ivf,m4v,h264,hevc,mjpeg,yuv4mpegpipe,"
     "gif,apng,webp_anim,wav,mp3,aac,flac"
 )
+MAX_RATE = 1000  # frames per second
 # Pixels further from square than this are stretched; a smaller deviation is a rounded size and stays
 # untouched.
 SQUARE_TOLERANCE = 0.02
@@ -65,8 +68,13 @@ def last_error(log: str, exit_code: int) -> str:
     lines = [re.sub(r"on whitelist '.*'", "on the white list", line) for line in lines if line]  # a long list
     reasons = [line for line in lines if not _SUMMARY.match(line)]
     if reasons or lines:
-        return (reasons or lines)[-1]
-    return f"ffmpeg was stopped by signal {-exit_code}" if exit_code < 0 else f"ffmpeg ended with {exit_code}"
+        return shown((reasons or lines)[-1], 200)
+    if exit_code >= 0:
+        return f"ffmpeg ended with {exit_code}"
+    try:
+        return f"ffmpeg was stopped: {signal.strsignal(-exit_code)}"
+    except ValueError:
+        return f"ffmpeg was stopped by signal {-exit_code}"
 
 
 def probe(path: Path) -> VideoInfo:
@@ -77,12 +85,15 @@ def probe(path: Path) -> VideoInfo:
     # At a constant rate framecrc's time base is the inverse of the rate, exactly, and it gives the size after
     # ffmpeg has rotated the picture.
     output = "-map 0:V:0 -frames:v 1 -fps_mode cfr -c:v rawvideo -f framecrc pipe:1".split()
+    limit = most_pixels()
     code, facts, log = run([*input_arguments(path), *output])
     stream = _video_line(log)
     if "Input #0" in log and stream is None:
         raise MediaError(f"cannot read {path}: it has no video stream")
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", facts, re.M)
     time_base = re.search(r"^#tb 0: (\d+)/(\d+)", facts, re.M)
+    if large := re.search(r"Picture size (\d{1,9})x(\d{1,9}) exceeds", log):
+        raise MediaError(too_many_pixels(path, (int(large[2]), int(large[1])), limit))
     if code or stream is None:
         raise MediaError(f"cannot read {path} as a video: {last_error(log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
@@ -92,9 +103,14 @@ def probe(path: Path) -> VideoInfo:
     aspect = int(pixel[1]) / int(pixel[2]) if pixel and int(pixel[1]) and int(pixel[2]) else 1.0
     if abs(aspect - 1) > SQUARE_TOLERANCE:
         width = max(1, round(width * aspect))
+    if height * width > limit:
+        raise MediaError(too_many_pixels(path, (height, width), limit))
+    rate = _frame_rate(Fraction(int(time_base[2]), int(time_base[1])), stream)
+    if rate > MAX_RATE:
+        raise MediaError(f"cannot read {path}: it claims {float(rate):g} frames a second; convert it first")
     return VideoInfo(
         size=(height, width),
-        rate=_frame_rate(Fraction(int(time_base[2]), int(time_base[1])), stream),
+        rate=rate,
         seconds=_duration(log),
         has_audio=_has_audio(log),
         has_alpha=re.search(rf", ({_ALPHA})[(,]", stream) is not None,
@@ -121,7 +137,8 @@ def input_arguments(path: Path, start: float = 0.0, duration: float | None = Non
     """
     seek = ["-ss", f"{start:.6f}"] if start else []
     cut = ["-t", f"{duration:.6f}"] if duration is not None else []
-    return [*seek, *cut, "-protocol_whitelist", "file", "-format_whitelist", CONTAINERS, "-i", file_url(path)]
+    allowed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
+    return [*seek, *cut, *allowed, "-max_pixels", str(min(most_pixels(), 2**31 - 1)), "-i", file_url(path)]
 
 
 def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int) -> "subprocess.Popen[bytes]":

@@ -10,11 +10,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fomm.atomic import atomic_path
 from fomm.errors import MediaError
-from fomm.images import IMAGE_FORMATS, IMAGE_SUFFIXES, read_image, save_image
+from fomm.images import IMAGE_SUFFIXES, open_picture, read_image, save_image
 
 _DEFAULT_RATE = Fraction(25)  # of a folder of pictures that says nothing else
 _RATE_TAG = "Frame rate"  # a text in the PNGs that are written, so that the folder can be read back
@@ -35,7 +34,7 @@ def look_into_folder(folder: Path) -> tuple[list[Path], Fraction, tuple[int, int
         raise MediaError(f"cannot read {folder} as a video: it has no pictures ({', '.join(IMAGE_SUFFIXES)})")
     pictures.sort(key=_natural)
     height, width, _ = read_image(pictures[0]).shape
-    with Image.open(pictures[0], formats=IMAGE_FORMATS) as image:
+    with open_picture(pictures[0]) as image:
         noted = re.fullmatch(r"([1-9]\d{0,8})(?:/([1-9]\d{0,8}))?", str(image.info.get(_RATE_TAG, "")))
     rate = Fraction(int(noted[1]), int(noted[2] or 1)) if noted else _DEFAULT_RATE
     return pictures, rate, (height, width)

@@ -1,35 +1,73 @@
 """Picture files in and out, as HxWx3 uint8 arrays, RGB."""
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from fomm.atomic import atomic_path
-from fomm.errors import InputError, MediaError
+from fomm.errors import InputError, MediaError, shown
 
 PathLike = str | os.PathLike[str]
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow tries these and no others
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
+MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
+_MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment; another number
 
-def read_image(path: PathLike) -> np.ndarray:
+
+def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
     """Read one picture as HxWx3 uint8, RGB, upright (EXIF orientation applied), transparency laid over white.
 
-    16-bit grayscale is scaled to 8 bits; of an animation the first frame is taken. Raises ``MediaError``.
+    16-bit grayscale is scaled to 8 bits; of an animation the first frame is taken. ``max_pixels`` is how many
+    a picture may have, by default see ``most_pixels``. Raises ``MediaError``.
     """
+    limit = most_pixels() if max_pixels is None else max_pixels
     file = existing(path)
     if file.is_dir():
         raise MediaError(f"cannot read {path}: it is a folder; give a picture file")
     try:
-        with Image.open(file, formats=IMAGE_FORMATS) as image:
+        with open_picture(file) as image:
+            if image.width * image.height > limit:
+                raise MediaError(too_many_pixels(path, (image.height, image.width), limit))
             return _to_rgb(ImageOps.exif_transpose(image))
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as reason:
+        raise MediaError(
+            f"cannot read {path}: it has more pixels than Pillow takes ({shown(reason)}); scale it down"
+        ) from reason
     except UnidentifiedImageError as reason:
         raise MediaError(f"cannot read {path}: it is not a picture ({', '.join(IMAGE_FORMATS)})") from reason
     except Exception as reason:  # broken files make Pillow's decoders raise nearly anything
-        raise MediaError(f"cannot read {path} as a picture: {reason}") from reason
+        words = shown(reason) or type(reason).__name__
+        raise MediaError(f"cannot read {path} as a picture: {words}") from reason
+
+
+def most_pixels() -> int:
+    """How many pixels a picture or a frame may have: ``MAX_PIXELS``, or what FOMM_MAX_PIXELS says."""
+    text = os.environ.get(_MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
+    if not (text.isascii() and text.isdigit() and 0 < len(text) < 19):
+        raise InputError(f"{_MAX_PIXELS_VARIABLE} is {shown(text)}; expected a whole number of pixels")
+    return int(text)
+
+
+def too_many_pixels(path: PathLike, size: tuple[int, int], limit: int) -> str:
+    """The sentence for a picture or video of ``size`` (height, width)."""
+    return (
+        f"cannot read {path}: its {size[1]}x{size[0]} pixels are more than {limit}; "
+        f"scale it down, or set {_MAX_PIXELS_VARIABLE} if you trust it"
+    )
+
+
+def open_picture(file: Path) -> Image.Image:
+    """Pillow warns of large pictures, but does not know our limit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(file, formats=IMAGE_FORMATS)
 
 
 def write_image(path: PathLike, frame: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """Weights that mean harm or are broken: each is refused with one sentence, and does nothing.
 
 Every case is written to a folder of its own and loaded by a process of its own, which tells how long it
-took and how much memory: under 10 seconds, and under 300 MB (PyTorch itself takes 220) plus three times the file's size.
+took and how much memory: under 10 seconds, and under three times the file's size plus 300 MB, of which
+PyTorch itself takes 220.
 """
 
 import bz2
