@@ -33,7 +33,7 @@ def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
         with open_picture(file) as image:
             if image.width * image.height > limit:
                 raise MediaError(too_many_pixels(path, (image.height, image.width), limit))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_upright(image))
     except MediaError:
         raise
     except Image.DecompressionBombError as reason:
@@ -97,6 +97,14 @@ def existing(path: PathLike) -> Path:
         what = "it is not a regular file" if os.path.exists(path) else "there is no such file"
         raise MediaError(f"cannot read {path}: {what}")
     return Path(path)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # what is wrong with the picture itself is said here
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF that cannot be read says nothing of a picture that can
+        return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

@@ -30,7 +30,10 @@ def knock_with_image(content: bytes, folder: Path) -> str:
     """Read ``content`` as a picture; the error's sentence, or "" where it is one."""
     path = folder / "picture.png"
     path.write_bytes(content)
+    return read_picture(path)
 
+
+def read_picture(path: Path) -> str:
     def read() -> None:
         frame = read_image(path)
         assert frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == "uint8" and frame.size
@@ -42,7 +45,10 @@ def knock_with_video(content: bytes, folder: Path) -> str:
     """Read the first frames of ``content`` as a video; the error's sentence, or "" where it is one."""
     path = folder / "clip.mp4"
     path.write_bytes(content)
+    return read_video(path)
 
+
+def read_video(path: Path) -> str:
     def read() -> None:
         with VideoReader(path) as reader:
             for _, frame in zip(range(MOST_FRAMES), reader, strict=False):

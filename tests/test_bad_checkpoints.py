@@ -14,8 +14,6 @@ import os
 import pickle
 import re
 import struct
-import subprocess
-import sys
 import tarfile
 import warnings
 import zipfile
@@ -26,17 +24,16 @@ import hostile
 import numpy as np
 import pytest
 import torch
-from doors import check_only, check_sentence, knock_with_checkpoint
+from doors import check_sentence, knock_with_checkpoint
 from hostile import Call, checkpoint_file, legacy_file, safetensors_file, tensor_pickle, zip_file
+from in_processes import MEGABYTE, Case, check_refused, read_each, write_each
 from safetensors.torch import save
 
 from fomm import bundled
 from fomm.checkpoint import read_checkpoint
 from fomm.errors import CheckpointError
 
-MEGABYTE = 1_000_000
 FORMATS = {"zip": False, "legacy": True}
-Case = tuple[Callable[[], bytes], str]  # the file, and a pattern that the error's sentence holds
 
 
 # -- pickles that ask for too much -------------------------------------------------------------------
@@ -486,68 +483,20 @@ GROUPS = (pickles, legacy_lists, structures, tensors, weights, archives, safeten
 CASES: dict[str, Case] = {name: case for group in GROUPS for name, case in group().items()}
 assert len(CASES) == sum(len(group()) for group in GROUPS), "two cases have one name"
 
-SCRIPT = """
-import json, os, resource, signal, sys, time, traceback
-from pathlib import Path
-from doors import load_weights
-for name in json.loads(sys.stdin.read()):
-    reading, writing = os.pipe()
-    if not os.fork():
-        os.chdir(name)
-        signal.alarm(30)
-        start = time.perf_counter()
-        try:
-            told = {"said": load_weights(Path(name) / "weights.pth.tar")}
-        except BaseException:
-            told = {"failed": traceback.format_exc()[-3000:]}
-        told["seconds"] = time.perf_counter() - start
-        told["memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        os.write(writing, json.dumps(told).encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        print(pipe.read() or '{"failed": "the process died"}', flush=True)
-    os.wait()
-"""
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory) -> dict[str, Path]:
+    return write_each(CASES, tmp_path_factory.mktemp("checkpoints"), "weights.pth.tar")
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
-    """A folder with each file."""
-    top = tmp_path_factory.mktemp("checkpoints")
-    made = {}
-    for number, (name, (make, _)) in enumerate(CASES.items()):
-        made[name] = top / f"{number:03}"
-        made[name].mkdir()
-        (made[name] / "weights.pth.tar").write_bytes(make())
-    return made
-
-
-@pytest.fixture(scope="module")
-def told(folders) -> dict[str, dict]:
-    """What happened to each, from a process that does nothing else."""
-    if sys.platform == "win32":
-        pytest.skip("the resource module is for POSIX")
-    paths = [str(folder) for folder in folders.values()]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], input=json.dumps(paths), capture_output=True, text=True, env=env
-    )
-    assert done.returncode == 0, done.stderr
-    return dict(zip(folders, map(json.loads, done.stdout.splitlines()), strict=True))
+def told(paths) -> dict[str, dict]:
+    return read_each("load_weights", paths)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_refused(told, folders, name):
-    got = told[name]
-    path = folders[name] / "weights.pth.tar"
-    assert "failed" not in got, got["failed"]
-    assert re.search(CASES[name][1], got["said"]), got["said"] or "it was taken"
-    assert got["seconds"] < 10, f"{got['seconds']:.1f} s"
-    allowed = 3 * path.stat().st_size + 300 * MEGABYTE
-    assert got["memory"] < allowed, f"{got['memory'] / MEGABYTE:.0f} MB of {allowed / MEGABYTE:.0f}"
-    check_only(path.parent, path)
-    path.unlink()
+def test_refused(told, paths, name):
+    check_refused(told[name], paths[name], CASES[name][1])
 
 
 # -- not in one file ---------------------------------------------------------------------------------
