@@ -27,6 +27,11 @@ from fomm.evaluation.measure import (
 )
 from fomm.evaluation.pairs import Pair
 
+RANKED_BY = {  # the smaller, the better
+    "reconstruction": "L1 in the face, or of the frame where there is none",
+    "animation": "1 less the mean correlation of yaw, pitch and roll",
+}
+
 
 @dataclass
 class Course:
@@ -100,7 +105,7 @@ class Course:
         return {
             "clips": len(self.rows),
             "frames": sum(len(row[DRIVING].found) for row in self.rows),
-            "ranked_by": "l1_face" if self.mode == "reconstruction" else "correlation of yaw, pitch and roll",
+            "ranked_by": RANKED_BY[self.mode],
             "results": summary.of_list(self.rows, self.exact, self.fits),
             "by_clip": self.clips,
         }
