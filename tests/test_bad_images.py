@@ -1,4 +1,4 @@
-"""Pictures that are bombs, broken or no pictures: each is refused with one sentence, in little time and memory."""
+"""Pictures that are bombs, broken or none: each is refused with one sentence, in little time and memory."""
 
 import io
 import os
@@ -51,7 +51,7 @@ def resized(kind: str, width: int, height: int) -> bytes:
     elif kind == "TIFF":
         first = struct.unpack_from("<I", data, 4)[0] + 2
         for entry in range(first, len(data) - 12, 12):
-            tag, number_type = struct.unpack_from("<HH", data, entry)
+            tag = int.from_bytes(data[entry : entry + 2], "little")
             if tag in (256, 257):
                 data[entry + 2 : entry + 12] = struct.pack("<HII", 4, 1, width if tag == 256 else height)
     elif kind == "WEBP":  # an extended header in front
@@ -69,12 +69,12 @@ def animation(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def swollen() -> bytes:
+    return zlib.compress(bytes(100_000_000), 9)
+
+
 def bombs() -> dict[str, Case]:
-    ours, pillows = (
-        r"pixels are more than 120000000; scale it down, or set FOMM_MAX",
-        "more pixels than Pillow",
-    )
-    text = zlib.compress(bytes(100_000_000), 9)
+    ours, pillows = "pixels are more than 120000000; scale it down, or set FOMM", "more pixels than Pillow"
     return {
         "132 million pixels of 16 KB": (lambda: black(12_000, 11_000), f"its 12000x11000 {ours}"),
         "10 billion pixels": (lambda: png(100_000, 100_000), pillows),
@@ -87,13 +87,13 @@ def bombs() -> dict[str, Case]:
         "a BMP that is upside down": (lambda: resized("BMP", 12_000, -12_000), ours),
         "a TIFF of 16 quintillion": (lambda: resized("TIFF", 2**32 - 1, 2**32 - 1), pillows),
         "a TIFF of 144 million": (lambda: resized("TIFF", 12_000, 12_000), ours),
-        "a WEBP of 281 trillion": (lambda: resized("WEBP", 2**24, 2**24), "as a picture"),
+        "a WEBP of 281 trillion": (lambda: resized("WEBP", 2**24, 2**24), pillows),
         "a text of 100 megabytes within": (
-            lambda: png(8, 8, zlib.compress(bytes(16)), (b"zTXt", b"a\0\0" + text)),
+            lambda: png(8, 8, zlib.compress(bytes(16)), (b"zTXt", b"a\0\0" + swollen())),
             "as a picture: Decompressed data too large",
         ),
         "a profile of 100 megabytes within": (
-            lambda: png(8, 9, zlib.compress(bytes(16)), (b"iCCP", b"a\0\0" + text)),
+            lambda: png(8, 9, zlib.compress(bytes(16)), (b"iCCP", b"a\0\0" + swollen())),
             "as a picture",
         ),
     }
@@ -201,7 +201,7 @@ def test_the_cap_can_be_set(tmp_path, monkeypatch):
         read_image(tmp_path / "1.png", max_pixels=199)
     monkeypatch.setenv("FOMM_MAX_PIXELS", "199")
     for read in (lambda: read_image(tmp_path / "1.png"), lambda: VideoReader(tmp_path)):
-        with pytest.raises(MediaError, match="1.png: its 20x10 pixels are more than 199"):
+        with pytest.raises(MediaError, match=r"1\.png: its 20x10 pixels are more than 199"):
             read()
     assert read_image(tmp_path / "1.png", max_pixels=200).shape == (10, 20, 3)
     monkeypatch.setenv("FOMM_MAX_PIXELS", "200")
@@ -212,14 +212,14 @@ def test_the_cap_can_be_set(tmp_path, monkeypatch):
 def test_a_cap_that_is_no_number(tmp_path, monkeypatch, text):
     monkeypatch.setenv("FOMM_MAX_PIXELS", text)
     (tmp_path / "a.png").write_bytes(hostile.picture_file("PNG"))
-    with pytest.raises(InputError, match="FOMM_MAX_PIXELS is .*expected a whole number"):
+    with pytest.raises(InputError, match=r"FOMM_MAX_PIXELS is .*expected a whole number"):
         read_image(tmp_path / "a.png")
 
 
-def test_a_picture_of_a_hundred_million_pixels_is_taken(tmp_path):
+def test_a_picture_of_90_million_pixels_is_taken(tmp_path):
     """As phones make them; Pillow's own warning begins at 89 million."""
-    (tmp_path / "a.png").write_bytes(black(12_000, 9_000))
-    assert read_image(tmp_path / "a.png").shape == (9_000, 12_000, 3)
+    (tmp_path / "a.png").write_bytes(black(9_600, 9_600))
+    assert read_image(tmp_path / "a.png").shape == (9_600, 9_600, 3)
     assert images.MAX_PIXELS > 7680 * 4320  # 8K
 
 
