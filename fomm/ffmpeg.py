@@ -33,7 +33,9 @@ MAX_RATE = 1000  # frames per second
 # untouched.
 SQUARE_TOLERANCE = 0.02
 # Lines that ffmpeg adds after the one that gives the reason.
-_SUMMARY = re.compile(r"Error (opening|selecting)|Conversion failed|Nothing was written|Exiting")
+_SUMMARY = re.compile(
+    r"Error (opening|selecting)|Conversion failed|Nothing was written|Exiting|Last message repeated"
+)
 _ALPHA = r"bgra|rgba|argb|abgr|pal8|ya8|ya16\w*|yuva\w+|gbrap\w*|rgba64\w*"  # pixel formats
 _LOG_TAIL = 64 * 1024  # bytes; a broken file can fill the log, its end is enough
 

@@ -42,8 +42,8 @@ def decode(
 
     Frames come at the constant rate ``info.rate``: a variable rate is resampled, so that frame ``i`` is what
     is shown at ``i / rate`` seconds. Transparent video is laid over white. The process ends with the
-    generator. Raises ``MediaError`` when ffmpeg fails or gives no frame, and warns when a damaged file ends
-    before ``expected`` frames.
+    generator. Raises ``MediaError`` when ffmpeg fails or gives no frame, and warns when a file is damaged; of
+    one that ends early it tells how many frames came of how many that were ``expected``.
     """
     height, width = info.size
     channels = 4 if info.has_alpha else 3
@@ -84,12 +84,18 @@ def decode(
         raise MediaError(
             f"no frame of {path} could be decoded from {float(first / info.rate):g} s on{reason}"
         )
-    if expected is not None and count < expected - 1 and words.strip():
-        reason = last_error(words, code)
-        warnings.warn(
-            f"{path} is damaged: {count} of about {expected} frames were read; ffmpeg said: {reason}",
-            stacklevel=2,
-        )
+    if words.strip():
+        _warn_of_damage(path, count, expected, from_start=not first, reason=last_error(words, code))
+
+
+def _warn_of_damage(path: Path, count: int, expected: int | None, from_start: bool, reason: str) -> None:
+    if expected is not None and count < expected - 1:
+        said = f"{path} is damaged: {count} of about {expected} frames were read; ffmpeg said: {reason}"
+    elif from_start:  # further on, what is missing is what came before
+        said = f"{path} is damaged, and some of its {count} frames may be too; ffmpeg said: {reason}"
+    else:
+        return
+    warnings.warn(said, stacklevel=3)
 
 
 class Timing(NamedTuple):

@@ -3,7 +3,6 @@
 import gc
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import wave
@@ -278,99 +277,11 @@ def test_folders_that_are_no_video(tmp_path):
         list(VideoReader(tmp_path))
 
 
-# ---- Files that are not what they say ----
-
-
-def test_text_and_scripts_named_as_videos(tmp_path, clip):
-    contents = {
-        "text.mp4": "hello",
-        "empty.mp4": "",
-        "script.mp4": "ffconcat version 1.0\nfile clip.mp4\n",
-        "list.mp4": "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nclip.mp4\n#EXT-X-ENDLIST\n",
-    }
-    for name, text in contents.items():
-        (tmp_path / name).write_text(text)
-        with pytest.raises(MediaError, match=f"cannot read .*{re.escape(name)}"):
-            VideoReader(tmp_path / name)
-    with pytest.raises(MediaError, match="moov atom not found"):  # ffmpeg's own words
-        VideoReader(tmp_path / "text.mp4")
-    with pytest.raises(MediaError, match="not on the white list"):
-        VideoReader(tmp_path / "script.mp4")
-
-
-def test_sound_alone_is_no_video(tmp_path):
-    write_tone(tmp_path / "a.wav", 0, 1)
-    with pytest.raises(MediaError, match=r"a\.wav: it has no video stream"):
-        VideoReader(tmp_path / "a.wav")
-
-
-def test_a_file_without_its_index(tmp_path, clip):
-    ffmpeg("-i", clip, "-c", "copy", tmp_path / "late.mp4")  # the index is at the end
-    whole = (tmp_path / "late.mp4").read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MediaError, match=r"cut\.mp4 as a video: moov atom not found"):
-        VideoReader(tmp_path / "cut.mp4")
-
-
-def test_a_file_that_is_cut_warns(tmp_path):
-    noise = np.random.default_rng(0).integers(0, 256, (40, 64, 64, 3), np.uint8)
-    save_video(tmp_path / "whole.mp4", noise, 25)
-    whole = (tmp_path / "whole.mp4").read_bytes()  # its index is at the front
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.warns(UserWarning, match=r"cut\.mp4 is damaged: \d+ of about 40 frames"):
-        count = len(list(VideoReader(tmp_path / "cut.mp4")))
-    assert 10 <= count <= 30, f"{count} of 40 frames"
-
-
 def test_a_start_after_the_last_frame(tmp_path, clip):
     write_tone(tmp_path / "long.wav", 0, 5)
     ffmpeg("-i", clip, "-i", tmp_path / "long.wav", "-c:v", "copy", tmp_path / "long.mp4")
     with pytest.raises(MediaError, match=r"no frame of .*long\.mp4 could be decoded from 4 s on"):
         list(VideoReader(tmp_path / "long.mp4", start=4))
-
-
-def test_addresses_are_names_of_files(tmp_path, clip):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        server.setblocking(False)
-        address = f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4"
-        (tmp_path / "list.mp4").write_text(f"#EXTM3U\n#EXTINF:2,\n{address}\n#EXT-X-ENDLIST\n")
-        (tmp_path / "script.mp4").write_text(f"ffconcat version 1.0\nfile {address}\n")
-        for name in (address, tmp_path / "list.mp4", tmp_path / "script.mp4"):
-            with pytest.raises(MediaError):
-                VideoReader(name)
-        with pytest.raises(MediaError, match=r"http://.*no such file"):
-            VideoWriter(tmp_path / "out.mp4", fps=25, audio=address)
-        with pytest.raises(BlockingIOError):  # nobody knocked
-            server.accept()
-
-
-ODD_NAMES = [
-    "-i.mp4",
-    "a b.mp4",
-    "p%41c.mp4",
-    "frame%03d.mp4",
-    "it's $(touch x);.mp4",
-    "ünï-日本.mp4",
-    "[a],b=c.mp4",
-    pytest.param("a:b.mp4", marks=pytest.mark.skipif(sys.platform == "win32", reason="no such names there")),
-    pytest.param(
-        "concat:x|y.mp4", marks=pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
-    ),
-    pytest.param(
-        '"a\\b.mp4', marks=pytest.mark.skipif(sys.platform == "win32", reason="no such names there")
-    ),
-]
-
-
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_are_names(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)  # so that the name stands alone, as on a command line
-    write_tone(tmp_path / "tone.wav", 0, 1)
-    save_video(name, gray_frames(3, step=40), 25, audio="tone.wav")
-    save_video("second.mp4", gray_frames(3), 25, audio=name)
-    assert numbers(VideoReader(name), step=40) == [0, 1, 2]
-    assert VideoReader("second.mp4").has_audio
-    assert names(tmp_path) == sorted([name, "second.mp4", "tone.wav"])
 
 
 # ---- Writing ----
