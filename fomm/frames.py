@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fomm.errors import InputError
+from fomm.errors import InputError, shown
 
 _ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
 
@@ -23,7 +23,12 @@ def check_picture(picture: Any, what: str) -> np.ndarray:
     Raises:
         InputError: another shape, kind or range, or values that are not finite.
     """
-    array = np.asarray(picture)
+    try:
+        array = np.asarray(picture)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as reason:
+        raise InputError(
+            f"{what} is no array: {shown(reason)}; expected height x width x 3 (RGB)"
+        ) from reason
     if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         hint = (
             "; drop the alpha channel with [..., :3]" if array.ndim == 3 and array.shape[2:] == (4,) else ""
