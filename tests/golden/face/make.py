@@ -1,4 +1,6 @@
-"""Makes ``golden.npz``: what MediaPipe 0.10.21 and the TFLite runtime answer on the pictures of test_face.py.
+"""Makes ``golden.npz`` and ``faces.npz``: what MediaPipe 0.10.21 and the TFLite runtime answer.
+
+The pictures are those of test_face.py. ``heads60.jpg`` are ``render_clip(60, person, 0, 1, 256)`` for 60 people, ten in a row.
 
 Needs a separate environment with mediapipe 0.10.21, ai-edge-litert, scikit-image and the wheel of mediapipe:
 
@@ -44,7 +46,42 @@ def run_mediapipe(image):
     return face.reshape(-1), mesh
 
 
+def find_all(image):
+    """Every face that the detector finds, Nx4 (x0, y0, x1, y1), and the mesh of the first, 468x2 pixels."""
+    size = np.array(image.shape[1::-1])
+    with mp.solutions.face_detection.FaceDetection(
+        model_selection=0, min_detection_confidence=0.5
+    ) as network:
+        found = network.process(image).detections or []
+    boxes = [detection.location_data.relative_bounding_box for detection in found]
+    corners = [(box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height) for box in boxes]
+    with mp.solutions.face_mesh.FaceMesh(static_image_mode=True, max_num_faces=1) as network:
+        meshes = network.process(image).multi_face_landmarks
+    points = np.full((468, 2), np.nan)
+    if meshes:
+        points = np.array([(point.x, point.y) for point in meshes[0].landmark]) * size
+    return np.array(corners).reshape(-1, 4) * np.tile(size, 2), points
+
+
+def make_faces():
+    """Of both portraits and the 60 heads: ``boxes`` Nx4 in pixels, ``picture`` N, and ``points`` 62x468x2."""
+    sheet = np.asarray(Image.open(HERE / "heads60.jpg"))
+    heads = sheet.reshape(6, 256, 10, 256, 3).swapaxes(1, 2).reshape(60, 256, 256, 3)
+    examples = HERE.parents[2] / "examples"
+    portraits = [Image.open(examples / name) for name in ("astronaut.png", "grace_hopper.jpg")]
+    pictures = [np.asarray(portrait.convert("RGB")) for portrait in portraits] + list(heads)
+    answers = [find_all(np.ascontiguousarray(picture)) for picture in pictures]
+    numbers = np.concatenate([np.full(len(boxes), i) for i, (boxes, _) in enumerate(answers)])
+    np.savez_compressed(
+        HERE / "faces.npz",
+        boxes=np.concatenate([boxes for boxes, _ in answers]).astype(np.float32),
+        picture=numbers.astype(np.int64),
+        points=np.stack([points for _, points in answers]).astype(np.float16),
+    )
+
+
 def main(wheel):
+    make_faces()
     astronaut = skimage.data.astronaut()
     half = astronaut.reshape(256, 2, 256, 2, 3).mean((1, 3)).round().astype(np.uint8)
     golden = {}

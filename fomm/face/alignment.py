@@ -1,0 +1,77 @@
+"""68 points on a face by the package face-alignment, which published numbers were measured with.
+
+Its networks (S3FD and FAN) are fetched from the web by the package when it is first used. fomm uses them where
+they are already, or where it is asked to; nothing here waits for a download that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fomm.errors import MissingExtraError
+from fomm.face.blocks import check_image
+
+# The files of face-alignment 1.5 in torch hub's cache: the detector's weights and those of the points.
+WEIGHTS = ("s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar")
+_PIXEL_CENTRE = 0.5  # the package names a pixel by a whole number, fomm its centre by a half
+
+
+def face_alignment_is_ready() -> bool:
+    """Whether face-alignment could be used without a download. It is not imported to find out."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    return all((folder / name).is_file() for name in WEIGHTS)
+
+
+def landmarks_68(
+    images: Sequence[np.ndarray], *, device: torch.device | str = "cpu"
+) -> list[np.ndarray | None]:
+    """The 68 points (iBUG order) of the face that the package is surest of, in each image.
+
+    Args:
+        images: HxWx3 uint8 RGB.
+        device: where the networks run.
+
+    Returns:
+        For each image 68x2 float32, pixels xy, pixel i covering [i, i + 1); None where no face was found.
+
+    Raises:
+        MissingExtraError: the package cannot be loaded, or its weights are missing and cannot be fetched.
+    """
+    for image in images:
+        check_image(image)
+    network = _network(str(device))
+    return [_points(network, image) for image in images]
+
+
+def _points(network: Any, image: np.ndarray) -> np.ndarray | None:
+    boxes = network.face_detector.detect_from_image(image.copy())  # x0, y0, x1, y1, score
+    if not len(boxes):
+        return None
+    best = max(boxes, key=lambda box: box[-1])
+    found = network.get_landmarks_from_image(image, detected_faces=[best])
+    return found[0].astype(np.float32) + _PIXEL_CENTRE if found else None
+
+
+@lru_cache(maxsize=2)
+def _network(device: str) -> Any:
+    try:
+        from face_alignment import FaceAlignment, LandmarksType
+    except ImportError as reason:  # of the package, or of libGL, which its opencv-python needs
+        raise MissingExtraError(
+            f"face-alignment cannot be loaded ({reason}): pip install face-alignment; on a machine without a "
+            "screen put opencv-python-headless in the place of opencv-python"
+        ) from reason
+    try:
+        return FaceAlignment(LandmarksType.TWO_D, device=device, compile=False)
+    except (OSError, RuntimeError) as reason:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise MissingExtraError(
+            f"face-alignment has no weights and cannot fetch them ({reason}): put {' and '.join(WEIGHTS)} "
+            f"into {folder}, or use the face mesh that comes with fomm"
+        ) from reason
