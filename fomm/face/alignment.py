@@ -1,7 +1,7 @@
 """68 points on a face by the package face-alignment, which published numbers were measured with.
 
-Its networks (S3FD and FAN) are fetched from the web by the package when it is first used. fomm uses them where
-they are already, or where it is asked to; nothing here waits for a download that nobody asked for.
+Its networks (S3FD and FAN) are fetched from the web by the package when it is first used. fomm uses them
+where they are already, or where it is asked to; nothing here waits for a download that nobody asked for.
 """
 
 from __future__ import annotations

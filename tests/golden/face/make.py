@@ -1,6 +1,7 @@
 """Makes ``golden.npz`` and ``faces.npz``: what MediaPipe 0.10.21 and the TFLite runtime answer.
 
-The pictures are those of test_face.py. ``heads60.jpg`` are ``render_clip(60, person, 0, 1, 256)`` for 60 people, ten in a row.
+The pictures are those of test_face.py. ``heads60.jpg`` are ``render_clip(60, person, 0, 1, 256)``
+for 60 people, ten in a row.
 
 Needs a separate environment with mediapipe 0.10.21, ai-edge-litert, scikit-image and the wheel of mediapipe:
 
