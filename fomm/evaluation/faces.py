@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from fomm.errors import MissingExtraError
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 from fomm.evaluation.pose import eye_opening, head_pose, ibug_points, mouth_opening
 from fomm.face import Face, detect_faces_in, face_identities, face_meshes
+from fomm.face.alignment import face_alignment_is_ready, landmarks_68
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
 
+Landmarks68 = Callable[[np.ndarray], np.ndarray]  # TxHxWx3 uint8 -> Tx68x2 pixels, nan where no face is
 Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face was found
 
 
@@ -87,6 +90,23 @@ def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
 
     best = max(faces, key=shared, default=None)
     return best if best is not None and shared(best) > 0 else None
+
+
+def find_landmarks(device: torch.device | str) -> tuple[Landmarks68 | None, str]:
+    """The published detector of 68 points and "", or None and why there is none; nothing is downloaded."""
+    if not face_alignment_is_ready():
+        return None, "face-alignment's weights are not in torch hub's cache"
+    try:
+        landmarks_68([], device=device)  # loads the networks
+    except MissingExtraError as reason:
+        return None, str(reason)
+
+    def landmarks(frames: np.ndarray) -> np.ndarray:
+        nowhere = np.full((68, 2), np.nan, np.float32)
+        found = landmarks_68(list(frames), device=device)
+        return np.stack([nowhere if points is None else points for points in found])
+
+    return landmarks, ""
 
 
 def followed(driving: Sequence[np.ndarray], result: Sequence[np.ndarray]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,15 +14,13 @@ import torch
 from fomm.evaluation import metrics
 from fomm.evaluation.clips import Clip
 from fomm.evaluation.contestants import CHUNK
-from fomm.evaluation.faces import FaceTrack, Traits, track_face
+from fomm.evaluation.faces import FaceTrack, Landmarks68, Traits, track_face
 from fomm.evaluation.features import FeatureNetwork, GaussianFit, map_distance, pooled
 from fomm.evaluation.metrics import Box
 from fomm.frames import to_uint8
 
 DENOISE = 1.0  # pixels: sigma of the blur before the sharpness that noise does not count in
 HEAD_MARGIN = 0.25  # of the face's box on each side: the head of the source, which may move anywhere in it
-
-Landmarks68 = Callable[[np.ndarray], np.ndarray]  # TxHxWx3 uint8 -> Tx68x2 pixels, nan where no face is
 
 
 @dataclass(frozen=True)

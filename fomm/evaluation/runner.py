@@ -31,6 +31,7 @@ from fomm.evaluation import summary
 from fomm.evaluation.clips import list_clips, list_hash
 from fomm.evaluation.contestants import Contestant, load_contestants
 from fomm.evaluation.course import Course
+from fomm.evaluation.faces import find_landmarks
 from fomm.evaluation.features import find_inception, find_perceptual
 from fomm.evaluation.gallery import Gallery, as_picture
 from fomm.evaluation.measure import Tools
@@ -144,6 +145,10 @@ def _tools(
 ) -> tuple[Tools, dict[str, str]]:
     """The networks that measure, and why some are not there."""
     absent = {"aed": NO_AED}
+    face_device = device if device.type == "cuda" else torch.device("cpu")
+    landmarks, reason = find_landmarks(face_device)
+    if landmarks is None:
+        absent["akd"] = reason
     features = []
     for name, (network, reason) in {
         "perceptual": find_perceptual(perceptual, device),
@@ -153,8 +158,7 @@ def _tools(
             absent[name] = reason
         else:
             features.append(network)
-    face_device = device if device.type == "cuda" else torch.device("cpu")
-    return Tools(face_device, tuple(features)), absent
+    return Tools(face_device, tuple(features), landmarks), absent
 
 
 def _origin(contestant: Contestant) -> dict[str, str]:
