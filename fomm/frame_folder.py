@@ -70,7 +70,7 @@ def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callabl
         nonlocal count
         count += 1
         with atomic_path(temporary / f"frame{count:06}.png", MediaError) as file:
-            save_image(file, frame, texts)
+            save_image(file, frame, texts, target)
 
     try:
         with _named(target):

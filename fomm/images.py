@@ -77,7 +77,7 @@ def write_image(path: PathLike, frame: np.ndarray) -> None:
         raise MediaError(f"cannot write {path}: the suffix must be .png, .jpg, .jpeg or .webp")
     check_frame(frame)
     with atomic_path(target, MediaError) as temporary:
-        save_image(temporary, frame, {})
+        save_image(temporary, frame, {}, target)
 
 
 def check_frame(frame: np.ndarray) -> None:
@@ -122,8 +122,11 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
-def save_image(path: Path, frame: np.ndarray, texts: dict[str, str]) -> None:
-    """Write a picture by the suffix of ``path``; ``texts`` go into a PNG as text chunks."""
+def save_image(path: Path, frame: np.ndarray, texts: dict[str, str], target: Path) -> None:
+    """Write a picture by the suffix of ``path``; ``texts`` go into a PNG as text chunks.
+
+    ``target`` is the name that the user knows, for the error.
+    """
     image = Image.fromarray(frame)
     try:
         if path.suffix.lower() == ".png":
@@ -134,7 +137,7 @@ def save_image(path: Path, frame: np.ndarray, texts: dict[str, str]) -> None:
         else:
             image.save(path, quality=95, subsampling=0)
     except OSError as reason:
-        raise MediaError(f"cannot write {path}: {reason.strerror or reason}") from reason
+        raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
 
 
 def over_white(rgba: np.ndarray) -> np.ndarray:

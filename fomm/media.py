@@ -228,7 +228,10 @@ def _write_file(
             yield encoder.write
             encoder.finish()
         if container == "gif":
-            _add_gif_comment(temporary, comment)
+            try:
+                _add_gif_comment(temporary, comment)
+            except OSError as reason:
+                raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
         if sound is not None:
             with atomic_path(temporary, MediaError) as voiced:
                 streams.add_sound(temporary, sound, voiced, container, float(encoder.count / rate), comment)

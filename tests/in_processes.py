@@ -1,4 +1,4 @@
-"""Reads files in processes that do nothing else, which tell how long it took and how much memory."""
+"""Reads files, and runs commands, in processes of their own: they tell of time, memory and what is left."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import doors
@@ -75,3 +76,64 @@ def check_refused(told: dict, path: Path, words: str) -> None:
         assert told[who] < allowed, f"{who}: {told[who] / MEGABYTE:.0f} MB of {allowed / MEGABYTE:.0f}"
     doors.check_only(path.parent, path)
     path.unlink()
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command line of ``fomm``, and what happens to it."""
+
+    arguments: list[str]
+    most_bytes: int | None = None  # of any file, as on a full disk
+    interrupt_at: str | None = None  # a pattern: Ctrl-C when such a file is there
+    delay: float = 0.0  # seconds, before the Ctrl-C
+
+
+def run_commands(commands: list[Command], folder: Path) -> list[dict]:
+    """The exit status of each, what it said on stderr, and whether a process of it lives on."""
+    if sys.platform == "win32":
+        pytest.skip("sessions and limits are for POSIX")
+    done = subprocess.run(
+        [sys.executable, "-c", _COMMANDS],
+        input=json.dumps([asdict(command) for command in commands]),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+_COMMANDS = """
+import glob, json, os, resource, signal, sys, time
+import fomm.animate, fomm.checkpoint
+from fomm.cli import main
+
+for command in json.loads(sys.stdin.read()):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        os.dup2(writing, 1)
+        os.dup2(writing, 2)
+        if command["most_bytes"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (command["most_bytes"],) * 2)
+        code = main(command["arguments"])
+        sys.stderr.flush()
+        os._exit(code)
+    os.close(writing)
+    if command["interrupt_at"]:
+        end = time.monotonic() + 60
+        while not glob.glob(command["interrupt_at"]) and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(command["delay"])
+        os.killpg(child, signal.SIGINT)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    try:
+        os.killpg(child, 0)
+        lives = True
+    except ProcessLookupError:
+        lives = False
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "said": said, "lives": lives}), flush=True)
+"""

@@ -1,16 +1,49 @@
 """What breaks while the work goes on: memory, the disk, other programs, the user's patience."""
 
 import itertools
+import re
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from doors import check_only, check_sentence
 from golden_data import GOLDEN, assert_near
+from in_processes import Command, run_commands
 
-from fomm import Animator, InputError, load_checkpoints, make_animation
+from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation, streams
+from fomm.checkpoint import convert
+from fomm.errors import CheckpointError, MediaError
+from fomm.media import VideoReader, VideoWriter, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
+TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
+NOISE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+
+
+@pytest.fixture
+def processes(monkeypatch):
+    """The ffmpeg processes that were started with pipes for frames."""
+    started = []
+    start = streams.start_process
+
+    def record(*arguments, **options):
+        started.append(start(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(streams, "start_process", record)
+    return started
+
+
+@pytest.fixture
+def files(tmp_path) -> tuple[Path, Path]:
+    """A photo and a driving video of 40 frames, each more than a pipe holds."""
+    write_image(tmp_path / "photo.png", NOISE)
+    save_video(tmp_path / "driving.mp4", [NOISE, NOISE[::-1]] * 20, 25)
+    return tmp_path / "photo.png", tmp_path / "driving.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +111,215 @@ def test_no_memory_for_the_source(tiny, monkeypatch):
     monkeypatch.setattr(tiny[0], "encode", fail)
     with pytest.raises(InputError, match="does not hold one frame of 64x64"):
         Animator(EXPECTED["source"], *tiny)
+
+
+# -- the user, and other programs --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, FileNotFoundError])
+def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
+    with pytest.raises(failure), VideoWriter(tmp_path / name, fps=25) as writer:
+        for frame in [NOISE] * 30:
+            writer.write(frame)
+        assert not (tmp_path / name).exists()
+        raise failure
+    check_only(tmp_path)
+    assert all(process.poll() is not None for process in processes)
+
+
+@pytest.mark.parametrize("name", TARGETS[:3])
+def test_an_interrupted_run_keeps_the_old_file(tmp_path, name):
+    (tmp_path / name).write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / name, fps=25) as writer:
+        writer.write(NOISE)
+        raise KeyboardInterrupt
+    assert (tmp_path / name).read_bytes() == b"old"
+    check_only(tmp_path, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", TARGETS[:3])
+def test_ffmpeg_killed_in_the_middle(tmp_path, name, processes):
+    with pytest.raises(MediaError, match=rf"writing .*{name} stopped after \d+ frames: ffmpeg"):
+        with VideoWriter(tmp_path / name, fps=25) as writer:
+            writer.write(NOISE)
+            processes[0].kill()
+            for _ in range(50):
+                writer.write(NOISE)
+    check_only(tmp_path)
+
+
+def test_ffmpeg_killed_while_reading(tmp_path, processes):
+    save_video(tmp_path / "a.mp4", [np.zeros((256, 256, 3), np.uint8)] * 50, 25)  # more than a pipe holds
+    reader = VideoReader(tmp_path / "a.mp4")
+    next(reader)
+    processes[-1].kill()
+    with pytest.raises(MediaError, match=r"reading .*a\.mp4 stopped after \d+ frames: ffmpeg"):
+        list(reader)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_ffmpeg_killed_while_animating(tiny, files, processes, monkeypatch, which):
+    """The one that reads, or the one that writes: the other ends too."""
+    photo, driving = files
+    done = []
+
+    def kill(*_):
+        done.append(1)
+        if len(done) == 3:
+            processes[which].kill()
+
+    handle = tiny[0].final.register_forward_hook(kill)
+    named = [driving, photo.with_name("result.mp4")][which]
+    words = rf"{['reading', 'writing'][which]} .*{named.name} stopped after \d+ frames: .* stopped: Killed"
+    try:
+        with pytest.raises(MediaError, match=words) as caught:
+            animate_file(photo, driving, photo.with_name("result.mp4"), *tiny, progress=False, batch_size=1)
+    finally:
+        handle.remove()
+    check_sentence(caught.value, MediaError, named)
+    check_only(photo.parent, photo, driving)
+    assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+
+
+def test_a_picture_that_goes_away_while_a_folder_is_read(tiny, tmp_path):
+    save_video(tmp_path / "driving", [NOISE] * 4, 25)
+    write_image(tmp_path / "photo.png", NOISE)
+    with VideoReader(tmp_path / "driving") as reader:
+        next(reader)
+        (tmp_path / "driving" / "frame000003.png").unlink()
+        with pytest.raises(MediaError, match=r"cannot read .*frame000003\.png: there is no such file"):
+            list(reader)
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Commands that were met by Ctrl-C, at several moments after the result was begun."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    write_image(folder / "photo.png", NOISE)
+    save_video(folder / "driving.mp4", [NOISE, NOISE[::-1]] * 500, 25)
+    (folder / "old.mp4").write_bytes(b"old")
+    targets = ["a.mp4", "a.webm", "a.gif", "frames", "old.mp4"]
+    commands = [
+        Command(
+            ["animate", "photo.png", "driving.mp4", "-o", target, *WEIGHTS, "--device", "cpu"],
+            interrupt_at=f".{Path(target).stem}.*.part*",
+            delay=number * 0.15,
+        )
+        for number, target in enumerate(targets)
+    ]
+    return folder, dict(zip(targets, run_commands(commands, folder), strict=True))
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "old.mp4"])
+def test_ctrl_c_in_the_middle(interrupted, target):
+    folder, told = interrupted
+    assert told[target]["code"] == 130, told[target]["said"]
+    assert told[target]["said"].splitlines()[-1:] == ["fomm: interrupted"]
+    assert "Traceback" not in told[target]["said"]
+    assert not told[target]["lives"], "a process goes on"
+    check_only(folder, *(folder / name for name in ("photo.png", "driving.mp4", "old.mp4")))
+    assert (folder / "old.mp4").read_bytes() == b"old"
+
+
+# -- the disk ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk(tmp_path, monkeypatch):
+    """What is written to the temporary name goes to /dev/full, which has no room for anything."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    monkeypatch.setattr("secrets.token_hex", lambda _: "full")
+
+    def prepare(name: str) -> Path:
+        path = tmp_path / name
+        path.with_name(f".{path.stem}.full.part{path.suffix}").symlink_to("/dev/full")
+        return path
+
+    return prepare
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.mp4", "a.webm", "a.gif"])
+@pytest.mark.parametrize("old", [False, True], ids=["new", "replacing"])
+def test_no_space_for_a_result(tmp_path, full_disk, name, old):
+    path = full_disk(name)
+    if old:
+        path.write_bytes(b"old")
+    with pytest.raises(MediaError, match=f"writ.*{name}.*(No space left on device|encoder error)") as caught:
+        if path.suffix in (".png", ".jpg", ".webp"):
+            write_image(path, NOISE)
+        else:
+            save_video(path, [NOISE] * 4, 25)
+    check_sentence(caught.value, MediaError, path)
+    check_only(tmp_path, path)
+    assert path.exists() == old and (not old or path.read_bytes() == b"old")
+
+
+def test_no_space_for_weights(tmp_path, full_disk):
+    path = full_disk("w.safetensors")
+    with pytest.raises(CheckpointError, match=r"cannot write .*w\.safetensors.*No space left") as caught:
+        convert(GOLDEN / "tiny-cpk.pth.tar", path)
+    check_sentence(caught.value, CheckpointError, path)
+    check_only(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes there")
+@pytest.mark.parametrize("name", TARGETS[:3])
+def test_a_disk_that_fills_up(tmp_path, name, processes):
+    import resource
+
+    with (
+        pytest.raises(MediaError, match=f"writing .*{name} stopped"),
+        VideoWriter(tmp_path / name, fps=25) as writer,
+    ):
+        writer.write(NOISE)
+        resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
+        for _ in range(20):
+            writer.write(NOISE)
+    check_only(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """Commands that may write no more than 8000 bytes into any file."""
+    folder = tmp_path_factory.mktemp("limited")
+    write_image(folder / "photo.png", NOISE)
+    save_video(folder / "driving.mp4", [NOISE, NOISE[::-1]] * 15, 25)
+    convert(GOLDEN / "tiny-cpk.pth.tar", folder / "w.safetensors")
+    animate = ["animate", "photo.png", "driving.mp4", *WEIGHTS, "--device", "cpu", "--side-by-side", "-o"]
+    commands = {target: Command([*animate, target], most_bytes=8000) for target in TARGETS}
+    commands["new.safetensors"] = Command(["convert", "w.safetensors", "new.safetensors"], most_bytes=8000)
+    return folder, dict(zip(commands, run_commands(list(commands.values()), folder), strict=True))
+
+
+@pytest.mark.parametrize("target", [*TARGETS, "new.safetensors"])
+def test_no_room_for_the_result_of_a_command(limited, target):
+    folder, told = limited
+    assert told[target]["code"] == 1, told[target]["said"]
+    assert re.fullmatch(rf"fomm: .*{target}.*File (size limit exceeded|too large)\n", told[target]["said"])
+    assert not told[target]["lives"]
+    check_only(folder, *(folder / name for name in ("photo.png", "driving.mp4", "w.safetensors")))
+
+
+@pytest.mark.parametrize("name", ["missing/a", "file/a", "folder"])
+@pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png", ".safetensors", "/"])
+def test_where_nothing_can_be_written(tiny, tmp_path, name, suffix):
+    """The folder is missing, is a file, or has the result's own name; told before the work begins."""
+    (tmp_path / "file").write_text("a file")
+    target = f"{tmp_path / name}{suffix}"
+    if name == "folder":
+        Path(target).mkdir()
+        (Path(target) / "kept.txt").write_text("kept")
+    before = sorted(tmp_path.rglob("*"))
+    kind = CheckpointError if suffix == ".safetensors" else MediaError
+    with pytest.raises(kind, match=r"does not exist|a folder of that name|exists already") as caught:
+        if suffix == ".png":
+            write_image(target, NOISE)
+        elif suffix == ".safetensors":
+            convert(GOLDEN / "tiny-cpk.pth.tar", target)
+        else:
+            with VideoWriter(target, fps=25):
+                pytest.fail("the block must not run")
+    check_sentence(caught.value, kind, Path(target))
+    assert sorted(tmp_path.rglob("*")) == before

@@ -4,7 +4,6 @@ import gc
 import re
 import shutil
 import subprocess
-import sys
 import wave
 from fractions import Fraction
 
@@ -469,70 +468,10 @@ def test_sound_that_cannot_be_read_is_said_before_the_work(tmp_path):
 TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
 
 
-@pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, FileNotFoundError])
-def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
-    with pytest.raises(failure), VideoWriter(tmp_path / name, fps=25) as writer:
-        for frame in smooth_frames(30):
-            writer.write(frame)
-        assert not (tmp_path / name).exists()
-        raise failure
-    assert names(tmp_path) == []
-    assert all(process.poll() is not None for process in processes)
-
-
-@pytest.mark.parametrize("name", TARGETS[:3])
-def test_an_interrupted_run_keeps_the_old_file(tmp_path, name):
-    (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / name, fps=25) as writer:
-        writer.write(smooth_frames(1)[0])
-        raise KeyboardInterrupt
-    assert (tmp_path / name).read_bytes() == b"old"
-    assert names(tmp_path) == [name]
-
-
-@pytest.mark.parametrize("name", TARGETS[:3])
-def test_ffmpeg_killed_in_the_middle(tmp_path, name, processes):
-    frame = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
-    with pytest.raises(MediaError, match=rf"writing .*{name} stopped after \d+ frames: ffmpeg"):
-        with VideoWriter(tmp_path / name, fps=25) as writer:
-            writer.write(frame)
-            processes[0].kill()
-            for _ in range(50):
-                writer.write(frame)
-    assert names(tmp_path) == []
-
-
-def test_ffmpeg_killed_while_reading(tmp_path, processes):
-    save_video(tmp_path / "a.mp4", [np.zeros((256, 256, 3), np.uint8)] * 50, 25)  # more than a pipe holds
-    reader = VideoReader(tmp_path / "a.mp4")
-    next(reader)
-    processes[-1].kill()
-    with pytest.raises(MediaError, match=r"reading .*a\.mp4 stopped after \d+ frames: ffmpeg"):
-        list(reader)
-
-
 def test_the_last_words_of_ffmpeg_are_told(tmp_path, monkeypatch):
     monkeypatch.setitem(streams.ENCODINGS, "mp4", ["-c:v", "nosuchcodec", "-f", "mp4"])
     with pytest.raises(MediaError, match=r"a\.mp4 stopped after \d+ frames: Unknown encoder 'nosuchcodec'"):
         save_video(tmp_path / "a.mp4", smooth_frames(50), 25)
-    assert names(tmp_path) == []
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no limit on file sizes there")
-@pytest.mark.parametrize("name", TARGETS[:3])
-def test_a_full_disk(tmp_path, name, processes):
-    import resource
-
-    noise = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    with (
-        pytest.raises(MediaError, match=f"writing .*{name} stopped"),
-        VideoWriter(tmp_path / name, fps=25) as writer,
-    ):
-        writer.write(noise)
-        resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
-        for _ in range(20):
-            writer.write(noise)
     assert names(tmp_path) == []
 
 
@@ -543,30 +482,8 @@ def test_no_frames_is_an_error(tmp_path, name):
     assert names(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", TARGETS)
-def test_frames_of_two_sizes(tmp_path, name):
-    with pytest.raises(InputError, match=r"frame 1 of .* is 128x48, but the first is 128x96"):
-        save_video(tmp_path / name, [smooth_frames(1)[0], smooth_frames(1)[0][:48]], 25)
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "frame", [np.zeros((8, 8, 3)), np.zeros((8, 8), np.uint8), np.zeros((8, 8, 4), np.uint8), [[0]], None]
-)
-def test_frames_of_another_kind(tmp_path, frame):
-    with pytest.raises(InputError, match="HxWx3 uint8, not"):
-        save_video(tmp_path / "a.mp4", [frame], 25)
-
-
-def test_where_a_result_cannot_go(tmp_path):
+def test_what_a_writer_cannot_take(tmp_path):
     frames = gray_frames(2)
-    with pytest.raises(MediaError, match=r"missing does not exist"):
-        save_video(tmp_path / "missing" / "a.mp4", frames, 25)
-    with pytest.raises(MediaError, match=r"missing does not exist"):
-        save_video(tmp_path / "missing" / "frames", frames, 25)
-    (tmp_path / "folder.mp4").mkdir()
-    with pytest.raises(MediaError, match="a folder of that name"):
-        save_video(tmp_path / "folder.mp4", frames, 25)
     (tmp_path / "plain").write_text("a file")
     with pytest.raises(MediaError, match="exists already"):
         save_video(tmp_path / "plain", frames, 25)
@@ -577,7 +494,7 @@ def test_where_a_result_cannot_go(tmp_path):
             save_video(tmp_path / "a.mp4", frames, fps)
     with pytest.raises(InputError, match="with block"):
         VideoWriter(tmp_path / "a.mp4", fps=25).write(frames[0])
-    assert names(tmp_path) == ["folder.mp4", "plain"]
+    assert names(tmp_path) == ["plain"]
 
 
 def test_a_folder_of_pngs(tmp_path):
