@@ -211,3 +211,35 @@ def test_a_gpu_gets_the_same_batches(clips, in_memory):
         assert batch.source.is_cuda
         torch.testing.assert_close(batch.source.cpu(), expected.source, atol=1e-6, rtol=0)
         assert torch.equal(batch.truth_driving.value.cpu(), expected.truth_driving.value)
+
+
+def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
+    """A square that moves from the left half to the right one, before a background that stands still."""
+    surface = np.zeros((2, 8, 8, 4), np.uint16)
+    y, x = np.mgrid[:4, :4]
+    square = np.stack([60_000 + 50 * x, 1000 + 50 * y, 0 * x, 0 * x + 1], -1)  # beyond what int16 can hold
+    surface[0, 2:6, :4], surface[1, 2:6, 4:] = square, square
+    known = {
+        "keypoints": np.zeros((2, 1, 2), "f4"),
+        "jacobians": np.tile(np.eye(2, dtype="f4"), (2, 1, 1, 1)),
+    }
+    np.savez(tmp_path / "a#0.npz", frames=np.stack([np.full((8, 8, 3), i, np.uint8) for i in range(2)]))
+    np.savez(tmp_path / "a#0.landmarks.npz", **known, surface=surface)
+    one, other = (
+        open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True).batch(0)
+        for in_memory in (False, True)
+    )
+    assert_equal(one, other)
+    assert all(torch.equal(a, b) for a, b in zip(one.flow, other.flow, strict=True))
+    order = [(source[0, 0, 0] * 255).round().item() for source in one.source]
+    target = [(driving[0, 0, 0] * 255).round().item() for driving in one.driving]
+    assert set(zip(order, target, strict=True)) >= {(0, 1), (1, 0)}
+    for i, (a, b) in enumerate(zip(order, target, strict=True)):
+        moved = (a - b) * 4 * 2 / 7  # four cells to the right from the first frame to the second
+        inside = one.flow.position[i, 3:5, (5 if b else 1) : (7 if b else 3), 0]
+        columns = torch.linspace(-1, 1, 8)[(5 if b else 1) : (7 if b else 3)]
+        assert torch.allclose(inside, columns + moved, atol=1e-4), f"pair {i}: {inside - columns}"
+
+    np.savez(tmp_path / "a#0.landmarks.npz", **known)
+    with pytest.raises(MediaError, match=r"a#0\.landmarks\.npz cannot be read .* surface"):
+        open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=True, with_flow=True)

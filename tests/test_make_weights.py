@@ -28,7 +28,8 @@ sys.exit(main(sys.argv[1:]))
 
 def heads_config(path):
     """The tiny networks, for drawn heads of 32x32 pixels with their 16 key points."""
-    config = training_config(num_epochs=100, epoch_milestones=[50]).to_dict()
+    motion = {"flow": 10, "occlusion": 1}
+    config = training_config(num_epochs=100, epoch_milestones=[50], loss_weights=motion).to_dict()
     config["model_params"]["common_params"]["num_kp"] = 16
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path

@@ -33,6 +33,8 @@ TRAIN = {
         "deformation": 10,
         "keypoints": 10,
         "keypoint_jacobians": 1,
+        "flow": 0,
+        "occlusion": 0,
     },
     "ema_decay": 0.9,
     "clip_norm": 10,

@@ -118,7 +118,7 @@ class _Truth(NamedTuple):
 
     value: Tensor  # TxKx2
     jacobian: Tensor  # TxKx2x2
-    surface: Tensor | None  # Txhxwx4 uint16, see ``fomm.heads.surface``
+    surface: Tensor | None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Truth":
         surface = None if self.surface is None else function(self.surface)
@@ -277,7 +277,8 @@ def _read_truth(clip: Path, count: int, with_flow: bool) -> _Truth:
     path = sidecar_of(clip)
     arrays = read_arrays(path, "keypoints", "jacobians", *(["surface"] if with_flow else []))
     value, jacobian = (torch.from_numpy(arrays[name]).float() for name in ("keypoints", "jacobians"))
-    surface = torch.from_numpy(arrays["surface"]) if with_flow else None
+    # as signed numbers: torch cannot gather unsigned ones everywhere
+    surface = torch.from_numpy(arrays["surface"].view(np.int16)) if with_flow else None
     points = (count, *value.shape[1:2], 2)
     if value.shape != points or jacobian.shape != (*points, 2):
         raise MediaError(

@@ -51,9 +51,12 @@ class Flow(NamedTuple):
 def true_flow(source: Tensor, driving: Tensor) -> Flow:
     """The flow between two maps of the surface, Bxhxwx4: place in steps, and part, 0 for the background.
 
+    Whole numbers below 65536; int16 stands for the uint16 of the same bits.
+
     A piece is looked for among the centres of the source's cells: the nearest one by place, and then the mean
     of the nine around it, weighted by gaussians of the distance, for a position between the centres.
     """
+    source, driving = source.int() & 0xFFFF, driving.int() & 0xFFFF
     batch, height, width = source.shape[:3]
     grid = coordinate_grid(height, width, torch.zeros((), device=source.device))
     position = grid.expand(batch, height, width, 2).clone()
