@@ -56,7 +56,7 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except yaml.MarkedYAMLError as reason:
         line = f", line {reason.problem_mark.line + 1}" if reason.problem_mark else ""
         raise ConfigError(f"{path}{line}: {shown(reason.problem or reason.context, 200)}") from reason
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as reason:
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError, RecursionError) as reason:
         raise ConfigError(
             f"{path} is not plain YAML ({type(reason).__name__}); give a configuration"
         ) from reason
@@ -111,7 +111,7 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
     if typing.get_origin(hint) is tuple:
         return _convert_list(typing.get_args(hint), value, where, key)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is float and is_number and math.isfinite(value):
+    if hint is float and is_number and _is_finite(value):
         return value
     if hint is int and is_number and not isinstance(value, float):
         return value
@@ -119,6 +119,13 @@ def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
         return value
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "a text"}
     raise ConfigError(f"{where}: {key} should be {names[hint]}, not {_show(value)}{_exponent_hint(value)}")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def _convert_list(hints: tuple[Any, ...], value: Any, where: str, key: str) -> tuple[Any, ...]:
@@ -154,7 +161,7 @@ def _show(value: Any) -> str:
     try:
         return shown(repr(value), 40)
     except (ValueError, RecursionError):  # Python writes out no number of thousands of digits
-        return f"a {type(value).__name__} too long to show"
+        return "what is too long to show"
 
 
 def _exponent_hint(value: Any) -> str:
