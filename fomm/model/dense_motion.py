@@ -62,7 +62,8 @@ class DenseMotionNetwork(nn.Module):
         source = gaussian_maps(kp_source.value, height, width, self.kp_variance)
         return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
 
-    def sparse_motions(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+    @staticmethod
+    def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
         """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; z first."""
         grid = coordinate_grid(height, width, kp_driving.value)
         offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2

@@ -1,0 +1,48 @@
+"""Networks with random weights that let every part of them show in the picture."""
+
+import torch
+from torch import nn
+
+from fomm.model import KPDetector, OcclusionAwareGenerator
+
+
+def lively(*networks: nn.Module, seed: int = 0) -> None:
+    """Weights that keep the signal's strength, norms of either sign, statistics far from 0 and 1; eval mode."""
+    random = torch.Generator().manual_seed(seed)
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.3, generator=random)
+                module.running_var.uniform_(0.3, 2, generator=random)
+                nn.init.normal_(module.weight, 1, 0.6, generator=random)
+                nn.init.normal_(module.bias, 0, 0.3, generator=random)
+            elif isinstance(module, nn.Conv2d):
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, 0, (2 / fan_in) ** 0.5, generator=random)
+        network.eval()
+        if isinstance(network, KPDetector) and network.jacobian is not None:
+            network.jacobian.weight.data.mul_(0.1)  # jacobians near the identity, which can be inverted
+
+
+def small_networks(**options) -> tuple[OcclusionAwareGenerator, KPDetector]:
+    """A lively pair; ``options`` of the generator, of its motion network (``motion_*``) and ``kp_*``."""
+    common = dict(num_kp=4, num_channels=3, estimate_jacobian=options.pop("estimate_jacobian", True))
+    motion = dict(block_expansion=8, max_features=24, num_blocks=3, scale_factor=0.5)
+    kp = motion | dict(temperature=0.1)
+    generator = dict(
+        block_expansion=8, max_features=32, num_down_blocks=2, num_bottleneck_blocks=2,
+        estimate_occlusion_map=True,
+    )  # fmt: skip
+    for name, value in options.items():
+        if name.startswith("motion_"):
+            motion[name.removeprefix("motion_")] = value
+        elif name.startswith("kp_"):
+            kp[name.removeprefix("kp_")] = value
+        else:
+            generator[name] = value
+    networks = (
+        OcclusionAwareGenerator(**common, **generator, dense_motion_params=motion),
+        KPDetector(**common, **kp),
+    )
+    lively(*networks)
+    return networks
