@@ -162,11 +162,17 @@ def smallest_tensors() -> dict[str, dict[str, torch.Tensor]]:
 def smallest_checkpoint(kind: str) -> bytes:
     """They as a file: "zip", "legacy" or "safetensors"."""
     if kind == "safetensors":
-        parts = smallest_tensors()
-        return save({f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()})
+        return flat_safetensors(smallest_tensors())
     buffer = io.BytesIO()
     torch.save(smallest_tensors(), buffer, _use_new_zipfile_serialization=kind == "zip")
     return buffer.getvalue()
+
+
+def flat_safetensors(
+    parts: dict[str, dict[str, torch.Tensor]], metadata: dict[str, str] | None = None
+) -> bytes:
+    flat = {f"{part}.{name}": t.contiguous() for part, state in parts.items() for name, t in state.items()}
+    return save(flat, metadata)
 
 
 # -- pictures and videos -----------------------------------------------------------------------------

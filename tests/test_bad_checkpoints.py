@@ -27,7 +27,6 @@ import torch
 from doors import check_sentence, knock_with_checkpoint
 from hostile import Call, checkpoint_file, legacy_file, safetensors_file, tensor_pickle, zip_file
 from in_processes import MEGABYTE, Case, check_refused, read_each, write_each
-from safetensors.torch import save
 
 from fomm import bundled
 from fomm.checkpoint import read_checkpoint
@@ -169,9 +168,7 @@ def changed(name: str, value: object, kind: str = "zip") -> Callable[[], bytes]:
         else:
             parts[part][key] = value(parts[part][key]) if callable(value) else value
         if kind == "safetensors":
-            return save(
-                {f"{part}.{k}": t.contiguous() for part, state in parts.items() for k, t in state.items()}
-            )
+            return hostile.flat_safetensors(parts)
         buffer = io.BytesIO()
         torch.save(parts, buffer, _use_new_zipfile_serialization=kind == "zip")
         return buffer.getvalue()
@@ -422,9 +419,7 @@ def safetensors() -> dict[str, Case]:
 
 
 def with_metadata(text: str) -> bytes:
-    parts = hostile.smallest_tensors()
-    flat = {f"{part}.{name}": t for part, state in parts.items() for name, t in state.items()}
-    return save(flat, {"fomm": text})
+    return hostile.flat_safetensors(hostile.smallest_tensors(), {"fomm": text})
 
 
 def metadata_config(block_expansion: int) -> str:
