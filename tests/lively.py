@@ -7,7 +7,7 @@ from fomm.model import KPDetector, OcclusionAwareGenerator
 
 
 def lively(*networks: nn.Module, seed: int = 0) -> None:
-    """Weights that keep the signal's strength, norms of either sign, statistics far from 0 and 1; eval mode."""
+    """Weights that keep the signal's strength, norms of either sign, far from their beginning; eval mode."""
     random = torch.Generator().manual_seed(seed)
     for network in networks:
         for module in network.modules():

@@ -55,7 +55,7 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     """
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
-    smallest = torch.full_like(determinant, eps).copysign(determinant)
+    smallest = torch.where(determinant < 0, torch.full_like(determinant, -eps), eps)
     determinant = torch.where(determinant.abs() < eps, smallest, determinant)
     adjugate = torch.stack((torch.stack((d, -b), -1), torch.stack((-c, a), -1)), -2)
     return adjugate / determinant[..., None, None]
