@@ -140,7 +140,8 @@ def input_arguments(path: Path, start: float = 0.0, duration: float | None = Non
     seek = ["-ss", f"{start:.6f}"] if start else []
     cut = ["-t", f"{duration:.6f}"] if duration is not None else []
     allowed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
-    return [*seek, *cut, *allowed, "-max_pixels", str(min(most_pixels(), 2**31 - 1)), "-i", file_url(path)]
+    room = most_pixels() * 17 // 16 + 2**16  # decoders fill frames up to whole blocks
+    return [*seek, *cut, *allowed, "-max_pixels", str(min(room, 2**31 - 1)), "-i", file_url(path)]
 
 
 def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int) -> "subprocess.Popen[bytes]":

@@ -29,7 +29,8 @@ from hostile import Call, checkpoint_file, legacy_file, safetensors_file, tensor
 from in_processes import MEGABYTE, Case, check_refused, read_each, write_each
 
 from fomm import bundled
-from fomm.checkpoint import read_checkpoint
+from fomm.checkpoint import build_networks, read_checkpoint
+from fomm.config import load_config
 from fomm.errors import CheckpointError
 
 FORMATS = {"zip": False, "legacy": True}
@@ -397,6 +398,10 @@ def safetensors() -> dict[str, Case]:
         lambda: struct.pack("<Q", 5000) + b"{" + b" " * 600,
         "is incomplete",
     )
+    cases["safetensors, a network of 9000 blocks"] = (
+        many_blocks,
+        "num_bottleneck_blocks should lie in 0 to 256",
+    )
     for name, text, words in (
         ("no JSON", "{", "metadata that fomm did not write"),
         ("nested deeply", "[" * 100_000, "metadata that fomm did not write"),
@@ -416,6 +421,14 @@ def safetensors() -> dict[str, Case]:
     ):
         cases[f"metadata, {name}"] = (lambda t=text: with_metadata(t)), words
     return cases
+
+
+def many_blocks() -> bytes:
+    """Names that make a network of 9000 blocks, each with one number."""
+    parts = hostile.smallest_tensors()
+    for number in range(9000):
+        parts["generator"][f"bottleneck.r{number}.conv1.weight"] = torch.ones(1, 1, 1, 1)
+    return hostile.flat_safetensors(parts)
 
 
 def with_metadata(text: str) -> bytes:
@@ -541,6 +554,24 @@ def test_a_giant_beside_the_weights_stays_unbuilt(tmp_path):
     parts = hostile.smallest_tensors()
     torch.save({**parts, "optimizer": torch.zeros(1).expand(1 << 40)}, tmp_path / "weights.pth.tar")
     assert read_checkpoint(tmp_path / "weights.pth.tar").rest["optimizer"].shape == (1 << 40,)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "half"])
+def test_a_large_file_with_one_bad_number(tmp_path, kind):
+    """The published size, bad in the last tensor that is looked at: it is all read, but not held three times."""
+    generator, kp_detector = build_networks(load_config("vox-256"))
+    parts = {"generator": generator.state_dict(), "kp_detector": kp_detector.state_dict()}
+    parts["kp_detector"]["jacobian.bias"][-1] = float("nan")
+    path = tmp_path / "weights.pth.tar"
+    if kind in ("zip", "legacy"):
+        torch.save(parts, path, _use_new_zipfile_serialization=kind == "zip")
+    else:
+        for state in parts.values() if kind == "half" else ():
+            state |= {name: t.half() for name, t in state.items() if t.is_floating_point()}
+        path.write_bytes(hostile.flat_safetensors(parts))
+    told = read_each("load_weights", {kind: path})
+    check_refused(told[kind], path, r"kp_detector\.jacobian\.bias holds values that are not finite")
 
 
 @pytest.mark.parametrize("name", bundled.WEIGHTS)

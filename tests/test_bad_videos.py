@@ -204,6 +204,16 @@ def test_no_files(tmp_path, kind):
     check_sentence(caught.value, MediaError, path)
 
 
+def test_the_cap_on_pixels_can_be_set(tmp_path, monkeypatch):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(whole("mp4"))
+    monkeypatch.setenv("FOMM_MAX_PIXELS", "1023")
+    with pytest.raises(MediaError, match=r"clip\.mp4: its 32x32 pixels are more than 1023"):
+        VideoReader(path)
+    monkeypatch.setenv("FOMM_MAX_PIXELS", "1024")
+    assert len(list(VideoReader(path))) == FRAMES
+
+
 # -- damaged: what can be read is given, with a warning ----------------------------------------------
 
 
