@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model.blocks import ResBlock2d
 
 
 def lively(*networks: nn.Module, seed: int = 0) -> None:
@@ -20,8 +21,20 @@ def lively(*networks: nn.Module, seed: int = 0) -> None:
                 fan_in = module.weight[0].numel()
                 nn.init.normal_(module.weight, 0, (2 / fan_in) ** 0.5, generator=random)
         network.eval()
-        if isinstance(network, KPDetector) and network.jacobian is not None:
-            network.jacobian.weight.data.mul_(0.1)  # jacobians near the identity, which can be inverted
+        _calm(network)
+
+
+def _calm(network: nn.Module) -> None:
+    """Trained networks do not blow up a rounding error: these shall not either."""
+    for module in network.modules():
+        if isinstance(module, ResBlock2d):
+            module.conv2.weight.data.mul_(0.3)
+        elif isinstance(module, OcclusionAwareGenerator):
+            module.final.weight.data.mul_(0.3)
+        elif isinstance(module, KPDetector):
+            module.kp.weight.data.mul_(0.1)
+            if module.jacobian is not None:  # near the identity, which can be inverted
+                module.jacobian.weight.data.mul_(0.1)
 
 
 def small_networks(**options) -> tuple[OcclusionAwareGenerator, KPDetector]:

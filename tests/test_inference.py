@@ -48,7 +48,7 @@ def plain(generator, kp_detector, source, driving):
 def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     source, driving = pictures(1, height, width), pictures(frames, height, width).flip(3)
     expected = plain(generator, kp_detector, source, driving)
-    assert expected.std() > 0.05, "the picture is too dull to tell anything"
+    assert float(expected.std()) > 0.01, "the picture is too dull to tell anything"
     networks = for_inference(generator, kp_detector)
     encoded, kp = networks.encode(source), networks.detect(driving)
     wanted = kp_detector(driving)
