@@ -559,7 +559,7 @@ def test_a_giant_beside_the_weights_stays_unbuilt(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors", "half"])
 def test_a_large_file_with_one_bad_number(tmp_path, kind):
-    """The published size, bad in the last tensor that is looked at: it is all read, but not held three times."""
+    """The published size, bad in the last tensor: all of it is read, but not held three times."""
     generator, kp_detector = build_networks(load_config("vox-256"))
     parts = {"generator": generator.state_dict(), "kp_detector": kp_detector.state_dict()}
     parts["kp_detector"]["jacobian.bias"][-1] = float("nan")
