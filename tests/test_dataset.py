@@ -240,6 +240,9 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
         columns = torch.linspace(-1, 1, 8)[(5 if b else 1) : (7 if b else 3)]
         assert torch.allclose(inside, columns + moved, atol=1e-4), f"pair {i}: {inside - columns}"
 
+    (tmp_path / "a#0.landmarks.npz").unlink()
+    with pytest.raises(InputError, match=r"clips without CLIP\.landmarks\.npz beside them"):
+        open_on_cpu(tmp_path, shape=(8, 8, 3), with_flow=True)
     np.savez(tmp_path / "a#0.landmarks.npz", **known)
     with pytest.raises(MediaError, match=r"a#0\.landmarks\.npz cannot be read .* surface"):
         open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=True, with_flow=True)

@@ -233,6 +233,9 @@ def test_mistakes_are_named(data, tmp_path):
                 training_config(lr_generator=0, lr_discriminator=0, lr_kp_detector=0), data, tmp_path / "run"
             )
         )
+    weights = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []}
+    with pytest.raises(ConfigError, match="none of the weighted losses"):
+        list(train(training_config(loss_weights=weights), data, tmp_path / "run"))
     with pytest.raises(InputError, match="precision is one of float32, bfloat16, not 'half'"):
         list(train(training_config(), data, tmp_path / "run", precision="half"))
     with pytest.raises(InputError, match="is not a folder"):
@@ -324,3 +327,19 @@ def test_tensorboard_is_an_extra(data, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     with pytest.raises(MissingExtraError, match="pip install tensorboard"):
         list(train(training_config(), data, tmp_path / "run", device="cpu", tensorboard=True))
+
+
+def test_motion_alone_trains_without_painting(data, tmp_path, monkeypatch):
+    weights = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []}
+    monkeypatch.setattr("fomm.model.OcclusionAwareGenerator.decode", None)
+    only = training_config(
+        None,
+        lr_kp_detector=0,
+        num_epochs=12,
+        epoch_milestones=[12],
+        loss_weights=weights | {"deformation": 10},
+    )
+    monkeypatch.setattr(loop, "LOG_STEPS", 24)
+    lines = list(train(only, data, tmp_path / "run", device="cpu"))
+    assert lines[0].keys() >= {"deformation"} and "l1" not in lines[0]
+    assert lines[-1]["deformation"] < 0.9 * lines[0]["deformation"], lines

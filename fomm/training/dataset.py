@@ -94,11 +94,16 @@ def open_pairs(
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
-        InputError: no clips, or one of another aspect.
+        InputError: no clips, or one of another aspect, or of unknown motion where that is wanted.
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
     draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
+    if with_flow and not draws.has_truth:
+        raise InputError(
+            f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: the losses of the true "
+            "motion need its surface, as `fomm data heads` writes it; weight them with 0 for other data"
+        )
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
         return _MemoryPairs(draws, params.frame_shape, device, threads, with_flow, progress=rank == 0)

@@ -226,6 +226,11 @@ class Step:
         if discriminator is not None:
             discriminator.requires_grad_(False)
         losses, output = self.generator(batch, draw_transform(self.config, batch, chance))
+        if not losses:
+            raise ConfigError(
+                "none of the weighted losses can be computed on these data: some need true key points; "
+                "weight others in train_params.loss_weights, or draw data with `fomm data heads`"
+            )
         terms = self._minimise(losses, ("generator", "kp_detector"))
         if self.discriminator is not None and discriminator is not None and output is not None:
             discriminator.requires_grad_("discriminator" in self.run.rates)

@@ -68,6 +68,10 @@ def generator_losses(
         pairs = [(kp_source, batch.truth_source), (kp_driving, batch.truth_driving)]
         terms |= _key_point_terms(pairs, weights)
     if not looks_at_pictures(weights):
+        if _looks_at_motion(weights):
+            with low:
+                motion = networks.generator.dense_motion_network(batch.source, kp_source, kp_driving)
+            terms |= _motion_terms(motion.deformation, motion.occlusion_map, batch, weights)
         return terms, None
 
     with low:
@@ -92,27 +96,37 @@ def generator_losses(
         terms["l1_edges"] = weights.l1_edges * edges
     if batch.truth_source is not None and batch.truth_driving is not None:
         points = batch.truth_driving.value
-        if weights.deformation:
-            flow = losses.deformation_loss(output["deformation"], batch.truth_source.value, points)
-            terms["deformation"] = weights.deformation * flow
         for name, area in (("l1_face", losses.box_map), ("l1_keypoints", losses.spot_map)):
             if weight := getattr(weights, name):
                 where = area(points, *batch.driving.shape[2:])
                 terms[name] = weight * losses.weighted_l1(batch.driving, output["prediction"], where)
-    if batch.flow is not None:
-        if weights.flow:
-            terms["flow"] = weights.flow * losses.flow_loss(output["deformation"], batch.flow)
-        if weights.occlusion:
-            loss = losses.occlusion_loss(output["occlusion_map"], batch.flow)
-            terms["occlusion"] = weights.occlusion * loss
+    terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 
 def looks_at_pictures(weights: LossWeights) -> bool:
-    """Whether anything but key points is weighted; without it the generator need not run."""
+    """Whether anything but key points and motion is weighted; without it nothing need be painted."""
     pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
-    motion = (weights.deformation, weights.flow, weights.occlusion)
-    return any((*pixels, *motion, *weights.perceptual, weights.generator_gan))
+    return any((*pixels, *weights.perceptual, weights.generator_gan))
+
+
+def _looks_at_motion(weights: LossWeights) -> bool:
+    return any((weights.deformation, weights.flow, weights.occlusion))
+
+
+def _motion_terms(
+    deformation: Tensor, occlusion_map: Tensor | None, batch: Batch, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Distance of the estimated motion from the true one, as synthetic data have it."""
+    terms: dict[str, Tensor] = {}
+    if weights.deformation and batch.truth_source is not None and batch.truth_driving is not None:
+        loss = losses.deformation_loss(deformation, batch.truth_source.value, batch.truth_driving.value)
+        terms["deformation"] = weights.deformation * loss
+    if weights.flow and batch.flow is not None:
+        terms["flow"] = weights.flow * losses.flow_loss(deformation, batch.flow)
+    if weights.occlusion and batch.flow is not None and occlusion_map is not None:
+        terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, batch.flow)
+    return terms
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
