@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fomm.checkpoint import load_checkpoints
 from fomm.errors import CheckpointError, MediaError
 from fomm.media import VideoReader, read_image
 
@@ -23,6 +22,8 @@ def knock_with_checkpoint(content: bytes, folder: Path) -> str:
 
 def load_weights(path: Path) -> str:
     """The error's sentence, or "" for good weights; nothing else is in the file's folder."""
+    from fomm.checkpoint import load_checkpoints  # late: PyTorch is no part of the other doors
+
     return _said(path, CheckpointError, lambda: load_checkpoints(checkpoint_path=path, cpu=True))
 
 

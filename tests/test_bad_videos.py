@@ -26,6 +26,7 @@ from fomm.ffmpeg import probe
 from fomm.media import VideoReader, VideoWriter
 
 FRAMES = 40
+WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
 SUFFIXES = ["mp4", "mov", "mkv", "webm", "avi", "ts", "flv", "mpg", "gif"]
 TELLS_ITS_LENGTH = {"mp4", "mov", "mkv", "webm", "flv"}  # at the front, so that a cut file is known to be cut
 SHORT = {"gif": [], "webm": ["-c:v", "libvpx-vp9", "-crf", "30"], "mpg": ["-q:v", "4"]}
@@ -332,7 +333,9 @@ ODD: dict[str, tuple[Callable[[], bytes], int, tuple[int, int]]] = {  # the file
 }
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "8K" else ()) for name in ODD]
+)
 def test_odd_videos_are_animated(tiny, tmp_path, name):
     make, count, size = ODD[name]
     photo, driving, result = tmp_path / "photo.png", tmp_path / "driving.mp4", tmp_path / "result.mp4"
@@ -412,23 +415,28 @@ def test_nobody_is_called(tmp_path, monkeypatch, capsys):
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         host = f"127.0.0.1:{server.getsockname()[1]}"
+
+        def refuse(*arguments: object) -> None:
+            assert main(["animate", *WEIGHTS, *map(str, arguments), "--device", "cpu", "--crop", "none"]) == 1
+            said = capsys.readouterr().err
+            assert said.startswith("fomm: ") and said.count("\n") == 1, said
+
         contents = []
         for number, (make, _) in enumerate(scripts().values()):
             contents.append(f"script{number}.mp4")
             Path(contents[-1]).write_bytes(make().replace(b"127.0.0.1:9", host.encode()))
         before = sorted(os.listdir())
-        for name in [*(address.replace("HOST", host) for address in ADDRESSES), *contents]:
-            for words in ((photo, name, "result.mp4"), (name, driving, "result.mp4")):
-                assert main(["animate", *map(str, words[:2]), "-o", words[2], "--device", "cpu"]) == 1
-                said = capsys.readouterr().err
-                assert said.startswith("fomm: cannot read ") and said.count("\n") == 1, said
+        addresses = [address.replace("HOST", host) for address in ADDRESSES]
+        for name in [*addresses, *contents]:
+            refuse(photo, name, "-o", "result.mp4")
             with pytest.raises(MediaError, match="cannot read"):
                 VideoWriter("result.mp4", fps=25, audio=name)
-            checkpoint = ["animate", str(photo), str(driving), "-o", "result.mp4", "--checkpoint", name]
-            assert main(checkpoint) == 1 and capsys.readouterr().err.startswith("fomm: ")
-        for address in ADDRESSES[:3]:
-            assert main(["animate", str(photo), str(driving), "-o", address.replace("HOST", host)]) == 1
-            assert capsys.readouterr().err.count("\n") == 1
+        for name in addresses:
+            refuse(name, driving, "-o", "result.mp4")
+            refuse(photo, driving, "-o", "result.mp4", "--checkpoint", name)
+            refuse(photo, driving, "-o", "result.mp4", "--config", name)
+        for name in addresses[:3]:
+            refuse(photo, driving, "-o", name)
         assert sorted(os.listdir()) == before
         with pytest.raises(BlockingIOError):  # nobody knocked
             server.accept()

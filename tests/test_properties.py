@@ -193,6 +193,7 @@ def test_whatever_a_header_says_is_refused(header, folder):
 
 
 @given(data=st.data(), kind=st.sampled_from(KINDS), seed=st.integers(0, 99))
+@settings(max_examples=40)
 @in_new_folder
 def test_good_weights_come_back(data, kind, seed, folder):
     """In every format and precision, contiguous or not, whatever else is beside them."""
@@ -288,7 +289,7 @@ def test_folders_of_frames_come_back(frame, count, fps, folder):
         ),
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_an_array_is_a_picture_or_an_error(picture):
     try:
         got = check_picture(picture, "it")
