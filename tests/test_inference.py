@@ -15,7 +15,7 @@ from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_
 from fomm.model.blocks import ResBlock2d, UpBlock2d
 from fomm.model.fused import Bottleneck, Up
 from fomm.model.geometry import warp
-from fomm.model.inference import for_inference, sample_rows
+from fomm.model.inference import Rendered, for_inference, sample_rows
 from fomm.model.winograd import Scratch, Winograd, transforms
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
@@ -42,12 +42,14 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
 
 def plain(generator, kp_detector, source, driving):
     motion = generator.dense_motion_network(source, kp_detector(source), kp_detector(driving))
-    return generator.decode(generator.encode(source), motion)
+    return Rendered(
+        generator.decode(generator.encode(source), motion), motion.deformation, motion.occlusion_map
+    )
 
 
 def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     source, driving = pictures(1, height, width), pictures(frames, height, width).flip(3)
-    expected = plain(generator, kp_detector, source, driving)
+    expected, deformation, occlusion_map = plain(generator, kp_detector, source, driving)
     assert float(expected.std()) > 0.01, "the picture is too dull to tell anything"
     networks = for_inference(generator, kp_detector)
     encoded, kp = networks.encode(source), networks.detect(driving)
@@ -55,7 +57,12 @@ def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     assert difference(kp.value, wanted.value) < 1e-5
     if wanted.jacobian is not None:
         assert difference(kp.jacobian, wanted.jacobian) < 1e-5
-    error = difference(networks.render(encoded, kp), expected)
+    result = networks.render(encoded, kp)
+    assert difference(result.deformation, deformation) < 1e-4
+    assert (result.occlusion_map is None) == (occlusion_map is None)
+    if occlusion_map is not None:
+        assert difference(result.occlusion_map, occlusion_map) < 1e-4
+    error = difference(result.prediction, expected)
     assert error <= 1e-4, f"off by {error:.1e}"
 
 
@@ -76,7 +83,7 @@ def test_the_tiny_network_gives_the_published_numbers(align_corners):
         "relative_adapt": relative_motion(encoded.keypoints, kp, initial, scale),
     }
     for name, points in motions.items():
-        result = networks.render(encoded, points).permute(0, 2, 3, 1)
+        result = networks.render(encoded, points).prediction.permute(0, 2, 3, 1)
         assert_near(result, EXPECTED[f"prediction_{name}{SUFFIX[align_corners]}"], 1e-4, name)
 
 
@@ -109,8 +116,8 @@ def test_the_weights_that_ship():
     generator, kp_detector = load_checkpoints(cpu=True)
     frames = torch.from_numpy(render_clip(5, 0, 0, 3, 128, step=8).frames).permute(0, 3, 1, 2) / 255
     networks = for_inference(generator, kp_detector)
-    result = networks.render(networks.encode(frames[:1]), networks.detect(frames[1:]))
-    error = difference(result, plain(generator, kp_detector, frames[:1], frames[1:]))
+    result = networks.render(networks.encode(frames[:1]), networks.detect(frames[1:])).prediction
+    error = difference(result, plain(generator, kp_detector, frames[:1], frames[1:]).prediction)
     assert error <= 1e-4, f"off by {error:.1e}"
 
 
@@ -129,12 +136,12 @@ def test_sixteen_bits_keep_the_picture():
     """Key points and sampling stay in float32, so what is lost is rounding of colours alone."""
     generator, kp_detector = load_checkpoints(cpu=True)
     frames = torch.from_numpy(render_clip(5, 1, 0, 2, 128, step=8).frames).permute(0, 3, 1, 2) / 255
-    expected = plain(generator, kp_detector, frames[:1], frames[1:])
+    expected = plain(generator, kp_detector, frames[:1], frames[1:]).prediction
     for dtype in (torch.bfloat16, torch.float16):
         networks = for_inference(generator, kp_detector, dtype)
         encoded = networks.encode(frames[:1])
         assert encoded.features.dtype == torch.float32
-        result = networks.render(encoded, networks.detect(frames[1:]))
+        result = networks.render(encoded, networks.detect(frames[1:])).prediction
         decibels = -10 * float((result - expected).square().mean().log10())
         assert decibels >= 40, f"{dtype}: {decibels:.1f} dB"
 
@@ -152,10 +159,10 @@ def test_what_a_tracer_writes_down_is_the_same_network():
             self.networks = networks
 
         def forward(self, value, jacobian):
-            return networks.render(encoded, Keypoints(value, jacobian))
+            return networks.render(encoded, Keypoints(value, jacobian)).prediction
 
     traced = torch.jit.trace(Render(), (kp.value[:1], kp.jacobian[:1]), check_trace=False)
-    error = difference(traced(*kp), networks.render(encoded, kp))
+    error = difference(traced(*kp), networks.render(encoded, kp).prediction)
     assert error <= 1e-5, f"off by {error:.1e}"
 
 

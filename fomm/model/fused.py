@@ -28,8 +28,13 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise ValueError("a batch norm without running statistics cannot be folded")
-    scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
-    return scale.float(), (norm.bias.detach().double() - mean.double() * scale).float()
+    # on the CPU, since not every device has float64
+    weight, bias, mean, variance = (
+        tensor.detach().cpu().double() for tensor in (norm.weight, norm.bias, mean, variance)
+    )
+    scale = weight / (variance + norm.eps).sqrt()
+    shift = bias - mean * scale
+    return scale.to(norm.weight.device, torch.float32), shift.to(norm.weight.device, torch.float32)
 
 
 def is_plain_run() -> bool:
@@ -191,12 +196,12 @@ class Bottleneck(nn.Module):
 
     def __init__(self, blocks: Iterable[ResBlock2d], dtype: torch.dtype) -> None:
         super().__init__()
-        self.blocks = [Residual(block, dtype) for block in blocks]
-        self.chain = nn.Sequential(*self.blocks)
+        self.blocks = nn.Sequential(*(Residual(block, dtype) for block in blocks))
+        self.by_tiles = dtype == torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
-        if not is_plain_run() or not self.blocks or self.blocks[0].tiled is None:
-            return self.chain(x)
+        if not (self.by_tiles and x.device.type == "cpu" and is_plain_run()):
+            return self.blocks(x)
         return torch.cat([self._by_tiles(picture) for picture in x])
 
     def _by_tiles(self, picture: Tensor) -> Tensor:
@@ -208,7 +213,7 @@ class Bottleneck(nn.Module):
         first, second = picture.new_zeros(2, high + 2, wide + 2, features)
         scratch = Scratch(picture)
         for block in self.blocks:
-            assert block.tiled is not None
+            assert isinstance(block, Residual) and block.tiled is not None
             torch.addcmul(block.shift, stream, block.scale, out=first[1:-1, 1:-1]).relu_()
             _clear(first, height, width)
             for rows, band in block.tiled[0].bands(first, scratch):

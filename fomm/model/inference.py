@@ -3,7 +3,7 @@
     networks = for_inference(generator, kp_detector)
     source = networks.encode(picture)
     for frames in driving:
-        result = networks.render(source, networks.detect(frames))
+        result = networks.render(source, networks.detect(frames)).prediction
 
 Batch norms are folded into convolutions, convolutions of doubled pixels run on the pixels themselves, a CPU's
 bottleneck in float32 goes by Winograd's tiles, and all that the source alone decides is computed once.
@@ -40,6 +40,14 @@ class Source(NamedTuple):
     keypoints: Keypoints
 
 
+class Rendered(NamedTuple):
+    """B frames of the moved source."""
+
+    prediction: Tensor  # BxCxHxW float32 in [0, 1]
+    deformation: Tensor  # Bxhxwx2: where in the source each pixel comes from, xy in [-1, 1]
+    occlusion_map: Tensor | None  # Bx1xhxw in [0, 1]: 1 where the source shows it
+
+
 class InferenceNetworks(nn.Module):
     """See ``for_inference``."""
 
@@ -54,7 +62,7 @@ class InferenceNetworks(nn.Module):
         )
         self.motion = _Motion(generator.dense_motion_network, dtype)
         self.decoder = _Decoder(generator, dtype)
-        self.dtype = dtype
+        self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
         self.eval().requires_grad_(False)
 
     def detect(self, images: Tensor) -> Keypoints:
@@ -64,12 +72,16 @@ class InferenceNetworks(nn.Module):
     def encode(self, picture: Tensor) -> Source:
         """1xCxHxW in [0, 1], once for each source."""
         picture = picture.contiguous(memory_format=torch.channels_last)
-        features = self.encoder(picture.to(self.dtype)).float()
-        return Source(features, self.motion.shrink(picture), self.detect(picture))
+        return Source(self.features(picture), self.motion.shrink(picture), self.detect(picture))
 
-    def render(self, source: Source, kp_driving: Keypoints) -> Tensor:
-        """The source moved to the key points of B frames, BxCxHxW float32 in [0, 1]."""
-        return self.decoder(source.features, *self.motion(source.small, source.keypoints, kp_driving))
+    def features(self, picture: Tensor) -> Tensor:
+        """What ``render`` warps: of 1xCxHxW, 1xFxhxw float32."""
+        return self.encoder(picture.to(self.dtype)).float()
+
+    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
+        """The source moved to the key points of B frames."""
+        motion = self.motion(source.small, source.keypoints, kp_driving)
+        return Rendered(self.decoder(source.features, *motion), *motion)
 
 
 def for_inference(

@@ -1,0 +1,131 @@
+"""The networks for inference as three graphs of plain tensors, which other engines can run.
+
+    keypoints   images -> value[, jacobian]
+    source      picture -> features, small
+    render      features, small, source_value[, source_jacobian], value[, jacobian]
+                -> prediction, deformation[, occlusion_map]
+
+All are float32. Images, values, jacobians and what ``render`` gives have the batch in front.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fomm.engines.quantization import quantized
+from fomm.model import Keypoints
+from fomm.model.inference import InferenceNetworks, Rendered, Source
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One of the three, with inputs to trace it with: their names, and which have a batch in front."""
+
+    name: str
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    outputs: tuple[str, ...]
+    batched: frozenset[str]
+
+
+class _Keypoints(nn.Module):
+    def __init__(self, networks: InferenceNetworks) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return _plain(self.networks.detect(images))
+
+
+class _Source(nn.Module):
+    def __init__(self, networks: InferenceNetworks) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        return self.networks.features(picture), self.networks.motion.shrink(picture)
+
+
+class _Render(nn.Module):
+    def __init__(self, networks: InferenceNetworks) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, features: Tensor, small: Tensor, *points: Tensor) -> tuple[Tensor, ...]:
+        half = len(points) // 2
+        source = Source(features, small, Keypoints(*points[:half]))
+        return _plain(self.networks.render(source, Keypoints(*points[half:])))
+
+
+def graphs_of(networks: InferenceNetworks, size: tuple[int, int], batch: int = 2) -> dict[str, Graph]:
+    """The three graphs, by name, for pictures of one size (height, width) on the CPU."""
+    channels = networks.num_channels
+    picture = torch.rand(1, channels, *size)
+    with torch.inference_mode():
+        source = networks.encode(picture)
+        images = picture.repeat(batch, 1, 1, 1)
+        points = _plain(networks.detect(images))
+    names = ("value", "jacobian")[: len(points)]
+    source_points = {f"source_{name}": t for name, t in zip(names, _plain(source.keypoints), strict=True)}
+    driving_points = dict(zip(names, points, strict=True))
+    inputs = {"features": source.features, "small": source.small} | source_points | driving_points
+    outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.motion.with_occlusion]
+    graphs = (
+        Graph("keypoints", _Keypoints(networks), {"images": images}, names, frozenset({"images", *names})),
+        Graph("source", _Source(networks), {"picture": picture}, ("features", "small"), frozenset()),
+        Graph("render", _Render(networks), inputs, outputs, frozenset({*names, *outputs})),
+    )
+    return {graph.name: graph for graph in graphs}
+
+
+Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # a graph's inputs to its outputs, in order
+
+
+class GraphEngine:
+    """Runs the three graphs, each made when it is first needed.
+
+    Args:
+        networks: float32, on the CPU.
+        size: of the pictures, height and width.
+        precision: ``"float32"``, or ``"int8"`` for a decoder that is calibrated on the first frames it sees.
+        compiled: makes a graph run.
+    """
+
+    def __init__(
+        self,
+        networks: InferenceNetworks,
+        size: tuple[int, int],
+        precision: str,
+        compiled: Callable[[Graph], Run],
+    ) -> None:
+        self.networks, self.size, self.precision, self.compiled = networks, size, precision, compiled
+        self.runs: dict[str, Run] = {}
+
+    def detect(self, images: Tensor) -> Keypoints:
+        """As ``InferenceNetworks.detect``."""
+        return Keypoints(*self._run("keypoints")([images]))
+
+    def encode(self, picture: Tensor) -> Source:
+        """As ``InferenceNetworks.encode``."""
+        features, small = self._run("source")([picture])
+        return Source(features, small, self.detect(picture))
+
+    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
+        """As ``InferenceNetworks.render``."""
+        if self.precision == "int8" and "render" not in self.runs:
+            networks = quantized(self.networks, source, kp_driving)
+            self.runs["render"] = self.compiled(graphs_of(networks, self.size)["render"])
+        points = (*_plain(source.keypoints), *_plain(kp_driving))
+        prediction, deformation, *occlusion = self._run("render")([source.features, source.small, *points])
+        return Rendered(prediction, deformation, occlusion[0] if occlusion else None)
+
+    def _run(self, name: str) -> Run:
+        if name not in self.runs:
+            self.runs[name] = self.compiled(graphs_of(self.networks, self.size)[name])
+        return self.runs[name]
+
+
+def _plain(tensors: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
+    return tuple(tensor for tensor in tensors if tensor is not None)

@@ -1,0 +1,98 @@
+"""Eight-bit integers after the training: ranges are seen on frames, then convolutions are marked with them.
+
+The marks are fake quantisations, operations that round as integers would. An engine that finds them on both
+inputs of a convolution computes it in integers.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fomm.model import Keypoints
+from fomm.model.fused import Convolution
+from fomm.model.inference import InferenceNetworks, Source
+
+_LEVELS = 255
+# Half of the weights' range stays unused: without it, the sums of two products that processors before VNNI
+# form in 16 bits overflow.
+_LARGEST_WEIGHT = 63
+# They say where things are, and there one in 255 is a visible jump; the source is encoded only once.
+_EXACT = ("detector.", "encoder.", "motion.")
+_MOVEMENTS = (0.5, 1.0, 1.5)  # the given ones, and smaller and larger ones of the same kind
+
+
+def quantized(networks: InferenceNetworks, source: Source, kp_driving: Keypoints) -> InferenceNetworks:
+    """A copy whose decoder works in 8 bits, calibrated on the motion from source to driving.
+
+    Args:
+        networks: in float32, on the CPU.
+        source, kp_driving: as for ``InferenceNetworks.render``; the copy is good for frames like these.
+    """
+    copied = copy.deepcopy(networks)
+    ranges: dict[str, tuple[float, float]] = {}
+    with torch.inference_mode(), _watched(copied, ranges):
+        for factor in _MOVEMENTS:
+            copied.render(source, _moved(source.keypoints, kp_driving, factor))
+    for name, (low, high) in ranges.items():
+        parent, _, last = name.rpartition(".")
+        setattr(copied.get_submodule(parent), last, _Quantized(copied.get_submodule(name), low, high))
+    return copied
+
+
+class _Quantized(nn.Module):
+    """A ``Convolution`` with 8 bits for its input and for the weights of each output channel."""
+
+    weight_scale: Tensor
+    weight_zero: Tensor
+
+    def __init__(self, conv: nn.Module, low: float, high: float) -> None:
+        super().__init__()
+        assert isinstance(conv, Convolution)
+        self.conv = conv
+        low, high = min(low, 0.0), max(high, 1e-6)  # zero, which pads, is exact
+        self.scale = (high - low) / _LEVELS
+        self.zero = round(-low / self.scale)
+        largest = conv.weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-12)
+        self.register_buffer("weight_scale", largest / _LARGEST_WEIGHT)
+        self.register_buffer("weight_zero", torch.zeros_like(largest, dtype=torch.int32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.conv
+        x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, _LEVELS)
+        weight = torch.fake_quantize_per_channel_affine(
+            conv.weight, self.weight_scale, self.weight_zero, 0, -128, 127
+        )
+        out = F.conv2d(x, weight, conv.bias, stride=conv.stride, padding=conv.padding)
+        return out.relu() if conv.relu else out
+
+
+@contextmanager
+def _watched(networks: InferenceNetworks, ranges: dict[str, tuple[float, float]]) -> Iterator[None]:
+    """While it lasts, ``ranges`` takes down what goes into each convolution that may be rounded."""
+    handles = []
+    for name, module in networks.named_modules():
+        if isinstance(module, Convolution) and not name.startswith(_EXACT):
+
+            def watch(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+                low, high = ranges.get(name, (0.0, 0.0))
+                new_low, new_high = (float(value) for value in inputs[0].aminmax())
+                ranges[name] = min(low, new_low), max(high, new_high)
+
+            handles.append(module.register_forward_pre_hook(watch))
+    networks.decoder.bottleneck.by_tiles = False  # there are no convolutions to watch or to round
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _moved(source: Keypoints, driving: Keypoints, factor: float) -> Keypoints:
+    value = torch.lerp(source.value.expand_as(driving.value), driving.value, factor)
+    if source.jacobian is None or driving.jacobian is None:
+        return Keypoints(value)
+    return Keypoints(value, torch.lerp(source.jacobian.expand_as(driving.jacobian), driving.jacobian, factor))

@@ -1,0 +1,148 @@
+"""Every engine and precision gives the plain networks' picture, as nearly as its numbers allow."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from golden_data import GOLDEN, tiny_networks
+
+from fomm import engines
+from fomm.checkpoint import load_checkpoints
+from fomm.engines import PRECISIONS, choose, prepared
+from fomm.errors import InputError, MissingExtraError
+from fomm.heads.dataset import render_clip
+
+CPU = torch.device("cpu")
+COMBINATIONS = [(engine, precision) for engine in PRECISIONS for precision in sorted(PRECISIONS[engine])]
+DECIBELS = {"bfloat16": 40, "float16": 40, "int8": 35}
+
+
+def need(engine: str) -> None:
+    if engine != "torch" and importlib.util.find_spec(engine) is None:
+        pytest.skip(f"{engine} is not installed")
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    generator, kp_detector = load_checkpoints(cpu=True)
+    frames = torch.from_numpy(render_clip(3, 0, 0, 6, 128, step=6).frames).permute(0, 3, 1, 2) / 255
+    with torch.inference_mode():
+        kp_source, kp_driving = kp_detector(frames[:1]), kp_detector(frames[1:])
+        motion = generator.dense_motion_network(frames[:1], kp_source, kp_driving)
+        expected = generator.decode(generator.encode(frames[:1]), motion)
+    return generator, kp_detector, frames, motion, expected
+
+
+@pytest.mark.parametrize(("engine", "precision"), COMBINATIONS)
+def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, precision):
+    need(engine)
+    generator, kp_detector, frames, motion, expected = shipped
+    networks, *chosen = prepared(generator, kp_detector, (128, 128), engine=engine, precision=precision)
+    assert chosen == [engine, precision]
+    with torch.inference_mode():
+        source = networks.encode(frames[:1])
+        kp = networks.detect(frames[1:])
+        results = [
+            networks.render(source, kp.map(lambda t, part=part: t[part])) for part in (slice(2), slice(2, 5))
+        ]
+    result = torch.cat([result.prediction for result in results])
+    assert result.dtype == torch.float32
+    flow = torch.cat([result.deformation for result in results])
+    decibels = -10 * float((result - expected).square().mean().log10())
+    assert decibels >= DECIBELS.get(precision, 80), f"{decibels:.1f} dB"
+    if precision == "float32":
+        assert float((result - expected).abs().max()) <= 1e-4
+    else:
+        assert float((result - expected).abs().max()) > 1e-6, "these are not fewer bits"
+    assert float((flow - motion.deformation).abs().max()) < (0.05 if "16" in precision else 1e-4)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+def test_the_published_numbers_in_every_engine(engine, align_corners):
+    need(engine)
+    expected = np.load(GOLDEN / "tiny-expected.npz")
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks(align_corners))
+    networks, *_ = prepared(generator, kp_detector, (64, 64), engine=engine)
+    with torch.inference_mode():
+        source = networks.encode(torch.from_numpy(expected["source"])[None].permute(0, 3, 1, 2))
+        kp = networks.detect(torch.from_numpy(expected["driving"]).permute(0, 3, 1, 2))
+        result = networks.render(source, kp).prediction.permute(0, 2, 3, 1).numpy()
+    suffix = "" if align_corners else "_align_corners_false"
+    error = np.abs(result - expected[f"prediction_absolute{suffix}"]).max()
+    assert error <= 1e-4, f"off by {error:.1e}"
+
+
+def test_networks_are_converted_once_and_again_when_a_weight_changes():
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks())
+    first = prepared(generator, kp_detector, (64, 64))[0]
+    assert prepared(generator, kp_detector, (64, 64))[0] is first
+    assert prepared(generator, kp_detector, (64, 64), precision="bfloat16")[0] is not first
+    for network in (generator, kp_detector):
+        with torch.no_grad():
+            next(network.parameters()).add_(0.1)
+        second = prepared(generator, kp_detector, (64, 64))[0]
+        assert second is not first
+        first = second
+    next(generator.parameters()).data.mul_(2)  # past what torch counts as a change
+    assert prepared(generator, kp_detector, (64, 64))[0] is not first
+    first = prepared(generator, kp_detector, (64, 64))[0]
+    generator.bottleneck.r0.norm1.running_mean[0] += 1
+    assert prepared(generator, kp_detector, (64, 64))[0] is not first
+
+
+def test_converted_networks_go_with_the_generator():
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks())
+    before = len(engines._kept)
+    prepared(generator, kp_detector, (64, 64))
+    assert len(engines._kept) == before + 1
+    del generator
+    assert len(engines._kept) == before
+
+
+def test_what_is_chosen(monkeypatch):
+    assert choose(None, "float32", CPU) == ("torch", "float32")
+    assert choose("torch", "bfloat16", CPU) == ("torch", "bfloat16")
+    cuda = torch.device("cuda")
+    assert choose(None, "auto", cuda) == ("torch", "float16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert choose("auto", "auto", CPU) == ("torch", "bfloat16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    assert choose("auto", "auto", CPU) == ("torch", "float32")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "onnxruntime" or None)
+    assert choose(None, "int8", CPU) == ("onnxruntime", "int8")
+    assert choose("onnxruntime", "auto", CPU) == ("onnxruntime", "float32")
+    with pytest.raises(MissingExtraError, match=r"needs openvino; .* pip install 'fomm\[openvino\]'"):
+        choose("openvino", "float32", CPU)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"openvino or onnxruntime; .* 'fomm\[openvino\]'"):
+        choose(None, "int8", CPU)
+
+
+@pytest.mark.parametrize(
+    ("engine", "precision", "device", "message"),
+    [
+        ("tensorrt", "float32", "cpu", "engine is 'tensorrt'; expected torch, openvino, onnxruntime or auto"),
+        (None, "fp16", "cpu", "precision is 'fp16'; expected float32, bfloat16, float16, int8 or auto"),
+        ("torch", "int8", "cpu", "the engine torch has no int8; choose openvino or onnxruntime"),
+        ("onnxruntime", "float32", "cuda", "runs on the CPU, not on cuda; load the networks there"),
+    ],
+)
+def test_what_cannot_be_chosen(monkeypatch, engine, precision, device, message):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    with pytest.raises(InputError, match=message):
+        choose(engine, precision, torch.device(device))
+
+
+def test_torch_alone_imports_no_other_engine():
+    code = (
+        "import sys, json; from fomm.engines import prepared; from fomm.checkpoint import load_checkpoints;"
+        "prepared(*load_checkpoints(cpu=True), (128, 128));"
+        "print(json.dumps(sorted({'onnx', 'onnxruntime', 'openvino', 'numba'} & set(sys.modules))))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert json.loads(run.stdout) == []
