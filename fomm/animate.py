@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fomm.errors import InputError
+from fomm.face.crop import Rect
+from fomm.face.framing import Crop, cut, photo_squares, video_squares
+from fomm.face.paste import Paste
 from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor, to_uint8
 from fomm.media import VideoReader, VideoWriter, read_image
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
+from fomm.model import Keypoints, KPDetector, Motion, OcclusionAwareGenerator, movement_scale, relative_motion
+
+
+class Step(NamedTuple):
+    """One animated frame."""
+
+    prediction: Tensor  # 1xCxHxW in [0, 1]
+    deformation: Tensor  # 1xhxwx2: where in the source each pixel comes from, xy in [-1, 1]
+    occlusion_map: Tensor | None  # 1x1xhxw in [0, 1]: 1 where the source shows it
 
 
 class Animator:
@@ -77,29 +88,41 @@ class Animator:
         Raises:
             InputError: a frame cannot be used; frames before it have been given.
         """
+        for step in self.steps(driving_video, reference):
+            yield to_pictures(step.prediction)[0]
+
+    def at_rest(self) -> Tensor:
+        """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
+        with torch.inference_mode(), _enough_memory(self.device, self.size):
+            motion = self.generator.dense_motion_network(self.source, self.kp_source, self.kp_source)
+            return self.generator.decode(self.features, motion)
+
+    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator["Step"]:
+        """As ``animate``, but each frame comes as tensors, with the motion behind it."""
         frames = iterate_frames(driving_video)
         while chunk := list(itertools.islice(frames, self.batch_size)):
             while chunk:
                 batch = chunk[: self.batch_size]
                 try:
-                    pictures, reference = self._animate_batch(batch, reference)
+                    predictions, motion, reference = self._animate_batch(batch, reference)
                 except torch.OutOfMemoryError:
-                    pictures = None
-                if pictures is None:  # only here does Python forget what filled the memory
+                    predictions = None
+                if predictions is None:  # only here does Python forget what filled the memory
                     self._take_smaller_batches(len(batch))
                 else:
-                    yield from pictures
+                    for index in range(len(predictions)):
+                        yield _one_of(predictions, motion, index)
                     chunk = chunk[len(batch) :]
 
     def _animate_batch(
         self, frames: list[np.ndarray], reference: Keypoints | None
-    ) -> tuple[np.ndarray, Keypoints]:
+    ) -> tuple[Tensor, Motion, Keypoints]:
         with torch.inference_mode():
             batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in frames])
             kp_driving = self.kp_detector(batch)
             if reference is None:
                 reference = kp_driving.map(lambda t: t[:1])
-            return to_pictures(self._render(kp_driving, reference)), reference
+            return *self._render(kp_driving, reference), reference
 
     def _take_smaller_batches(self, too_many: int) -> None:
         if too_many == 1:
@@ -113,12 +136,18 @@ class Animator:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> Tensor:
+    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> tuple[Tensor, Motion]:
         if self.relative:
             scale = movement_scale(self.kp_source, reference) if self.adapt_movement_scale else 1.0
             kp_driving = relative_motion(self.kp_source, kp_driving, reference, scale)
         motion = self.generator.dense_motion_network(self.source, self.kp_source, kp_driving)
-        return self.generator.decode(self.features, motion)
+        return self.generator.decode(self.features, motion), motion
+
+
+def _one_of(predictions: Tensor, motion: Motion, index: int) -> Step:
+    one = slice(index, index + 1)
+    occlusion_map = None if motion.occlusion_map is None else motion.occlusion_map[one]
+    return Step(predictions[one], motion.deformation[one], occlusion_map)
 
 
 @contextmanager
@@ -194,6 +223,10 @@ def animate_file(
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
     *,
+    crop: Crop = "none",
+    crop_driving: Crop | None = None,
+    face: int | str | None = None,
+    paste_back: bool = False,
     relative: bool = True,
     adapt_movement_scale: bool = True,
     best_frame: int | None = None,
@@ -211,6 +244,12 @@ def animate_file(
         driving: a video, see ``media.VideoReader``.
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
+        crop: the part of the photo that is animated: ``"none"`` is all of it, ``"auto"`` the square around a
+            face, or (x, y, width, height) in pixels.
+        crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
+        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
+            None is the largest.
+        paste_back: write the whole photo with the animated part in its place, else that part alone.
         audio: the driving video's sound goes to the result, where it has any.
         side_by_side: source, driving frame and result beside each other.
         start, duration: the part of the driving video to use, in seconds.
@@ -218,16 +257,34 @@ def animate_file(
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
-        InputError: an option cannot be used.
+        InputError: an option cannot be used, or no face was found.
     """
-    animator = Animator(
-        read_image(photo),
-        generator,
-        kp_detector,
-        relative=relative,
-        adapt_movement_scale=adapt_movement_scale,
-        batch_size=batch_size,
+    if side_by_side and paste_back:
+        raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
+    if face == "all" and not paste_back:
+        raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
+    picture = read_image(photo)
+    size = (generator.frame_shape or picture.shape)[:2]
+    squares = photo_squares(picture, crop, face, str(photo), min(size))
+    parts = video_squares(
+        driving, crop_driving or ("none" if crop == "none" else "auto"), start=start, duration=duration
     )
+    animators = [
+        Animator(
+            picture if crop == "none" else cut(picture, square, size),
+            generator,
+            kp_detector,
+            relative=relative,
+            adapt_movement_scale=adapt_movement_scale,
+            batch_size=batch_size,
+        )
+        for square in squares
+    ]
+    pastes = [
+        Paste(picture, square, animator.at_rest(), align_corners=generator.align_corners)
+        for square, animator in zip(squares, animators, strict=True)
+        if paste_back
+    ]
     count = 0
     with VideoReader(driving, start=start, duration=duration) as reader:
         writer = VideoWriter(
@@ -238,16 +295,38 @@ def animate_file(
             audio_duration=duration,
             weights_hash=generator.weights_hash,
         )
+        whole = parts == [Rect(0.0, 0.0, float(reader.size[1]), float(reader.size[0]))]
+        seen = reader if whole else _cut_out(reader, parts, size)
         with writer:
-            frames, reference = _with_reference(animator, reader, best_frame)
-            seen: Iterable[np.ndarray | None] = itertools.repeat(None)
-            if side_by_side:
-                seen, frames = itertools.tee(frames)
-            animated = _bar(animator.animate(frames, reference), reader.num_frames, progress)
-            for picture, frame in zip(animated, seen, strict=False):
-                writer.write(to_uint8(picture) if frame is None else _beside(animator, frame, picture))
+            first, *others = itertools.tee(seen, len(animators) + side_by_side)
+            panels: Iterable[np.ndarray | None] = others.pop() if side_by_side else itertools.repeat(None)
+            steps = [
+                animator.steps(*_with_reference(animator, frames, best_frame))
+                for animator, frames in zip(animators, (first, *others), strict=True)
+            ]
+            bar = _bar(zip(*steps, strict=True), reader.num_frames, progress)
+            for made, panel in zip(bar, panels, strict=False):
+                if pastes:
+                    writer.write(_pasted(picture, pastes, made))
+                else:
+                    shown = to_pictures(made[0].prediction)[0]
+                    writer.write(to_uint8(shown) if panel is None else _beside(animators[0], panel, shown))
                 count += 1
     return count
+
+
+def _cut_out(frames: Iterable[np.ndarray], parts: list[Rect], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """What the networks see of each frame; the last part holds for all that follow."""
+    for number, frame in enumerate(frames):
+        yield cut(frame, parts[min(number, len(parts) - 1)], size)
+
+
+def _pasted(photo: np.ndarray, pastes: list[Paste], steps: tuple[Step, ...]) -> np.ndarray:
+    """The photo with all animated parts in their places."""
+    frame = photo.copy()
+    for paste, step in zip(pastes, steps, strict=True):
+        paste(frame, *step)
+    return frame
 
 
 def _with_reference(
@@ -271,6 +350,6 @@ def _beside(animator: Animator, frame: np.ndarray, picture: np.ndarray) -> np.nd
     return to_uint8(np.concatenate(panels, axis=1))
 
 
-def _bar(frames: Iterator[np.ndarray], total: int | None, progress: bool) -> Iterable[np.ndarray]:
+def _bar(frames: Iterable[Any], total: int | None, progress: bool) -> Iterable[Any]:
     # disable=None: shown where the output is a terminal
     return tqdm(frames, total=total, unit="frame", disable=None if progress else True)

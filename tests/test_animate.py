@@ -7,8 +7,9 @@ import torch
 from golden_data import GOLDEN, SUFFIX, assert_near
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm.bundled import bundled
 from fomm.frames import to_tensor, to_uint8
-from fomm.media import VideoReader, save_video, write_image
+from fomm.media import VideoReader, read_image, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 
@@ -173,3 +174,42 @@ def test_nothing_is_left_when_the_animation_fails(tiny, files):
     with pytest.raises(InputError, match="best_frame is 99"):
         animate_file(files / "photo.png", files / "driving.mp4", files / "result.mp4", *tiny, best_frame=99)
     assert sorted(files.iterdir()) == before
+
+
+@pytest.fixture
+def portrait(tmp_path):
+    """A wide photo with a face at its right, and a driving video of another face that moves, with a sound."""
+    face = read_image(bundled("examples", "astronaut.png"))
+    photo = np.full((300, 501, 3), 120, np.uint8)
+    photo[20:276, 230:486] = face
+    write_image(tmp_path / "photo.png", photo)
+    frames = [np.roll(face, 3 * t, axis=1) for t in range(6)]
+    save_video(tmp_path / "driving.mp4", frames, fps=10)
+    return tmp_path, photo
+
+
+def test_a_face_is_found_moved_and_put_back(portrait, tiny):
+    folder, photo = portrait
+    count = animate_file(
+        folder / "photo.png", folder / "driving.mp4", folder / "frames/", *tiny, crop="auto", paste_back=True
+    )
+    frames = [read_image(path) for path in sorted((folder / "frames").iterdir())]
+    assert count == len(frames) == 6 and all(frame.shape == photo.shape for frame in frames)
+    for frame in frames:
+        assert np.array_equal(frame[:, :200], photo[:, :200])  # far from the face
+    changed = [np.abs(frame.astype(int) - photo).max() for frame in frames]
+    assert changed[0] <= 1 < changed[-1]  # relative motion begins with the photo itself
+
+
+def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
+    folder, _ = portrait
+    files = folder / "photo.png", folder / "driving.mp4"
+    height, width, _ = tiny[0].frame_shape
+    animate_file(*files, folder / "part/", *tiny, crop=(230, 20, 256, 256), crop_driving="none")
+    assert read_image(next((folder / "part").iterdir())).shape == (height, width, 3)
+    assert animate_file(*files, folder / "all/", *tiny, crop="auto", face="all", paste_back=True) == 6
+    with pytest.raises(InputError, match="does not go with paste_back"):
+        animate_file(*files, folder / "no.mp4", *tiny, crop="auto", paste_back=True, side_by_side=True)
+    with pytest.raises(InputError, match="'all' animates several parts"):
+        animate_file(*files, folder / "no.mp4", *tiny, crop="auto", face="all")
+    assert not (folder / "no.mp4").exists()

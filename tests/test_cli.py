@@ -24,7 +24,10 @@ def files(tmp_path):
 
 def animate(files, *options, result="result.mp4") -> int:
     return main(
-        ["animate", str(files / "photo.png"), str(files / "driving.mp4"), "-o", str(files / result), *options]
+        [
+            *("animate", str(files / "photo.png"), str(files / "driving.mp4"), "-o", str(files / result)),
+            *("--crop", "none", *options),  # noise has no face
+        ]
     )
 
 
@@ -36,6 +39,26 @@ def test_animate(files, capsys):
         assert reader.fps == 10 and len(list(reader)) == 8
 
 
+def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
+    seen = {}
+    monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
+    parts = ("crop", "crop_driving", "face", "paste_back")
+    for options, wanted in (
+        (["--crop", "auto"], ("auto", None, None, True)),
+        (["--crop", "auto", "--side-by-side"], ("auto", None, None, False)),
+        (
+            ["--crop", "1,-2,30,40", "--crop-driving", "none", "--face", "all"],
+            ((1, -2, 30, 40), "none", "all", True),
+        ),
+        (["--crop", "auto", "--face", "2", "--no-paste-back"], ("auto", None, 2, False)),
+    ):
+        assert animate(files, *TINY, *options) == 0
+        assert tuple(seen[name] for name in parts) == wanted
+    for wrong in (["--crop", "1,2,3"], ["--face", "left"], ["--crop", "face"]):
+        assert animate(files, *TINY, *wrong) == 2
+        assert wrong[1] in capsys.readouterr().err
+
+
 def test_the_options_reach_the_animation(files, monkeypatch):
     seen = {}
     monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
@@ -43,12 +66,14 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": 4,
+        "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
     }  # fmt: skip
     options = "--absolute --no-adapt-scale --best-frame 3 --no-audio --side-by-side --start 1.5 --duration 2"
     assert animate(files, *TINY, *options.split(), "--batch-size", "7") == 0
     assert seen == {
         "relative": False, "adapt_movement_scale": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
+        "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
     }  # fmt: skip
     animate(files, *TINY, "--absolute", "--relative")
     assert seen["relative"] is True
@@ -111,7 +136,8 @@ def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
     before = sorted(files.rglob("*"))
     names = {"photo": "photo.png", "driving": "driving.mp4", "result": "result.mp4"} | change
     paths = [str(files / names[name]) for name in ("photo", "driving")]
-    arguments = ["animate", *paths, "-o", str(files / names["result"]), *TINY, *names.get("options", [])]
+    arguments = ["animate", *paths, "-o", str(files / names["result"]), *TINY, "--crop", "none"]
+    arguments += names.get("options", [])
     assert main(arguments) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("fomm: ")

@@ -3,8 +3,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.data.shots import CutFinder, look, one_of_each, tiles
-from fomm.face import Face
+from fomm.data.shots import CutFinder, look
 from fomm.media import save_video
 
 
@@ -63,28 +62,6 @@ def test_quick_cuts_are_all_seen():
 def test_short_videos_have_no_cuts():
     assert cuts_in([]) == cuts_in([head(0, 64)]) == []
     assert cuts_in([head(0, 64), head(1, 64)]) == [1]
-
-
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [
-        ((100, 100), []),
-        ((100, 120), []),
-        ((100, 150), [(0, 0), (50, 0)]),
-        ((90, 160), [(0, 0), (35, 0), (70, 0)]),
-        ((160, 90), [(0, 0), (0, 35), (0, 70)]),
-    ],
-)
-def test_tiles_cover_long_pictures(size, expected):
-    assert tiles(size) == expected
-
-
-def test_one_answer_for_each_face():
-    def answer(x0, x1, score):
-        return Face(np.float32([x0, 0, x1, 10]), score, np.zeros((6, 2), np.float32))
-
-    faces = [answer(0, 10, 0.6), answer(2, 12, 0.9), answer(30, 40, 0.5), answer(4, 8, 0.8)]
-    assert [face.score for face in one_of_each(faces)] == [0.9, 0.5]
 
 
 def test_a_face_too_small_for_the_whole_picture_is_found(tmp_path):

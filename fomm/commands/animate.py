@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fomm.bundled import bundled
 from fomm.commands.options import add_device, add_switch, add_weights
@@ -17,6 +18,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help="an .mp4, .webm or .gif file, or a new folder for PNGs",
     )  # fmt: skip
     add_weights(parser)
+    _add_crop(parser)
     motion = parser.add_argument_group("motion")
     add_switch(motion, "relative", "absolute", True, "move as the driving face moves since its first frame")
     add_switch(
@@ -45,6 +47,42 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_animate)
 
 
+def _add_crop(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which part")
+    group.add_argument(
+        "--crop", metavar="auto|none|X,Y,W,H", type=_crop, default="auto",
+        help="of the photo: the square around a face, all of it, or a rectangle in pixels",
+    )  # fmt: skip
+    group.add_argument(
+        "--crop-driving", metavar="auto|none|X,Y,W,H", type=_crop,
+        help="of the driving video; without it, none with --crop none, else auto",
+    )  # fmt: skip
+    group.add_argument(
+        "--face", metavar="N|all", type=_face,
+        help="which face of the photo, from 0, left to right; without it, the largest",
+    )  # fmt: skip
+    group.add_argument(
+        "--paste-back", action=argparse.BooleanOptionalAction, default=None,
+        help="the whole photo, with the animated part in its place; "
+        "without either, unless --crop none or --side-by-side is given",
+    )  # fmt: skip
+
+
+def _crop(text: str) -> Any:
+    if text in ("auto", "none"):
+        return text
+    numbers = text.split(",")
+    if len(numbers) != 4 or not all(number.strip().lstrip("-").isdigit() for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, none or four whole numbers x,y,w,h")
+    return tuple(int(number) for number in numbers)
+
+
+def _face(text: str) -> int | str:
+    if text != "all" and not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'all'")
+    return text if text == "all" else int(text)
+
+
 def _animate(options: argparse.Namespace) -> None:
     from fomm.animate import animate_file
     from fomm.checkpoint import load_checkpoints
@@ -54,6 +92,10 @@ def _animate(options: argparse.Namespace) -> None:
         options.driving,
         options.output,
         *load_checkpoints(options.config, options.checkpoint, device=options.device),
+        crop=options.crop,
+        crop_driving=options.crop_driving,
+        face=options.face,
+        paste_back=_pastes_back(options),
         relative=options.relative,
         adapt_movement_scale=options.adapt_scale,
         best_frame=options.best_frame,
@@ -64,6 +106,12 @@ def _animate(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
     )
     print(f"{options.output}: {count} frames")
+
+
+def _pastes_back(options: argparse.Namespace) -> bool:
+    if options.paste_back is None:
+        return options.crop != "none" and not options.side_by_side
+    return options.paste_back
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,6 @@
 """The networks. They know tensors and nothing else: no files, no numpy, no progress bars."""
 
+from fomm.model.dense_motion import Motion
 from fomm.model.discriminator import MultiScaleDiscriminator
 from fomm.model.generator import OcclusionAwareGenerator
 from fomm.model.keypoints import Keypoints, KPDetector, movement_scale, relative_motion
@@ -7,6 +8,7 @@ from fomm.model.keypoints import Keypoints, KPDetector, movement_scale, relative
 __all__ = [
     "KPDetector",
     "Keypoints",
+    "Motion",
     "MultiScaleDiscriminator",
     "OcclusionAwareGenerator",
     "movement_scale",

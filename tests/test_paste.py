@@ -1,0 +1,57 @@
+import numpy as np
+import torch
+
+from fomm.face.crop import Rect
+from fomm.face.paste import Paste
+from fomm.model.geometry import coordinate_grid
+
+RNG = np.random.default_rng(0)
+PHOTO = RNG.integers(0, 255, (60, 90, 3), dtype=np.uint8)
+PART = Rect(20, 10, 60, 50)
+REST = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+STILL = coordinate_grid(40, 40, REST)[None]
+
+
+def pasted(prediction, deformation=STILL, occlusion=None, part=PART) -> np.ndarray:
+    frame = PHOTO.copy()
+    Paste(PHOTO, part, REST, align_corners=True)(frame, prediction, deformation, occlusion)
+    return frame
+
+
+def test_what_does_not_move_is_the_photo_pixel_for_pixel():
+    assert np.array_equal(pasted(REST), PHOTO)
+    assert np.array_equal(pasted(REST, part=Rect(-10, -5, 30, 35)), PHOTO)  # also beyond the border
+
+
+def test_a_change_is_added_to_the_photo_and_fades_at_the_border():
+    """The network's picture becomes darker by 0.2: so does the photo in the middle, with all its detail."""
+    photo = np.clip(PHOTO, 60, 250)
+    frame = photo.copy()
+    Paste(photo, PART, REST, align_corners=True)(frame, REST - 0.2, STILL, None)
+    middle = frame[25:35, 35:45].astype(int) - photo[25:35, 35:45]
+    assert abs(middle + 51).max() <= 1, middle
+    outside = np.ones(photo.shape[:2], bool)
+    outside[10:50, 20:60] = False
+    assert np.array_equal(frame[outside], photo[outside])
+    assert abs(frame[10, 20:60].astype(int) - photo[10, 20:60]).max() <= 8  # no seam
+
+
+def test_detail_moves_along():
+    """Everything moves by eight pixels to the right: the photo's own noise goes with it."""
+    moved = STILL - torch.tensor([8 * 2 / 39, 0.0])
+    rest = torch.full_like(REST, 0.5)
+    frame = PHOTO.copy()
+    Paste(PHOTO, PART, rest, align_corners=True)(frame, rest + 0.1, moved, None)
+    frame = frame.astype(float)
+    wanted = np.zeros_like(frame)
+    wanted[:, 8:] = PHOTO[:, :-8]
+    inner = np.s_[20:40, 36:52]
+    noise = [(image - image.mean((0, 1)))[..., 0].ravel() for image in (frame[inner], wanted[inner])]
+    assert np.corrcoef(*noise)[0, 1] > 0.7, np.corrcoef(*noise)
+    still = (PHOTO[inner] - PHOTO[inner].mean((0, 1)))[..., 0].ravel()
+    assert abs(np.corrcoef(noise[0], still)[0, 1]) < 0.3
+
+
+def test_where_the_source_shows_nothing_the_network_paints():
+    frame = pasted(torch.full_like(REST, 0.5), occlusion=torch.zeros(1, 1, 16, 16))
+    assert abs(frame[25:35, 35:45].astype(int) - 128).max() <= 2
