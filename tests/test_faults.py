@@ -21,7 +21,7 @@ from fomm.media import VideoReader, VideoWriter, save_video, write_image
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
 TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
-NOISE = np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8)
+NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)  # more than a pipe holds
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_no_memory_for_the_source(tiny, monkeypatch):
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, FileNotFoundError])
 def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
     with pytest.raises(failure), VideoWriter(tmp_path / name, fps=25) as writer:
-        for frame in [NOISE] * 30:
+        for frame in [NOISE] * 10:
             writer.write(frame)
         assert not (tmp_path / name).exists()
         raise failure
@@ -193,32 +193,38 @@ def test_a_picture_that_goes_away_while_a_folder_is_read(tiny, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory):
-    """Commands that were met by Ctrl-C, at several moments after the result was begun."""
-    folder = tmp_path_factory.mktemp("interrupted")
+def commands(tmp_path_factory):
+    """Commands that are met by Ctrl-C at several moments after the result was begun, or by a full disk."""
+    folder = tmp_path_factory.mktemp("commands")
     write_image(folder / "photo.png", NOISE)
-    save_video(folder / "driving.mp4", [NOISE, NOISE[::-1]] * 500, 25)
+    save_video(folder / "long.mp4", [NOISE[:32, :32], NOISE[32:64, :32]] * 1000, 25)
+    save_video(folder / "short.mp4", [NOISE[:64, :64], NOISE[64:128, :64]] * 7, 25)
     (folder / "old.mp4").write_bytes(b"old")
-    targets = ["a.mp4", "a.webm", "a.gif", "frames", "old.mp4"]
-    commands = [
-        Command(
-            ["animate", "photo.png", "driving.mp4", "-o", target, *WEIGHTS, "--device", "cpu"],
+    convert(GOLDEN / "tiny-cpk.pth.tar", folder / "w.safetensors")
+    given = sorted(folder.iterdir())
+    animate = ["animate", "photo.png", *WEIGHTS, "--device", "cpu", "--side-by-side", "--crop", "none"]
+    run = {
+        ("interrupted", target): Command(
+            [*animate, "long.mp4", "-o", target],
             interrupt_at=f".{Path(target).stem}.*.part*",
             delay=number * 0.15,
         )
-        for number, target in enumerate(targets)
-    ]
-    return folder, dict(zip(targets, run_commands(commands, folder), strict=True))
+        for number, target in enumerate([*TARGETS, "old.mp4"])
+    }
+    for target in TARGETS:
+        run["full", target] = Command([*animate, "short.mp4", "-o", target], most_bytes=8000)
+    run["full", "a.safetensors"] = Command(["convert", "w.safetensors", "a.safetensors"], most_bytes=8000)
+    return folder, given, dict(zip(run, run_commands(list(run.values()), folder), strict=True))
 
 
 @pytest.mark.parametrize("target", [*TARGETS, "old.mp4"])
-def test_ctrl_c_in_the_middle(interrupted, target):
-    folder, told = interrupted
-    assert told[target]["code"] == 130, told[target]["said"]
-    assert told[target]["said"].splitlines()[-1:] == ["fomm: interrupted"]
-    assert "Traceback" not in told[target]["said"]
-    assert not told[target]["lives"], "a process goes on"
-    check_only(folder, *(folder / name for name in ("photo.png", "driving.mp4", "old.mp4")))
+def test_ctrl_c_in_the_middle(commands, target):
+    folder, given, told = commands
+    got = told["interrupted", target]
+    assert got["code"] == 130, got["said"]
+    assert got["said"].splitlines()[-1:] == ["fomm: interrupted"] and "Traceback" not in got["said"]
+    assert not got["lives"], "a process goes on"
+    check_only(folder, *given)
     assert (folder / "old.mp4").read_bytes() == b"old"
 
 
@@ -280,26 +286,14 @@ def test_a_disk_that_fills_up(tmp_path, name, processes):
     check_only(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def limited(tmp_path_factory):
-    """Commands that may write no more than 8000 bytes into any file."""
-    folder = tmp_path_factory.mktemp("limited")
-    write_image(folder / "photo.png", NOISE)
-    save_video(folder / "driving.mp4", [NOISE, NOISE[::-1]] * 15, 25)
-    convert(GOLDEN / "tiny-cpk.pth.tar", folder / "w.safetensors")
-    animate = ["animate", "photo.png", "driving.mp4", *WEIGHTS, "--device", "cpu", "--side-by-side", "-o"]
-    commands = {target: Command([*animate, target], most_bytes=8000) for target in TARGETS}
-    commands["new.safetensors"] = Command(["convert", "w.safetensors", "new.safetensors"], most_bytes=8000)
-    return folder, dict(zip(commands, run_commands(list(commands.values()), folder), strict=True))
-
-
-@pytest.mark.parametrize("target", [*TARGETS, "new.safetensors"])
-def test_no_room_for_the_result_of_a_command(limited, target):
-    folder, told = limited
-    assert told[target]["code"] == 1, told[target]["said"]
-    assert re.fullmatch(rf"fomm: .*{target}.*File (size limit exceeded|too large)\n", told[target]["said"])
-    assert not told[target]["lives"]
-    check_only(folder, *(folder / name for name in ("photo.png", "driving.mp4", "w.safetensors")))
+@pytest.mark.parametrize("target", [*TARGETS, "a.safetensors"])
+def test_no_room_for_the_result_of_a_command(commands, target):
+    folder, given, told = commands
+    got = told["full", target]
+    assert got["code"] == 1, got["said"]
+    assert re.fullmatch(rf"fomm: .*{target}.*File (size limit exceeded|too large)\n", got["said"])
+    assert not got["lives"]
+    check_only(folder, *given)
 
 
 @pytest.mark.parametrize("name", ["missing/a", "file/a", "folder"])
