@@ -156,7 +156,7 @@ TAKEN = {
 def test_unusual_pictures(tiny, name):
     wanted = np.stack(make_animation(BYTES, [BYTES, BYTES[::-1]], *tiny, progress=False))
     picture = TAKEN[name]
-    before = np.array(picture, copy=True)
+    before = np.asarray(picture).copy()
     turned = np.asarray(check_picture(picture, "it"))[::-1]
     got = np.stack(make_animation(picture, [picture, turned], *tiny, progress=False))
     assert_near(got, wanted, 1e-5, name)
