@@ -128,5 +128,7 @@ def _demo(options: argparse.Namespace) -> None:
 
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
-    count = animate_file(photo, driving, options.output, *networks, batch_size=options.batch_size)
+    count = animate_file(
+        photo, driving, options.output, *networks, paste_back=True, batch_size=options.batch_size
+    )
     print(f"{options.output}: {count} frames; the photo is {photo}, the driving video {driving}")
