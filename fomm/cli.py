@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from fomm._version import __version__
 from fomm.commands.animate import add_animate, add_demo
 from fomm.commands.convert import add_convert
+from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.make_weights import add_make_weights
@@ -21,6 +22,7 @@ from fomm.errors import FommError
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "animate": (add_animate, "Move a photo as a driving video moves."),
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
+    "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "data": (add_data, "Make a data set."),
     "train": (add_train, "Train, or go on training."),

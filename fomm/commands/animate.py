@@ -2,10 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from fomm.bundled import bundled
 from fomm.commands.options import add_device, add_switch, add_weights
+from fomm.commands.parts import crop_option, face_option
 
 
 def add_animate(parser: argparse.ArgumentParser) -> None:
@@ -50,15 +50,15 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
 def _add_crop(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("which part")
     group.add_argument(
-        "--crop", metavar="auto|none|X,Y,W,H", type=_crop, default="auto",
+        "--crop", metavar="auto|none|X,Y,W,H", type=crop_option, default="auto",
         help="of the photo: the square around a face, all of it, or a rectangle in pixels",
     )  # fmt: skip
     group.add_argument(
-        "--crop-driving", metavar="auto|none|X,Y,W,H", type=_crop,
+        "--crop-driving", metavar="auto|none|X,Y,W,H", type=crop_option,
         help="of the driving video; without it, none with --crop none, else auto",
     )  # fmt: skip
     group.add_argument(
-        "--face", metavar="N|all", type=_face,
+        "--face", metavar="N|all", type=face_option,
         help="which face of the photo, from 0, left to right; without it, the largest",
     )  # fmt: skip
     group.add_argument(
@@ -66,21 +66,6 @@ def _add_crop(parser: argparse.ArgumentParser) -> None:
         help="the whole photo, with the animated part in its place; "
         "without either, unless --crop none or --side-by-side is given",
     )  # fmt: skip
-
-
-def _crop(text: str) -> Any:
-    if text in ("auto", "none"):
-        return text
-    numbers = text.split(",")
-    if len(numbers) != 4 or not all(number.strip().lstrip("-").isdigit() for number in numbers):
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto, none or four whole numbers x,y,w,h")
-    return tuple(int(number) for number in numbers)
-
-
-def _face(text: str) -> int | str:
-    if text != "all" and not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'all'")
-    return text if text == "all" else int(text)
 
 
 def _animate(options: argparse.Namespace) -> None:
