@@ -5,28 +5,22 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from fomm.engines import prepared
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.face.framing import Crop, cut, photo_squares, video_squares
 from fomm.face.paste import Paste
 from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor, to_uint8
 from fomm.media import VideoReader, VideoWriter, read_image
-from fomm.model import Keypoints, KPDetector, Motion, OcclusionAwareGenerator, movement_scale, relative_motion
-
-
-class Step(NamedTuple):
-    """One animated frame."""
-
-    prediction: Tensor  # 1xCxHxW in [0, 1]
-    deformation: Tensor  # 1xhxwx2: where in the source each pixel comes from, xy in [-1, 1]
-    occlusion_map: Tensor | None  # 1x1xhxw in [0, 1]: 1 where the source shows it
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
+from fomm.model.inference import Rendered
 
 
 class Animator:
@@ -41,9 +35,15 @@ class Animator:
             the driving key points as they are, with the driving face's shape and place.
         adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
         batch_size: frames in one pass of the networks; halved where the device's memory holds no more.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
+            device has, int8 aside: that one is calibrated on the first frames, once for each generator.
+        engine: ``"torch"``, ``"openvino"`` or ``"onnxruntime"``; None or ``"auto"`` for torch, or for an
+            installed one that has int8. What was chosen stands in ``precision`` and ``engine``.
 
     Raises:
-        InputError: the picture cannot be used, or the device's memory does not even hold one frame.
+        InputError: the picture cannot be used, the device's memory does not even hold one frame, or there is
+            no such engine or precision, or not together.
+        MissingExtraError: the engine is not installed.
     """
 
     def __init__(
@@ -55,11 +55,12 @@ class Animator:
         relative: bool = True,
         adapt_movement_scale: bool = True,
         batch_size: int = 4,
+        precision: str = "float32",
+        engine: str | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         picture = check_picture(source_image, "source_image")
-        self.generator, self.kp_detector = generator, kp_detector
         self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
         self.batch_size = batch_size
         self.device = next(generator.parameters()).device
@@ -67,15 +68,17 @@ class Animator:
         height, width, _ = generator.frame_shape or picture.shape
         self.size = (height, width)
         with torch.inference_mode(), _enough_memory(self.device, self.size):
+            self.networks, self.engine, self.precision = prepared(
+                generator, kp_detector, self.size, engine=engine, precision=precision
+            )
             self.source = to_tensor(picture, self.size, self.device)
-            self.features = generator.encode(self.source)
-            self.kp_source = kp_detector(self.source)
+            self.encoded = self.networks.encode(self.source)
 
     def reference(self, frame: Any) -> Keypoints:
         """The key points of a driving frame that relative motion starts from."""
         picture = check_picture(frame, "the reference frame")
         with torch.inference_mode(), _enough_memory(self.device, self.size):
-            return self.kp_detector(to_tensor(picture, self.size, self.device))
+            return self.networks.detect(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
         """The animated frames, HxWx3 float32 in [0, 1] at the network's size, one for each driving frame.
@@ -94,35 +97,34 @@ class Animator:
     def at_rest(self) -> Tensor:
         """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
         with torch.inference_mode(), _enough_memory(self.device, self.size):
-            motion = self.generator.dense_motion_network(self.source, self.kp_source, self.kp_source)
-            return self.generator.decode(self.features, motion)
+            return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
-    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator["Step"]:
+    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Rendered]:
         """As ``animate``, but each frame comes as tensors, with the motion behind it."""
         frames = iterate_frames(driving_video)
         while chunk := list(itertools.islice(frames, self.batch_size)):
             while chunk:
                 batch = chunk[: self.batch_size]
                 try:
-                    predictions, motion, reference = self._animate_batch(batch, reference)
+                    rendered, reference = self._animate_batch(batch, reference)
                 except torch.OutOfMemoryError:
-                    predictions = None
-                if predictions is None:  # only here does Python forget what filled the memory
+                    rendered = None
+                if rendered is None:  # only here does Python forget what filled the memory
                     self._take_smaller_batches(len(batch))
                 else:
-                    for index in range(len(predictions)):
-                        yield _one_of(predictions, motion, index)
+                    for index in range(len(batch)):
+                        yield rendered.frame(index)
                     chunk = chunk[len(batch) :]
 
     def _animate_batch(
         self, frames: list[np.ndarray], reference: Keypoints | None
-    ) -> tuple[Tensor, Motion, Keypoints]:
+    ) -> tuple[Rendered, Keypoints]:
         with torch.inference_mode():
             batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in frames])
-            kp_driving = self.kp_detector(batch)
+            kp_driving = self.networks.detect(batch)
             if reference is None:
                 reference = kp_driving.map(lambda t: t[:1])
-            return *self._render(kp_driving, reference), reference
+            return self._render(kp_driving, reference), reference
 
     def _take_smaller_batches(self, too_many: int) -> None:
         if too_many == 1:
@@ -136,18 +138,12 @@ class Animator:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> tuple[Tensor, Motion]:
+    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> Rendered:
         if self.relative:
-            scale = movement_scale(self.kp_source, reference) if self.adapt_movement_scale else 1.0
-            kp_driving = relative_motion(self.kp_source, kp_driving, reference, scale)
-        motion = self.generator.dense_motion_network(self.source, self.kp_source, kp_driving)
-        return self.generator.decode(self.features, motion), motion
-
-
-def _one_of(predictions: Tensor, motion: Motion, index: int) -> Step:
-    one = slice(index, index + 1)
-    occlusion_map = None if motion.occlusion_map is None else motion.occlusion_map[one]
-    return Step(predictions[one], motion.deformation[one], occlusion_map)
+            kp_source = self.encoded.keypoints
+            scale = movement_scale(kp_source, reference) if self.adapt_movement_scale else 1.0
+            kp_driving = relative_motion(kp_source, kp_driving, reference, scale)
+        return self.networks.render(self.encoded, kp_driving)
 
 
 @contextmanager
@@ -177,6 +173,8 @@ def make_animation(
     progress: bool = True,
     best_frame: int | None = None,
     batch_size: int = 4,
+    precision: str = "float32",
+    engine: str | None = None,
 ) -> list[np.ndarray]:
     """Moves the picture as the video moves.
 
@@ -191,12 +189,14 @@ def make_animation(
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
             from it, forwards and backwards. By default the first.
         batch_size: frames in one pass of the networks.
+        precision, engine: see ``Animator``.
 
     Returns:
         One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size.
 
     Raises:
-        InputError: a picture, the video or ``best_frame`` cannot be used.
+        InputError: a picture, the video or another argument cannot be used.
+        MissingExtraError: the engine is not installed.
     """
     if cpu:
         generator, kp_detector = generator.cpu(), kp_detector.cpu()
@@ -207,6 +207,8 @@ def make_animation(
         relative=relative,
         adapt_movement_scale=adapt_movement_scale,
         batch_size=batch_size,
+        precision=precision,
+        engine=engine,
     )
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
     frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
@@ -235,6 +237,8 @@ def animate_file(
     start: float = 0.0,
     duration: float | None = None,
     batch_size: int = 4,
+    precision: str = "float32",
+    engine: str | None = None,
     progress: bool = True,
 ) -> int:
     """From file to file: frames are read, animated and written one by one; returns their number.
@@ -257,6 +261,7 @@ def animate_file(
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
+        MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found.
     """
     if side_by_side and paste_back:
@@ -277,6 +282,8 @@ def animate_file(
             relative=relative,
             adapt_movement_scale=adapt_movement_scale,
             batch_size=batch_size,
+            precision=precision,
+            engine=engine,
         )
         for square in squares
     ]
@@ -321,7 +328,7 @@ def _cut_out(frames: Iterable[np.ndarray], parts: list[Rect], size: tuple[int, i
         yield cut(frame, parts[min(number, len(parts) - 1)], size)
 
 
-def _pasted(photo: np.ndarray, pastes: list[Paste], steps: tuple[Step, ...]) -> np.ndarray:
+def _pasted(photo: np.ndarray, pastes: list[Paste], steps: tuple[Rendered, ...]) -> np.ndarray:
     """The photo with all animated parts in their places."""
     frame = photo.copy()
     for paste, step in zip(pastes, steps, strict=True):

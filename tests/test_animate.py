@@ -10,6 +10,7 @@ from fomm import Animator, InputError, animate_file, load_checkpoints, make_anim
 from fomm.bundled import bundled
 from fomm.frames import to_tensor, to_uint8
 from fomm.media import VideoReader, read_image, save_video, write_image
+from fomm.model.inference import InferenceNetworks
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 
@@ -92,13 +93,34 @@ def test_other_sizes_are_resized_and_the_right_size_is_untouched(tiny):
     assert frames[0].shape == (64, 64, 3)
 
 
-def test_the_source_is_encoded_once(tiny):
-    generator, kp_detector = tiny
+def test_the_source_is_encoded_once(tiny, monkeypatch):
     calls = []
-    handle = generator.first.register_forward_hook(lambda *_: calls.append(1))
-    make_animation(EXPECTED["source"], EXPECTED["driving"], generator, kp_detector, batch_size=1)
-    handle.remove()
+    encode = InferenceNetworks.encode
+    monkeypatch.setattr(InferenceNetworks, "encode", lambda *given: calls.append(1) or encode(*given))
+    make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, batch_size=1)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "chosen"),
+    [
+        ({}, ("torch", "float32")),
+        ({"precision": "bfloat16"}, ("torch", "bfloat16")),
+        ({"engine": "auto", "precision": "float16"}, ("torch", "float16")),
+    ],
+)
+def test_engine_and_precision_reach_the_networks(tiny, options, chosen):
+    animator = Animator(EXPECTED["source"], *tiny, **options)
+    assert (animator.engine, animator.precision) == chosen
+    wanted = make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny)
+    got = np.stack(make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, **options))
+    assert np.square(got - np.stack(wanted)).mean() < 1e-4  # 40 dB
+    assert (got.tobytes() == np.stack(wanted).tobytes()) == (not options)
+
+
+def test_an_unknown_engine_is_an_error(tiny):
+    with pytest.raises(InputError, match="engine is 'tpu'; expected torch, openvino, onnxruntime or auto"):
+        make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, engine="tpu")
 
 
 def test_the_animator_streams(tiny):

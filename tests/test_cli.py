@@ -62,18 +62,21 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
 def test_the_options_reach_the_animation(files, monkeypatch):
     seen = {}
     monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert animate(files, *TINY) == 0
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": 4,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
+        "engine": "torch", "precision": "float32",
     }  # fmt: skip
     options = "--absolute --no-adapt-scale --best-frame 3 --no-audio --side-by-side --start 1.5 --duration 2"
-    assert animate(files, *TINY, *options.split(), "--batch-size", "7") == 0
+    assert animate(files, *TINY, *options.split(), "--batch-size", "7", "--precision", "bfloat16") == 0
     assert seen == {
         "relative": False, "adapt_movement_scale": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
+        "engine": "torch", "precision": "bfloat16",
     }  # fmt: skip
     animate(files, *TINY, "--absolute", "--relative")
     assert seen["relative"] is True

@@ -4,6 +4,7 @@ import itertools
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fomm import Animator, InputError, animate_file, load_checkpoints, make_anim
 from fomm.checkpoint import convert
 from fomm.errors import CheckpointError, MediaError
 from fomm.media import VideoReader, VideoWriter, save_video, write_image
+from fomm.model.inference import InferenceNetworks
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
@@ -55,24 +57,37 @@ def tiny():
 
 
 @pytest.fixture
-def memory_for(tiny):
+def before_rendering(monkeypatch):
+    """Give a function that has another one called with the number of frames before they are rendered."""
+
+    def arrange(call: Callable[[int], None]) -> None:
+        render = InferenceNetworks.render
+
+        def watched(self, source, kp_driving):
+            call(len(kp_driving.value))
+            return render(self, source, kp_driving)
+
+        monkeypatch.setattr(InferenceNetworks, "render", watched)
+
+    return arrange
+
+
+@pytest.fixture
+def memory_for(before_rendering):
     """Give a function that lets the generator's memory end at more than so many frames."""
-    handles = []
 
     def limit(frames: int) -> list[int]:
         tried = []
 
-        def count(module, arguments):
-            tried.append(len(arguments[0]))
-            if tried[-1] > frames:
+        def count(asked: int) -> None:
+            tried.append(asked)
+            if asked > frames:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-        handles.append(tiny[0].final.register_forward_pre_hook(count))
+        before_rendering(count)
         return tried
 
-    yield limit
-    for handle in handles:
-        handle.remove()
+    return limit
 
 
 @pytest.mark.parametrize(("room", "tries"), [(2, [8, 4, 2, 2, 2, 2, 1]), (1, [8, 4, 2] + 9 * [1])])
@@ -108,7 +123,7 @@ def test_no_memory_for_the_source(tiny, monkeypatch):
     def fail(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr(tiny[0], "encode", fail)
+    monkeypatch.setattr(InferenceNetworks, "encode", fail)
     with pytest.raises(InputError, match="does not hold one frame of 64x64"):
         Animator(EXPECTED["source"], *tiny)
 
@@ -159,7 +174,7 @@ def test_ffmpeg_killed_while_reading(tmp_path, processes):
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_ffmpeg_killed_while_animating(tiny, files, processes, monkeypatch, which):
+def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering, which):
     """The one that reads, or the one that writes: the other ends too."""
     photo, driving = files
     done = []
@@ -169,14 +184,11 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, monkeypatch, whic
         if len(done) == 3:
             processes[which].kill()
 
-    handle = tiny[0].final.register_forward_hook(kill)
+    before_rendering(kill)
     named = [driving, photo.with_name("result.mp4")][which]
     words = rf"{['reading', 'writing'][which]} .*{named.name} stopped after \d+ frames: .* stopped: Killed"
-    try:
-        with pytest.raises(MediaError, match=words) as caught:
-            animate_file(photo, driving, photo.with_name("result.mp4"), *tiny, progress=False, batch_size=1)
-    finally:
-        handle.remove()
+    with pytest.raises(MediaError, match=words) as caught:
+        animate_file(photo, driving, photo.with_name("result.mp4"), *tiny, progress=False, batch_size=1)
     check_sentence(caught.value, MediaError, named)
     check_only(photo.parent, photo, driving)
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from fomm.bundled import bundled
-from fomm.commands.options import add_device, add_switch, add_weights
+from fomm.commands.options import add_device, add_engine, add_switch, add_weights
 from fomm.commands.parts import crop_option, face_option
 
 
@@ -43,7 +43,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "--side-by-side", action="store_true", help="source, driving video and result in a row"
     )
-    add_device(parser)
+    add_engine(add_device(parser))
     parser.set_defaults(run=_animate)
 
 
@@ -72,11 +72,13 @@ def _animate(options: argparse.Namespace) -> None:
     from fomm.animate import animate_file
     from fomm.checkpoint import load_checkpoints
 
+    networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
+    engine, precision = _chosen(networks, options)
     count = animate_file(
         options.photo,
         options.driving,
         options.output,
-        *load_checkpoints(options.config, options.checkpoint, device=options.device),
+        *networks,
         crop=options.crop,
         crop_driving=options.crop_driving,
         face=options.face,
@@ -89,8 +91,17 @@ def _animate(options: argparse.Namespace) -> None:
         start=options.start,
         duration=options.duration,
         batch_size=options.batch_size,
+        precision=precision,
+        engine=engine,
     )
-    print(f"{options.output}: {count} frames")
+    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+
+
+def _chosen(networks: tuple[Any, Any], options: argparse.Namespace) -> tuple[str, str]:
+    """The engine and the precision, where they were left to fomm."""
+    from fomm.engines import choose
+
+    return choose(options.engine, options.precision, next(networks[0].parameters()).device)
 
 
 def _pastes_back(options: argparse.Namespace) -> bool:
@@ -103,7 +114,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="RESULT", type=Path, default=Path("demo.mp4"), help="the video to write"
     )
-    add_device(parser)
+    add_engine(add_device(parser))
     parser.set_defaults(run=_demo)
 
 
@@ -113,7 +124,16 @@ def _demo(options: argparse.Namespace) -> None:
 
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
+    engine, precision = _chosen(networks, options)
     count = animate_file(
-        photo, driving, options.output, *networks, paste_back=True, batch_size=options.batch_size
+        photo,
+        driving,
+        options.output,
+        *networks,
+        paste_back=True,
+        batch_size=options.batch_size,
+        precision=precision,
+        engine=engine,
     )
-    print(f"{options.output}: {count} frames; the photo is {photo}, the driving video {driving}")
+    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+    print(f"the photo is {photo}, the driving video {driving}")

@@ -27,12 +27,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> None:
+def add_device(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     group = parser.add_argument_group("computation")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
     group.add_argument(
         "--batch-size", metavar="N", type=int, default=4, help="frames in one pass of the networks"
     )
+    return group
 
 
 def add_switch(group: "argparse._ArgumentGroup", yes: str, no: str, default: bool, summary: str) -> None:
@@ -45,3 +46,14 @@ def add_switch(group: "argparse._ArgumentGroup", yes: str, no: str, default: boo
     group.add_argument(
         f"--{no}", dest=name, action="store_false", default=default, help=f"not --{yes}" + chosen[False]
     )
+
+
+def add_engine(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--precision", metavar="NAME", default="auto",
+        help="float32, bfloat16, float16, int8, or auto for the fastest that the device has, int8 aside",
+    )  # fmt: skip
+    group.add_argument(
+        "--engine", metavar="NAME", default="auto",
+        help="torch, openvino, onnxruntime, or auto for the fastest installed one that has the precision",
+    )  # fmt: skip

@@ -5,6 +5,7 @@ inputs of a convolution computes it in integers.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from fomm.model import Keypoints
 from fomm.model.fused import Convolution
+from fomm.model.geometry import multiply_2x2
 from fomm.model.inference import InferenceNetworks, Source
 
 _LEVELS = 255
@@ -22,21 +24,30 @@ _LEVELS = 255
 _LARGEST_WEIGHT = 63
 # They say where things are, and there one in 255 is a visible jump; the source is encoded only once.
 _EXACT = ("detector.", "encoder.", "motion.")
-_MOVEMENTS = (0.5, 1.0, 1.5)  # the given ones, and smaller and larger ones of the same kind
+# What a head does beside what the given frames show: shift, turn, size.
+_MOVEMENTS = (
+    ((0.15, 0.0), 0.0, 1.0),
+    ((-0.15, 0.0), 0.0, 1.0),
+    ((0.0, 0.15), 0.0, 0.85),
+    ((0.0, -0.15), 0.0, 1.15),
+    ((0.0, 0.0), 0.3, 1.0),
+    ((0.0, 0.0), -0.3, 1.0),
+)
 
 
 def quantized(networks: InferenceNetworks, source: Source, kp_driving: Keypoints) -> InferenceNetworks:
-    """A copy whose decoder works in 8 bits, calibrated on the motion from source to driving.
+    """A copy whose decoder works in 8 bits, calibrated on how the source moves.
 
     Args:
         networks: in float32, on the CPU.
-        source, kp_driving: as for ``InferenceNetworks.render``; the copy is good for frames like these.
+        source, kp_driving: as for ``InferenceNetworks.render``; usual movements are tried as well.
     """
     copied = copy.deepcopy(networks)
     ranges: dict[str, tuple[float, float]] = {}
     with torch.inference_mode(), _watched(copied, ranges):
-        for factor in _MOVEMENTS:
-            copied.render(source, _moved(source.keypoints, kp_driving, factor))
+        copied.render(source, kp_driving)
+        for movement in _MOVEMENTS:
+            copied.render(source, _moved(source.keypoints, *movement))
     for name, (low, high) in ranges.items():
         parent, _, last = name.rpartition(".")
         setattr(copied.get_submodule(parent), last, _Quantized(copied.get_submodule(name), low, high))
@@ -91,8 +102,9 @@ def _watched(networks: InferenceNetworks, ranges: dict[str, tuple[float, float]]
             handle.remove()
 
 
-def _moved(source: Keypoints, driving: Keypoints, factor: float) -> Keypoints:
-    value = torch.lerp(source.value.expand_as(driving.value), driving.value, factor)
-    if source.jacobian is None or driving.jacobian is None:
-        return Keypoints(value)
-    return Keypoints(value, torch.lerp(source.jacobian.expand_as(driving.jacobian), driving.jacobian, factor))
+def _moved(source: Keypoints, shift: tuple[float, float], turn: float, size: float) -> Keypoints:
+    """Key points of the source after all of it was turned (radians), scaled and shifted ([-1, 1])."""
+    cosine, sine = size * math.cos(turn), size * math.sin(turn)
+    matrix = source.value.new_tensor([[cosine, -sine], [sine, cosine]])
+    value = multiply_2x2(matrix, source.value[..., None])[..., 0] + matrix.new_tensor(shift)
+    return Keypoints(value, None if source.jacobian is None else multiply_2x2(matrix, source.jacobian))

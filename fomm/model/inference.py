@@ -47,6 +47,14 @@ class Rendered(NamedTuple):
     deformation: Tensor  # Bxhxwx2: where in the source each pixel comes from, xy in [-1, 1]
     occlusion_map: Tensor | None  # Bx1xhxw in [0, 1]: 1 where the source shows it
 
+    def frame(self, index: int) -> "Rendered":
+        """One of them, still with a batch's dimension in front."""
+        prediction, deformation, occlusion_map = (
+            None if tensor is None else tensor[index : index + 1] for tensor in self
+        )
+        assert prediction is not None and deformation is not None
+        return Rendered(prediction, deformation, occlusion_map)
+
 
 class InferenceNetworks(nn.Module):
     """See ``for_inference``."""
