@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from fomm.bundled import bundled
 from fomm.commands.options import add_device, add_engine, add_switch, add_weights
