@@ -18,7 +18,7 @@ from fomm.evaluation.faces import TRAITS, followed, track_face
 from fomm.evaluation.measure import Tools, animation_case, reconstruction_case
 from fomm.evaluation.metrics import Box
 from fomm.face import detect_faces, face_mesh
-from fomm.model import Keypoints
+from fomm.frames import to_pictures, to_tensor
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE, FRAMES = 128, 5
@@ -56,29 +56,28 @@ def data(tmp_path_factory):
     return folder
 
 
-class StubDetector(nn.Module):
-    """Its "key points" are the frames themselves."""
-
-    def forward(self, image):
-        return Keypoints(image)
-
-
 class StubGenerator(nn.Module):
-    """Paints the driving frame, or the source, by the choice of ``copy``."""
+    """The size and the name of a network that does not paint; the animator does."""
 
-    def __init__(self, copy):
+    def __init__(self):
         super().__init__()
-        self.copy, self.frame_shape, self.weights_hash = copy, (SIZE, SIZE, 3), "00" * 32
+        self.frame_shape, self.weights_hash = (SIZE, SIZE, 3), "00" * 32
         self.anchor = nn.Parameter(torch.zeros(1))
 
-    def encode(self, source):
-        return source
 
-    def dense_motion_network(self, source, kp_source, kp_driving):
-        return kp_driving.value
+def stub_animator(copy):
+    """In the place of Animator: shows the driving frame, or the source, by the choice of ``copy``."""
 
-    def decode(self, features, motion):
-        return motion if self.copy == "driving" else features.expand_as(motion)
+    class StubAnimator:
+        def __init__(self, source, generator, kp_detector, *, relative, batch_size):
+            self.source, self.size = source, generator.frame_shape[:2]
+
+        def animate(self, driving):
+            for frame in driving:
+                shown = to_tensor(frame if copy == "driving" else self.source, self.size, torch.device("cpu"))
+                yield to_pictures(shown)[0]
+
+    return StubAnimator
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
@@ -86,8 +85,9 @@ def evaluate_stub(monkeypatch, copy, data, **options):
     monkeypatch.setattr(
         contestants,
         "load_checkpoints",
-        lambda config, checkpoint, device: (StubGenerator(copy), StubDetector()),
+        lambda config, checkpoint, device: (StubGenerator(), nn.Identity()),
     )
+    monkeypatch.setattr(contestants, "Animator", stub_animator(copy))
     return runner.evaluate("stub.safetensors", data, progress=False, device="cpu", **options)
 
 
@@ -212,9 +212,10 @@ def test_both_modes_against_others(data, tmp_path):
         assert part["results"][first] == part["results"][second]
 
 
-def test_a_result_of_another_size_is_resized():
-    generator = StubGenerator("driving")
-    contestant = contestants.Contestant("stub", "stub.pth", "", generator, StubDetector())
+def test_a_result_of_another_size_is_resized(monkeypatch):
+    generator = StubGenerator()
+    contestant = contestants.Contestant("stub", "stub.pth", "", generator, nn.Identity())
+    monkeypatch.setattr(contestants, "Animator", stub_animator("driving"))
     frames = np.full((3, SIZE, SIZE, 3), 102, np.uint8)
     made = list(contestant.animate(frames[0], frames, (32, 48), relative=False))
     assert len(made) == 3 and made[0].shape == (32, 48, 3)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+from PIL import Image
+
+from fomm.bundled import bundled
+from fomm.errors import InputError
+from fomm.face.best_frame import find_best_frame, normalized
+from fomm.images import read_image
+
+WALL = np.full((128, 128, 3), 90, np.uint8)
+
+
+def test_size_and_place_do_not_matter():
+    square = np.array([[0, 0], [2, 0], [2, 2], [0, 2], [1, 1]], float)
+    shape = normalized(square)
+    assert np.allclose(shape[0], [-0.5, -0.5])  # a square of area 1 around the middle
+    assert np.allclose(normalized(5 * square + [7, -3]), shape)
+
+
+def test_the_frame_that_shows_the_same_is_the_best():
+    """Among other heads the source itself, smaller and elsewhere."""
+    source = read_image(bundled("examples", "astronaut.png"))
+    heads = [np.asarray(Image.open(GOLDEN / "face" / f"head{number}.jpg")) for number in range(3)]
+    same = np.full((300, 400, 3), 90, np.uint8)
+    same[40:240, 150:350] = np.asarray(Image.fromarray(source).resize((200, 200)))
+    assert find_best_frame(source, [heads[0], WALL, heads[1], same, heads[2]]) == 3
+
+
+def test_without_a_face_it_is_said():
+    source = read_image(bundled("examples", "astronaut.png"))
+    with pytest.raises(InputError, match="no face was found in the driving video"):
+        find_best_frame(source, [WALL])
+    with pytest.raises(InputError, match="no face was found in the photo"):
+        find_best_frame(WALL, [source])
