@@ -23,6 +23,9 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     parser.add_argument("--relative", action="store_true", help="move as the driving face moves")
     parser.add_argument("--adapt_scale", action="store_true", help="scale the movement by the faces' sizes")
     parser.add_argument("--best_frame", type=int, help="the driving frame where relative motion starts")
+    parser.add_argument(
+        "--find_best_frame", action="store_true", help="the one whose face is most like the photo's"
+    )
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
     parser.add_argument("--audio", action="store_true", help="the driving video's sound goes to the result")
     return parser.parse_args(argv)
@@ -38,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             *load_checkpoints(options.config, options.checkpoint, cpu=options.cpu),
             relative=options.relative,
             adapt_movement_scale=options.adapt_scale,
-            best_frame=options.best_frame,
+            best_frame="auto" if options.find_best_frame else options.best_frame,
             audio=options.audio,
         )
     except FommError as error:

@@ -3,8 +3,9 @@
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from fomm.engines import prepared
 from fomm.errors import InputError
+from fomm.face.best_frame import find_best_frame
 from fomm.face.crop import Rect
 from fomm.face.framing import Crop, cut, photo_squares, video_squares
 from fomm.face.paste import Paste
@@ -231,7 +233,7 @@ def animate_file(
     paste_back: bool = False,
     relative: bool = True,
     adapt_movement_scale: bool = True,
-    best_frame: int | None = None,
+    best_frame: int | str | None = None,
     audio: bool = True,
     side_by_side: bool = False,
     start: float = 0.0,
@@ -257,7 +259,8 @@ def animate_file(
         audio: the driving video's sound goes to the result, where it has any.
         side_by_side: source, driving frame and result beside each other.
         start, duration: the part of the driving video to use, in seconds.
-        best_frame: counted from ``start``; see ``make_animation`` for it and the others.
+        best_frame: counted from ``start``, or ``"auto"`` for the one whose face is most like the photo's; see
+            ``make_animation`` for it and the others.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
@@ -274,9 +277,10 @@ def animate_file(
     parts = video_squares(
         driving, crop_driving or ("none" if crop == "none" else "auto"), start=start, duration=duration
     )
+    sources = [picture if crop == "none" else cut(picture, square, size) for square in squares]
     animators = [
         Animator(
-            picture if crop == "none" else cut(picture, square, size),
+            source,
             generator,
             kp_detector,
             relative=relative,
@@ -285,15 +289,20 @@ def animate_file(
             precision=precision,
             engine=engine,
         )
-        for square in squares
+        for source in sources
     ]
     pastes = [
         Paste(picture, square, animator.at_rest(), align_corners=generator.align_corners)
         for square, animator in zip(squares, animators, strict=True)
         if paste_back
     ]
+    seen = partial(_driving_frames, driving, parts, size, start, duration)
+    references = [
+        _reference(animator, source, seen, best_frame)
+        for animator, source in zip(animators, sources, strict=True)
+    ]
     count = 0
-    with VideoReader(driving, start=start, duration=duration) as reader:
+    with seen() as (reader, frames):
         writer = VideoWriter(
             result,
             fps=reader.fps,
@@ -302,14 +311,12 @@ def animate_file(
             audio_duration=duration,
             weights_hash=generator.weights_hash,
         )
-        whole = parts == [Rect(0.0, 0.0, float(reader.size[1]), float(reader.size[0]))]
-        seen = reader if whole else _cut_out(reader, parts, size)
         with writer:
-            first, *others = itertools.tee(seen, len(animators) + side_by_side)
+            first, *others = itertools.tee(frames, len(animators) + side_by_side)
             panels: Iterable[np.ndarray | None] = others.pop() if side_by_side else itertools.repeat(None)
             steps = [
-                animator.steps(*_with_reference(animator, frames, best_frame))
-                for animator, frames in zip(animators, (first, *others), strict=True)
+                animator.steps(copy, reference)
+                for animator, copy, reference in zip(animators, (first, *others), references, strict=True)
             ]
             bar = _bar(zip(*steps, strict=True), reader.num_frames, progress)
             for made, panel in zip(bar, panels, strict=False):
@@ -320,6 +327,49 @@ def animate_file(
                     writer.write(to_uint8(shown) if panel is None else _beside(animators[0], panel, shown))
                 count += 1
     return count
+
+
+@contextmanager
+def _driving_frames(
+    driving: str | os.PathLike[str],
+    parts: list[Rect],
+    size: tuple[int, int],
+    start: float,
+    duration: float | None,
+) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
+    """The driving video, open, and what the networks see of its frames."""
+    with VideoReader(driving, start=start, duration=duration) as reader:
+        whole = parts == [Rect(0.0, 0.0, float(reader.size[1]), float(reader.size[0]))]
+        yield reader, iter(reader) if whole else _cut_out(reader, parts, size)
+
+
+def _reference(
+    animator: Animator,
+    source: np.ndarray,
+    seen: Callable[[], AbstractContextManager[tuple[VideoReader, Iterator[np.ndarray]]]],
+    best_frame: int | str | None,
+) -> Keypoints | None:
+    """The key points of the chosen driving frame, for which the video is read up to it, frame by frame."""
+    if best_frame is None:
+        return None
+    if isinstance(best_frame, str):
+        if best_frame != "auto":
+            raise InputError(f"best_frame is {best_frame!r}; expected a frame's number or 'auto'")
+        with seen() as (_, frames):
+            best_frame = find_best_frame(source, frames)
+    with seen() as (_, frames):
+        return animator.reference(_frame_at(frames, best_frame))
+
+
+def _frame_at(frames: Iterator[np.ndarray], number: int) -> np.ndarray:
+    if number < 0:
+        raise InputError(f"best_frame is {number}; expected a frame's number, counted from 0")
+    count = 0
+    for frame in frames:
+        if count == number:
+            return frame
+        count += 1
+    raise InputError(f"best_frame is {number}, but the driving video has only {count} frames")
 
 
 def _cut_out(frames: Iterable[np.ndarray], parts: list[Rect], size: tuple[int, int]) -> Iterator[np.ndarray]:
@@ -342,12 +392,15 @@ def _with_reference(
     """The frames again, and the key points of the chosen one; the frames before it wait in memory."""
     if best_frame is None:
         return frames, None
-    if best_frame < 0:
-        raise InputError(f"best_frame is {best_frame}; expected a frame's number, counted from 0")
-    first = list(itertools.islice(frames, best_frame + 1))
-    if len(first) <= best_frame:
-        raise InputError(f"best_frame is {best_frame}, but the driving video has only {len(first)} frames")
-    return itertools.chain(first, frames), animator.reference(first[-1])
+    first: list[np.ndarray] = []
+
+    def kept() -> Iterator[np.ndarray]:
+        for frame in frames:
+            first.append(frame)
+            yield frame
+
+    reference = animator.reference(_frame_at(kept(), best_frame))
+    return itertools.chain(first, frames), reference
 
 
 def _beside(animator: Animator, frame: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -235,3 +235,20 @@ def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
     with pytest.raises(InputError, match="'all' animates several parts"):
         animate_file(*files, folder / "no.mp4", *tiny, crop="auto", face="all")
     assert not (folder / "no.mp4").exists()
+
+
+def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
+    """The driving video shows the same face: at first turned on its side, upright in the fourth frame."""
+    folder, photo = portrait
+    face = photo[20:276, 230:486]
+    frames = [np.ascontiguousarray(np.rot90(face))] * 3 + [face] + [np.roll(face, 20, axis=0)] * 2
+    save_video(folder / "driving.mp4", frames, fps=10)
+    files = folder / "photo.png", folder / "driving.mp4"
+    part = {"crop": (230, 20, 256, 256), "crop_driving": "none"}
+    for best, name in ((3, "number"), ("auto", "found")):
+        animate_file(*files, folder / f"{name}/", *tiny, **part, best_frame=best)
+    one, other = (sorted((folder / name).iterdir()) for name in ("number", "found"))
+    for left, right in zip(one, other, strict=True):
+        assert np.array_equal(read_image(left), read_image(right)), left
+    with pytest.raises(InputError, match="best_frame is 'first'; expected a frame's number or 'auto'"):
+        animate_file(*files, folder / "no.mp4", *tiny, **part, best_frame="first")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fomm.bundled import bundled
 from fomm.commands.options import add_device, add_engine, add_switch, add_weights
-from fomm.commands.parts import crop_option, face_option
+from fomm.commands.parts import crop_option, face_option, frame_option
 
 
 def add_animate(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,7 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         "scale the movement by the faces' sizes (with --relative)",
     )
     motion.add_argument(
-        "--best-frame", metavar="N", type=int,
+        "--best-frame", metavar="N|auto", type=frame_option,
         help="the driving frame (from 0) that resembles the photo most; relative motion starts from it",
     )  # fmt: skip
     motion.add_argument(

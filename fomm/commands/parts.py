@@ -22,6 +22,13 @@ def crop_option(text: str) -> Crop:
     return x, y, width, height
 
 
+def frame_option(text: str) -> int | str:
+    """A frame's number, from 0, or ``auto``."""
+    if text != "auto" and not text.lstrip("-").isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'auto'")
+    return text if text == "auto" else int(text)
+
+
 def face_option(text: str) -> int | str:
     """A face's number, from 0, or ``all``."""
     if text != "all" and not text.isdigit():
