@@ -65,7 +65,7 @@ class Processes:
     def mean(self, values: Tensor) -> Tensor:
         """The mean over the processes, the same in each."""
         if self.count > 1:
-            values = values.clone()
+            values = values.to(self.device, copy=True)  # NCCL takes nothing from the CPU
             dist.all_reduce(values)
             values /= self.count
         return values
