@@ -248,7 +248,7 @@ class Step:
         for name, value in terms.items():
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"step {self.run.step}: the loss {name} is {value}; the weights were not touched. "
+                    f"step {self.run.step}: the loss {name} is {value}; no weight was changed by it. "
                     "Lower the learning rate, or look for broken clips"
                 )
         optimizers = [self.run.optimizers[name] for name in names if name in self.run.optimizers]
