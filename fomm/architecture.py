@@ -91,6 +91,21 @@ def skeletons(config: Config) -> dict[str, nn.Module]:
     return {"generator": generator, "kp_detector": kp_detector}
 
 
+def unfilled_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
+    """As ``build_networks``, but for weights that are loaded next: drawing them would take half a second."""
+    with _NoDrawing():
+        return build_networks(config)
+
+
+class _NoDrawing(TorchFunctionMode):
+    """Parameters keep what their memory held."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = kwargs or {}
+        drawing = func in (nn.init.kaiming_uniform_, nn.init.uniform_)
+        return given["tensor"] if drawing else func(*args, **given)
+
+
 class _NoWeights(TorchFunctionMode):
     """Parameters go to the meta device. (``torch.device("meta")`` takes seconds to import what it needs.)"""
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fomm.architecture import (
     infer_config,
     load_strictly,
     skeletons,
+    unfilled_networks,
 )
 from fomm.atomic import atomic_path
 from fomm.bundled import bundled, check_intact, sha256_of
@@ -91,9 +93,12 @@ def load_checkpoints(
     """
     place = _choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
-    checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(checkpoint_path)
-    generator, kp_detector = _networks_of(checkpoint, config)
-    generator.weights_hash = sha256_of(checkpoint.path)
+    path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
+    with ThreadPoolExecutor(1) as beside:  # a published file's hash takes as long as its networks
+        weights_hash = beside.submit(sha256_of, path) if path.is_file() else None
+        checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
+        generator, kp_detector = _networks_of(checkpoint, config)
+        generator.weights_hash = weights_hash.result() if weights_hash else None
     return generator.eval().to(place), kp_detector.eval().to(place)
 
 
@@ -184,7 +189,7 @@ def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[Occlusi
     config = config or checkpoint.resolve_config()
     where = str(checkpoint.path)
     check_fit(skeletons(config), checkpoint.tensors, where)
-    generator, kp_detector = build_networks(config)
+    generator, kp_detector = unfilled_networks(config)
     load_strictly({"generator": generator, "kp_detector": kp_detector}, checkpoint.tensors, where)
     return generator, kp_detector
 

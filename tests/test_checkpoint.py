@@ -461,3 +461,14 @@ def test_the_file_has_the_usual_permissions(tmp_path):
     save_weights(tmp_path / "w.safetensors", *build_networks(config), config)
     (tmp_path / "other").touch()
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_weights_that_are_loaded_are_not_drawn_before(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        torch.Tensor, "uniform_", lambda tensor, *_, **__: drawn.append(tensor.device.type) or tensor
+    )
+    load_checkpoints(cpu=True)
+    assert "cpu" not in drawn
+    build_networks(load_config("heads-128"))
+    assert "cpu" in drawn
