@@ -23,6 +23,7 @@ from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor, t
 from fomm.media import VideoReader, VideoWriter, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.inference import Rendered
+from fomm.pipeline import Behind, ahead
 
 
 class Animator:
@@ -301,8 +302,15 @@ def animate_file(
         _reference(animator, source, seen, best_frame)
         for animator, source in zip(animators, sources, strict=True)
     ]
+
+    def finish(made: tuple[Rendered, ...], panel: np.ndarray | None) -> np.ndarray:
+        if pastes:
+            return _pasted(picture, pastes, made)
+        shown = to_pictures(made[0].prediction)[0]
+        return to_uint8(shown) if panel is None else _beside(animators[0], panel, shown)
+
     count = 0
-    with seen() as (reader, frames):
+    with seen() as (reader, frames), ahead(_at_size(frame, size) for frame in frames) as ready:
         writer = VideoWriter(
             result,
             fps=reader.fps,
@@ -311,22 +319,23 @@ def animate_file(
             audio_duration=duration,
             weights_hash=generator.weights_hash,
         )
-        with writer:
-            first, *others = itertools.tee(frames, len(animators) + side_by_side)
+        with writer, Behind(lambda given: writer.write(finish(*given))) as written:
+            first, *others = itertools.tee(ready, len(animators) + side_by_side)
             panels: Iterable[np.ndarray | None] = others.pop() if side_by_side else itertools.repeat(None)
             steps = [
                 animator.steps(copy, reference)
                 for animator, copy, reference in zip(animators, (first, *others), references, strict=True)
             ]
             bar = _bar(zip(*steps, strict=True), reader.num_frames, progress)
-            for made, panel in zip(bar, panels, strict=False):
-                if pastes:
-                    writer.write(_pasted(picture, pastes, made))
-                else:
-                    shown = to_pictures(made[0].prediction)[0]
-                    writer.write(to_uint8(shown) if panel is None else _beside(animators[0], panel, shown))
+            for given in zip(bar, panels, strict=False):
+                written.put(given)
                 count += 1
     return count
+
+
+def _at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resized here, beside the networks, where it is of another size than theirs."""
+    return frame if frame.shape[:2] == size else to_pictures(to_tensor(frame, size, torch.device("cpu")))[0]
 
 
 @contextmanager
