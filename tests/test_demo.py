@@ -42,7 +42,8 @@ def test_the_published_flags_and_defaults(demo):
         "result_video": "result.mp4",
         "relative": False,
         "adapt_scale": False,
-        "best_frame": None, "find_best_frame": False,
+        "best_frame": None,
+        "find_best_frame": False,
         "cpu": False,
         "audio": False,
     }
