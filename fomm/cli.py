@@ -14,6 +14,7 @@ from fomm.commands.convert import add_convert
 from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
 from fomm.commands.evaluate import add_evaluate
+from fomm.commands.export import add_export
 from fomm.commands.make_weights import add_make_weights
 from fomm.commands.options import Help
 from fomm.commands.train import add_train
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
+    "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
     "data": (add_data, "Make a data set."),
     "train": (add_train, "Train, or go on training."),
     "make-weights": (add_make_weights, "Draw data, train and measure, in so many minutes each."),

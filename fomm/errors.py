@@ -32,5 +32,9 @@ class TrainingError(FommError):
     """A training that cannot go on; what is on disk stays as it was."""
 
 
+class ExportError(FommError):
+    """A network that does not come out the same for another program, or cannot be written."""
+
+
 class MissingExtraError(FommError, ImportError):
     """An optional package that is not installed, or cannot be loaded on this machine."""

@@ -115,7 +115,7 @@ class GraphEngine:
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """As ``InferenceNetworks.render``."""
         if self.precision == "int8" and "render" not in self.runs:
-            networks = quantized(self.networks, source, kp_driving)
+            networks = quantized(self.networks, [(source, kp_driving)])
             self.runs["render"] = self.compiled(graphs_of(networks, self.size)["render"])
         points = (*_plain(source.keypoints), *_plain(kp_driving))
         prediction, deformation, *occlusion = self._run("render")([source.features, source.small, *points])

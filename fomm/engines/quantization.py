@@ -6,7 +6,7 @@ inputs of a convolution computes it in integers.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -35,19 +35,21 @@ _MOVEMENTS = (
 )
 
 
-def quantized(networks: InferenceNetworks, source: Source, kp_driving: Keypoints) -> InferenceNetworks:
-    """A copy whose decoder works in 8 bits, calibrated on how the source moves.
+def quantized(networks: InferenceNetworks, examples: Iterable[tuple[Source, Keypoints]]) -> InferenceNetworks:
+    """A copy whose decoder works in 8 bits, calibrated on how sources move.
 
     Args:
         networks: in float32, on the CPU.
-        source, kp_driving: as for ``InferenceNetworks.render``; usual movements are tried as well.
+        examples: sources and key points that move them, as for ``InferenceNetworks.render``. Usual movements
+            of each source are tried as well.
     """
     copied = copy.deepcopy(networks)
     ranges: dict[str, tuple[float, float]] = {}
     with torch.inference_mode(), _watched(copied, ranges):
-        copied.render(source, kp_driving)
-        for movement in _MOVEMENTS:
-            copied.render(source, _moved(source.keypoints, *movement))
+        for source, kp_driving in examples:
+            copied.render(source, kp_driving)
+            for movement in _MOVEMENTS:
+                copied.render(source, _moved(source.keypoints, *movement))
     for name, (low, high) in ranges.items():
         parent, _, last = name.rpartition(".")
         setattr(copied.get_submodule(parent), last, _Quantized(copied.get_submodule(name), low, high))
