@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fomm._version import __version__
@@ -68,9 +69,11 @@ def export(
     assert generator.frame_shape is not None
     height, width, _ = generator.frame_shape
     exact = for_inference(generator, kp_detector)
-    clips = [_frames_of(path, (height, width)) for path in calibration] or _drawn((height, width))
-    networks = _calibrated(exact, clips) if precision == "int8" else exact
-    wanted = _with_inputs(graphs_of(exact, (height, width)), exact, clips[0])
+    networks, clip = exact, _smooth_noise((height, width))
+    if precision == "int8":
+        clips = [_frames_of(path, (height, width)) for path in calibration] or _drawn((height, width))
+        networks, clip = _calibrated(exact, clips), clips[0]
+    wanted = _with_inputs(graphs_of(exact, (height, width)), exact, clip)
     contents, exported = {}, []
     for name, graph in graphs_of(networks, (height, width)).items():
         path = Path(folder, f"{name}.onnx")
@@ -109,6 +112,12 @@ def _frames_of(video: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     if len(frames) < 2:
         raise InputError(f"{os.fspath(video)} has one frame; a video that calibrates needs two or more")
     return torch.cat(frames)
+
+
+def _smooth_noise(size: tuple[int, int]) -> Tensor:
+    """Frames that exact graphs can be compared on."""
+    noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(noise, size, mode="bicubic", align_corners=False).clamp_(0, 1)
 
 
 def _drawn(size: tuple[int, int]) -> list[Tensor]:

@@ -82,14 +82,22 @@ def test_eight_bits_are_calibrated_on_a_video_and_measured(tiny, tmp_path):
 
 
 @needs_onnx
+@pytest.mark.slow
+def test_eight_bits_are_calibrated_on_drawn_heads_without_a_video(tmp_path):
+    written = export(tmp_path / "onnx", *load_checkpoints(cpu=True), precision="int8")
+    assert max(file.psnr or 0 for file in written) >= 35
+
+
+@needs_onnx
 def test_a_graph_that_differs_is_not_written(tiny, tmp_path, monkeypatch):
+    save_video(tmp_path / "clip.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]], 10)
     monkeypatch.setattr("fomm.export.LARGEST_ERROR", 1e-12)
     with pytest.raises(ExportError, match=r"keypoints\.onnx is off by \d\.\de-\d+"):
         export(tmp_path / "onnx", *tiny)
     monkeypatch.setattr("fomm.export.LARGEST_ERROR", 1e-4)
     monkeypatch.setattr("fomm.export.LEAST_PSNR", 200.0)
     with pytest.raises(ExportError, match=r"render\.onnx is \d+\.\d dB from float32; calibrate"):
-        export(tmp_path / "onnx", *tiny, precision="int8")
+        export(tmp_path / "onnx", *tiny, precision="int8", calibration=[tmp_path / "clip.mp4"])
     assert not (tmp_path / "onnx").exists()
 
 

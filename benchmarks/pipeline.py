@@ -1,0 +1,125 @@
+"""How long ``fomm animate`` takes from file to file at 720p, and how long each of its steps takes alone.
+
+    python benchmarks/pipeline.py --json pipeline.json
+
+A synthetic head in the middle of 1280x720 pixels moves another one; the result is the whole photo. Where the
+steps overlap, the whole takes less than their sum; where nothing is wasted, as long as the longest. The times
+are medians of rounds in which all take turns.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fomm import __version__
+from fomm.animate import Animator, animate_file
+from fomm.checkpoint import load_checkpoints
+from fomm.face.crop import Rect
+from fomm.face.framing import cut
+from fomm.face.paste import Paste
+from fomm.heads.dataset import render_clip
+from fomm.media import VideoReader, VideoWriter, read_image, write_image
+
+HEIGHT, WIDTH = 720, 1280
+PART = ((WIDTH - HEIGHT) // 2, 0, HEIGHT, HEIGHT)  # x, y, width, height of the head
+
+
+def write_files(folder: Path, frames: int) -> tuple[Path, Path]:
+    """A photo and a driving video of two heads."""
+    room = ((0, 0), (PART[0], PART[0]), (0, 0))
+    photo, driving = folder / "photo.png", folder / "driving.mp4"
+    write_image(photo, np.pad(render_clip(7, 0, 0, 1, HEIGHT).frames[0], room, mode="reflect"))
+    with VideoWriter(driving, fps=25) as writer:
+        for frame in render_clip(7, 1, 0, frames, HEIGHT, step=1).frames:
+            writer.write(np.pad(frame, room, mode="reflect"))
+    return photo, driving
+
+
+def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """What runs, by name: the whole, then each step alone, with all that it needs in memory."""
+    networks = load_checkpoints(device=options.device)
+    chosen = {"precision": options.precision, "engine": options.engine}
+    result = photo.with_name("result.mp4")
+    with VideoReader(driving) as reader:
+        frames = list(reader)
+    picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
+    animator = Animator(cut(picture, part, size_of(networks)), *networks, batch_size=options.batch, **chosen)
+    paste = Paste(picture, part, animator.at_rest(), align_corners=networks[0].align_corners)
+    small = [cut(frame, part, animator.size) for frame in frames]
+    made = list(animator.steps(small))
+
+    def read() -> None:
+        with VideoReader(driving) as reader:
+            for _ in reader:
+                pass
+
+    def put_back() -> None:
+        for step in made:
+            paste(picture.copy(), *step)
+
+    def write() -> None:
+        with VideoWriter(result, fps=25) as writer:
+            for frame in frames:
+                writer.write(frame)
+
+    return {
+        "whole": lambda: animate_file(
+            photo, driving, result, *networks, crop=PART, crop_driving=PART, paste_back=True,
+            batch_size=options.batch, progress=False, **chosen,
+        ),
+        "decode": read,
+        "resize": lambda: [cut(frame, part, animator.size) for frame in frames],
+        "networks": lambda: list(animator.steps(small)),
+        "paste back": put_back,
+        "encode": write,
+    }  # fmt: skip
+
+
+def size_of(networks: tuple) -> tuple[int, int]:
+    return networks[0].frame_shape[:2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--frames", type=int, default=48, help="(default: 48)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--batch", type=int, default=4, help="frames in one pass (default: 4)")
+    parser.add_argument("--device", help="without it, the fastest there is")
+    parser.add_argument("--precision", default="auto", help="(default: auto)")
+    parser.add_argument("--engine", default="auto", help="(default: auto)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: torch's)")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file as well")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = steps_of(*write_files(Path(folder), options.frames), options)
+        taken: dict[str, list[float]] = {name: [] for name in steps}
+        for turn in range(options.rounds + 1):
+            for name, run in steps.items():
+                begun = time.perf_counter()
+                run()
+                if turn:  # the first one warms up
+                    taken[name].append(1000 * (time.perf_counter() - begun) / options.frames)
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    alone = [value for name, value in medians.items() if name != "whole"]
+    print(f"{'step':<12}{'ms a frame':>12}{'frames/s':>10}")
+    for name, value in medians.items():
+        print(f"{name:<12}{value:>12.1f}{1000 / value:>10.1f}")
+    print(f"the steps' sum is {sum(alone):.1f} ms, the longest {max(alone):.1f} ms")
+    if options.json:
+        settings = {key: value for key, value in vars(options).items() if key != "json"}
+        facts = {"cores": os.cpu_count(), "torch": torch.__version__, "fomm": __version__}
+        report = {"machine": facts, "settings": settings, "milliseconds_a_frame": medians}
+        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
