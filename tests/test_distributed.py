@@ -51,7 +51,7 @@ def test_two_processes_train_as_one_would(tmp_path):
     config = shared_config(loss_weights={"generator_gan": 0}, clip_norm=1e-3)
     list(train(config, data, tmp_path / "one", device="cpu"))
     command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "two")]
-    subprocess.run(command, check=True, timeout=300)
+    subprocess.run(command, check=True, timeout=600)
     one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
     assert one["step"] == two["step"] == 12
     for name, network in one["networks"].items():
@@ -67,13 +67,13 @@ def test_a_process_that_dies_is_started_again_and_the_run_goes_on(tmp_path):
     ends = []
     for name, marker in (("whole", None), ("restarted", tmp_path / "killed-once")):
         command = [
-            *torchrun(tmp_path, "--max-restarts", "1"),
+            *torchrun(tmp_path, "--max-restarts", "3"),
             json.dumps(config.to_dict()),
             str(data),
             str(tmp_path / name),
         ]
         environment = os.environ | ({"KILL": str(marker)} if marker else {})
-        subprocess.run(command, check=True, timeout=300, env=environment)
+        subprocess.run(command, check=True, timeout=600, env=environment)
         ends.append(state_of(tmp_path / name))
     assert marker.exists()
     assert_same(*ends)

@@ -5,6 +5,7 @@ here does anything. On CUDA each process takes the device of its number on its m
 """
 
 import os
+from datetime import timedelta
 from types import TracebackType
 
 import torch
@@ -30,7 +31,9 @@ class Processes:
         if self._joined:
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
-            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            # Gloo sometimes does not find together after a restart: then it is left, and started once more
+            backend, patience = ("nccl", 10) if self.device.type == "cuda" else ("gloo", 2)
+            dist.init_process_group(backend, timeout=timedelta(minutes=patience))
 
     def __enter__(self) -> "Processes":
         return self
