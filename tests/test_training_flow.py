@@ -83,3 +83,14 @@ def test_the_flow_follows_the_cameras():
     ]  # the source's does: what was at its left is gone
     flow = patch.under_cameras(torch.eye(2).expand(2, 1, 2, 2), shifts)
     assert not flow.seen[0, :, :2].any() and flow.known.all()
+
+
+def test_on_another_grid_the_motion_is_the_same():
+    flow = true_flow(maps((1, 2, 1)), maps((3, 3, 1)))
+    for size in (4, 16):
+        other = flow.resized(size, size)
+        motion = other.position - coordinate_grid(size, size, torch.zeros(()))
+        middle = motion[0, size // 2 + size // 8, size // 2 + size // 8]
+        assert torch.allclose(middle, torch.tensor([-2.0, -1.0]) * 2 / 7, atol=1e-5), size
+        assert other.seen.shape == other.known.shape == (1, size, size)
+    assert flow.resized(8, 8) is flow

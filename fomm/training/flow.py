@@ -24,6 +24,18 @@ class Flow(NamedTuple):
     seen: Tensor  # Bxhxw bool: whether the source shows it; else the position means nothing
     known: Tensor  # Bxhxw bool: whether anything is known of this driving pixel
 
+    def resized(self, height: int, width: int) -> "Flow":
+        """The flow on another grid, each of whose points takes the motion of the nearest one here."""
+        old_height, old_width = self.seen.shape[1:]
+        if (old_height, old_width) == (height, width):
+            return self
+        device = self.position.device
+        rows = ((torch.arange(height, device=device) + 0.5) * old_height / height).long()[:, None]
+        columns = ((torch.arange(width, device=device) + 0.5) * old_width / width).long()
+        motion = self.position - coordinate_grid(old_height, old_width, self.position)
+        position = coordinate_grid(height, width, self.position) + motion[:, rows, columns]
+        return Flow(position, self.seen[:, rows, columns], self.known[:, rows, columns])
+
     def under_cameras(self, matrix: Tensor, shift: Tensor) -> "Flow":
         """The flow between the same frames seen by other cameras.
 

@@ -122,10 +122,11 @@ def _motion_terms(
     if weights.deformation and batch.truth_source is not None and batch.truth_driving is not None:
         loss = losses.deformation_loss(deformation, batch.truth_source.value, batch.truth_driving.value)
         terms["deformation"] = weights.deformation * loss
-    if weights.flow and batch.flow is not None:
-        terms["flow"] = weights.flow * losses.flow_loss(deformation, batch.flow)
-    if weights.occlusion and batch.flow is not None and occlusion_map is not None:
-        terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, batch.flow)
+    flow = batch.flow and batch.flow.resized(*deformation.shape[1:3])
+    if weights.flow and flow is not None:
+        terms["flow"] = weights.flow * losses.flow_loss(deformation, flow)
+    if weights.occlusion and flow is not None and occlusion_map is not None:
+        terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, flow)
     return terms
 
 
