@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from fomm import __version__
-from fomm.animate import Animator, animate_file
+from fomm.animate import animate_file
+from fomm.animator import Animator
 from fomm.checkpoint import load_checkpoints
 from fomm.face.crop import Rect
 from fomm.face.framing import cut

@@ -252,7 +252,7 @@ import sys, time
 import torch
 torch.set_num_threads(int(sys.argv[1]))
 wall, used = time.perf_counter(), time.process_time()
-from fomm.animate import Animator
+from fomm.animator import Animator
 from fomm.bundled import bundled
 from fomm.checkpoint import load_checkpoints
 from fomm.media import VideoReader, read_image

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from fomm._version import __version__
 
 if TYPE_CHECKING:
-    from fomm.animate import Animator, animate_file, make_animation
+    from fomm.animate import animate_file, make_animation
+    from fomm.animator import Animator
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
     from fomm.notebook import display
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Animator": "fomm.animate",
+    "Animator": "fomm.animator",
     "CheckpointError": "fomm.errors",
     "ConfigError": "fomm.errors",
     "FommError": "fomm.errors",
