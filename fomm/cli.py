@@ -1,12 +1,15 @@
 """The command line: parses, calls and exits honestly. The commands themselves are in ``fomm/commands``.
 
 Exit status: 0 when all is well, 1 for an error (one line on stderr; a traceback with ``--debug``),
-2 for wrong usage, 130 when interrupted.
+2 for wrong usage, 130 when interrupted, 143 when told to end (SIGTERM).
 """
 
 import argparse
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from fomm._version import __version__
 from fomm.commands.animate import add_animate, add_demo
@@ -42,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # of --help and --version, and of wrong usage
         return int(stop.code or 0)
     try:
-        options.run(options)
+        with _tidy_end():
+            options.run(options)
     except KeyboardInterrupt:
         print("fomm: interrupted", file=sys.stderr)
         return 130
@@ -52,6 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"fomm: {_one_line(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+@contextmanager
+def _tidy_end() -> Iterator[None]:
+    """A signal that ends the process unwinds it first, as Ctrl-C does: nothing half-written stays.
+
+    One that is ignored, as ``nohup`` arranges, stays ignored. Only the main thread may set handlers.
+    """
+    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    taken = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def build_parser() -> argparse.ArgumentParser:

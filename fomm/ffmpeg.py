@@ -145,11 +145,18 @@ def input_arguments(path: Path, start: float = 0.0, duration: float | None = Non
 
 
 def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int) -> "subprocess.Popen[bytes]":
-    """Start ffmpeg; ``log`` takes its stderr."""
+    """Start ffmpeg; ``log`` takes its stderr.
+
+    A Ctrl-C at the terminal goes to Python alone, which ends ffmpeg in its own time: were both to get it, the
+    end of ffmpeg could be taken for a failure.
+    """
     command = [executable(), "-hide_banner", "-nostdin", *arguments]
-    no_window = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # exists on Windows only
+    alone = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # these two exist on Windows only
+    alone |= getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     try:
-        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=log, creationflags=no_window)
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=log, creationflags=alone, start_new_session=True
+        )
     except OSError as reason:
         raise MediaError(f"cannot start {command[0]}: {reason.strerror or reason}") from reason
 

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -87,8 +88,9 @@ class Command:
 
     arguments: list[str]
     most_bytes: int | None = None  # of any file, as on a full disk
-    interrupt_at: str | None = None  # a pattern: Ctrl-C when such a file is there
-    delay: float = 0.0  # seconds, before the Ctrl-C
+    interrupt_at: str | None = None  # a pattern: the signal comes when such a file is there
+    delay: float = 0.0  # seconds, before the signal
+    signal: int = signal.SIGINT
 
 
 def run_commands(commands: list[Command], folder: Path) -> list[dict]:
@@ -107,9 +109,16 @@ def run_commands(commands: list[Command], folder: Path) -> list[dict]:
 
 
 _COMMANDS = """
-import glob, json, os, resource, signal, sys, time
+import glob, json, os, resource, sys, time
 import fomm.animate, fomm.checkpoint
 from fomm.cli import main
+
+def arguments_of(process):  # those of ffmpeg hold whole paths
+    try:
+        with open(process + "/cmdline", "rb") as file:
+            return file.read()
+    except OSError:  # it has ended
+        return b""
 
 for command in json.loads(sys.stdin.read()):
     reading, writing = os.pipe()
@@ -131,14 +140,10 @@ for command in json.loads(sys.stdin.read()):
             ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if not ended:
             time.sleep(command["delay"])
-            os.killpg(child, signal.SIGINT)
+            os.killpg(child, command["signal"])
     with os.fdopen(reading) as pipe:
         said = pipe.read()
     _, status = os.waitpid(child, 0)
-    try:
-        os.killpg(child, 0)
-        lives = True
-    except ProcessLookupError:
-        lives = False
+    lives = any(os.getcwd().encode() in line for line in map(arguments_of, glob.glob("/proc/[0-9]*")))
     print(json.dumps({"code": os.waitstatus_to_exitcode(status), "said": said, "lives": lives}), flush=True)
 """

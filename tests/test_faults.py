@@ -2,9 +2,11 @@
 
 import itertools
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +225,7 @@ def commands(tmp_path_factory):
         )
         for number, target in enumerate([*TARGETS, "old.mp4"])
     }
+    run["ended", "a.mp4"] = replace(run["interrupted", "a.mp4"], signal=signal.SIGTERM)
     for target in TARGETS:
         run["full", target] = Command([*animate, "short.mp4", "-o", target], most_bytes=8000)
     run["full", "a.safetensors"] = Command(["convert", "w.safetensors", "a.safetensors"], most_bytes=8000)
@@ -238,6 +241,13 @@ def test_ctrl_c_in_the_middle(commands, target):
     assert not got["lives"], "a process goes on"
     check_only(folder, *given)
     assert (folder / "old.mp4").read_bytes() == b"old"
+
+
+def test_told_to_end_in_the_middle(commands):
+    folder, given, told = commands
+    got = told["ended", "a.mp4"]
+    assert (got["code"], got["said"], got["lives"]) == (128 + signal.SIGTERM, "", False)
+    check_only(folder, *given)
 
 
 # -- the disk ----------------------------------------------------------------------------------------
