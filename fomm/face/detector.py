@@ -124,12 +124,18 @@ def detect_faces_in(
 
 
 def _letterbox(image: Tensor) -> Tensor:
-    """1x3xHxW -> 1x3x128x128: the whole image in the middle of a black square."""
+    """1x3xHxW -> 1x3x128x128: the whole image in the middle of a black square.
+
+    As in MediaPipe, pixel i of the 128 is what lies at i times the scale, with no filter before it: the boxes
+    agree with the original's only then.
+    """
     height, width = image.shape[-2:]
     side = max(height, width)
     top, left = (side - height) // 2, (side - width) // 2
     square = F.pad(image, (left, side - width - left, top, side - height - top))
-    return F.interpolate(square, (SIZE, SIZE), mode="bilinear", align_corners=False, antialias=True)
+    place = (2 * torch.arange(SIZE, device=image.device) / SIZE) - 1 + 1 / side
+    grid = torch.stack(torch.meshgrid(place, place, indexing="xy"), -1)
+    return F.grid_sample(square, grid[None], align_corners=False)
 
 
 def _faces(scores: np.ndarray, places: np.ndarray, size: tuple[int, ...], min_score: float) -> list[Face]:
