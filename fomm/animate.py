@@ -2,25 +2,20 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from fomm.animator import Animator
+from fomm.driving import DrivingVideo, frame_at
 from fomm.errors import InputError
-from fomm.face.best_frame import find_best_frame
-from fomm.face.crop import Rect
-from fomm.face.framing import Crop, cut, photo_squares, video_squares
-from fomm.face.paste import Paste
-from fomm.frames import iterate_frames, to_pictures, to_tensor, to_uint8
-from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.face.framing import Crop
+from fomm.frames import iterate_frames
+from fomm.media import VideoWriter
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import Rendered
+from fomm.photo import MovedPhoto, Size
 from fomm.pipeline import Behind, ahead
 
 
@@ -91,7 +86,8 @@ def animate_file(
     crop: Crop = "none",
     crop_driving: Crop | None = None,
     face: int | str | None = None,
-    paste_back: bool = False,
+    paste_back: bool | None = False,
+    size: Size | None = None,
     relative: bool = True,
     adapt_movement_scale: bool = True,
     best_frame: int | str | None = None,
@@ -112,11 +108,14 @@ def animate_file(
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
         crop: the part of the photo that is animated: ``"none"`` is all of it, ``"auto"`` the square around a
-            face, or (x, y, width, height) in pixels.
+            face, or (x, y, width, height) in pixels. For networks that are not square the square is grown.
         crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
         face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
             None is the largest.
-        paste_back: write the whole photo with the animated part in its place, else that part alone.
+        paste_back: write the whole photo with the animated part in its place, else that part alone. None is
+            the whole photo, unless ``crop`` is "none" or with ``side_by_side``.
+        size: of what is written, in pixels: (height, width), or the longer side alone; with ``side_by_side``
+            of each of the three. Without it the networks' size, or with ``paste_back`` the photo's.
         audio: the driving video's sound goes to the result, where it has any.
         side_by_side: source, driving frame and result beside each other.
         start, duration: the part of the driving video to use, in seconds.
@@ -128,49 +127,32 @@ def animate_file(
         MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found.
     """
+    if paste_back is None:
+        paste_back = crop != "none" and not side_by_side
     if side_by_side and paste_back:
         raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
     if face == "all" and not paste_back:
         raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
-    picture = read_image(photo)
-    size = (generator.frame_shape or picture.shape)[:2]
-    squares = photo_squares(picture, crop, face, str(photo), min(size))
-    parts = video_squares(
-        driving, crop_driving or ("none" if crop == "none" else "auto"), start=start, duration=duration
+    moved = MovedPhoto(
+        photo,
+        generator,
+        kp_detector,
+        crop=crop,
+        face=face,
+        paste_back=paste_back,
+        side_by_side=side_by_side,
+        size=size,
+        relative=relative,
+        adapt_movement_scale=adapt_movement_scale,
+        batch_size=batch_size,
+        precision=precision,
+        engine=engine,
     )
-    sources = [picture if crop == "none" else cut(picture, square, size) for square in squares]
-    animators = [
-        Animator(
-            source,
-            generator,
-            kp_detector,
-            relative=relative,
-            adapt_movement_scale=adapt_movement_scale,
-            batch_size=batch_size,
-            precision=precision,
-            engine=engine,
-        )
-        for source in sources
-    ]
-    pastes = [
-        Paste(picture, square, animator.at_rest(), align_corners=generator.align_corners)
-        for square, animator in zip(squares, animators, strict=True)
-        if paste_back
-    ]
-    seen = partial(_driving_frames, driving, parts, size, start, duration)
-    references = [
-        _reference(animator, source, seen, best_frame)
-        for animator, source in zip(animators, sources, strict=True)
-    ]
-
-    def finish(made: tuple[Rendered, ...], panel: np.ndarray | None) -> np.ndarray:
-        if pastes:
-            return _pasted(picture, pastes, made)
-        shown = to_pictures(made[0].prediction)[0]
-        return to_uint8(shown) if panel is None else _beside(animators[0], panel, shown)
-
+    chosen = crop_driving or ("none" if crop == "none" else "auto")
+    video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
+    references = moved.references(video, best_frame)
     count = 0
-    with seen() as (reader, frames), ahead(_at_size(frame, size) for frame in frames) as ready:
+    with video.frames() as (reader, frames), ahead(map(video.at_size, frames)) as ready:
         writer = VideoWriter(
             result,
             fps=reader.fps,
@@ -179,80 +161,11 @@ def animate_file(
             audio_duration=duration,
             weights_hash=generator.weights_hash,
         )
-        with writer, Behind(lambda given: writer.write(finish(*given))) as written:
-            first, *others = itertools.tee(ready, len(animators) + side_by_side)
-            panels: Iterable[np.ndarray | None] = others.pop() if side_by_side else itertools.repeat(None)
-            steps = [
-                animator.steps(copy, reference)
-                for animator, copy, reference in zip(animators, (first, *others), references, strict=True)
-            ]
-            bar = _bar(zip(*steps, strict=True), reader.num_frames, progress)
-            for given in zip(bar, panels, strict=False):
-                written.put(given)
+        with writer, Behind(lambda step: writer.write(moved.finished(*step))) as written:
+            for step in _bar(moved.steps(ready, references), reader.num_frames, progress):
+                written.put(step)
                 count += 1
     return count
-
-
-def _at_size(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resized here, beside the networks, where it is of another size than theirs."""
-    return frame if frame.shape[:2] == size else to_pictures(to_tensor(frame, size, torch.device("cpu")))[0]
-
-
-@contextmanager
-def _driving_frames(
-    driving: str | os.PathLike[str],
-    parts: list[Rect],
-    size: tuple[int, int],
-    start: float,
-    duration: float | None,
-) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
-    """The driving video, open, and what the networks see of its frames."""
-    with VideoReader(driving, start=start, duration=duration) as reader:
-        whole = parts == [Rect(0.0, 0.0, float(reader.size[1]), float(reader.size[0]))]
-        yield reader, iter(reader) if whole else _cut_out(reader, parts, size)
-
-
-def _reference(
-    animator: Animator,
-    source: np.ndarray,
-    seen: Callable[[], AbstractContextManager[tuple[VideoReader, Iterator[np.ndarray]]]],
-    best_frame: int | str | None,
-) -> Keypoints | None:
-    """The key points of the chosen driving frame, for which the video is read up to it, frame by frame."""
-    if best_frame is None:
-        return None
-    if isinstance(best_frame, str):
-        if best_frame != "auto":
-            raise InputError(f"best_frame is {best_frame!r}; expected a frame's number or 'auto'")
-        with seen() as (_, frames):
-            best_frame = find_best_frame(source, frames)
-    with seen() as (_, frames):
-        return animator.reference(_frame_at(frames, best_frame))
-
-
-def _frame_at(frames: Iterator[np.ndarray], number: int) -> np.ndarray:
-    if number < 0:
-        raise InputError(f"best_frame is {number}; expected a frame's number, counted from 0")
-    count = 0
-    for frame in frames:
-        if count == number:
-            return frame
-        count += 1
-    raise InputError(f"best_frame is {number}, but the driving video has only {count} frames")
-
-
-def _cut_out(frames: Iterable[np.ndarray], parts: list[Rect], size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """What the networks see of each frame; the last part holds for all that follow."""
-    for number, frame in enumerate(frames):
-        yield cut(frame, parts[min(number, len(parts) - 1)], size)
-
-
-def _pasted(photo: np.ndarray, pastes: list[Paste], steps: tuple[Rendered, ...]) -> np.ndarray:
-    """The photo with all animated parts in their places."""
-    frame = photo.copy()
-    for paste, step in zip(pastes, steps, strict=True):
-        paste(frame, *step)
-    return frame
 
 
 def _with_reference(
@@ -268,15 +181,8 @@ def _with_reference(
             first.append(frame)
             yield frame
 
-    reference = animator.reference(_frame_at(kept(), best_frame))
+    reference = animator.reference(frame_at(kept(), best_frame))
     return itertools.chain(first, frames), reference
-
-
-def _beside(animator: Animator, frame: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """Source, driving frame and result in a row, uint8."""
-    driving = to_tensor(frame, animator.size, torch.device("cpu"))
-    panels = [to_pictures(animator.source)[0], to_pictures(driving)[0], picture]
-    return to_uint8(np.concatenate(panels, axis=1))
 
 
 def _bar(frames: Iterable[Any], total: int | None, progress: bool) -> Iterable[Any]:

@@ -15,6 +15,7 @@ from fomm.errors import InputError
 from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.inference import Rendered
+from fomm.model.sizes import nearest_size
 
 
 class Animator:
@@ -61,6 +62,7 @@ class Animator:
         # networks that were built by hand take the source's size
         height, width, _ = generator.frame_shape or picture.shape
         self.size = (height, width)
+        _check_size(generator, kp_detector, self.size)
         with torch.inference_mode(), _enough_memory(self.device, self.size):
             self.networks, self.engine, self.precision = prepared(
                 generator, kp_detector, self.size, engine=engine, precision=precision
@@ -138,6 +140,20 @@ class Animator:
             scale = movement_scale(kp_source, reference) if self.adapt_movement_scale else 1.0
             kp_driving = relative_motion(kp_source, kp_driving, reference, scale)
         return self.networks.render(self.encoded, kp_driving)
+
+
+def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, size: tuple[int, int]) -> None:
+    height, width = nearest_size(generator, kp_detector, size)
+    if (height, width) == size:
+        return
+    what, advice = "source_image is", "resize it to that"
+    if generator.frame_shape:
+        what = "dataset_params.frame_shape of the configuration asks for"
+        advice = f"write [{height}, {width}, {generator.frame_shape[2]}] there"
+    raise InputError(
+        f"{what} {size[1]}x{size[0]} pixels (width x height), which these networks cannot take; "
+        f"the nearest that they can is {width}x{height}: {advice}"
+    )
 
 
 @contextmanager

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, SUFFIX, assert_near
+from PIL import Image
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
 from fomm.bundled import bundled
+from fomm.driving import shaped
+from fomm.face.crop import Rect
 from fomm.frames import to_tensor, to_uint8
 from fomm.media import VideoReader, read_image, save_video, write_image
 from fomm.model.inference import InferenceNetworks
+from fomm.photo import MovedPhoto
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 
@@ -185,6 +189,52 @@ def test_side_by_side_shows_source_driving_and_result(tiny, files):
     assert_near(rows[7][:, 128:] / 255, animated[7], 0.6 / 255, "result")
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "wanted"),
+    [
+        (96, {}, (96, 96)),
+        ((40, 30), {}, (40, 30)),
+        (100, {"crop": (0, 0, 64, 64), "paste_back": True}, (60, 100)),
+        ((30, 40), {"side_by_side": True}, (30, 120)),
+    ],
+)
+def test_results_are_scaled(tiny, files, size, options, wanted):
+    """Without aliasing, from what comes without a size; every panel of a row by itself."""
+    write_image(files / "photo.png", np.full((120, 200, 3), 90, np.uint8))
+    given = files / "photo.png", files / "driving.mp4"
+    for name, chosen in (("as it is", None), ("scaled", size)):
+        animate_file(*given, files / name, *tiny, size=chosen, crop_driving="none", **options)
+    for plain, got in zip(
+        *(sorted((files / name).iterdir()) for name in ("as it is", "scaled")), strict=True
+    ):
+        panels = np.split(read_image(plain), 3 if "side_by_side" in options else 1, axis=1)
+        across = wanted[1] // len(panels)
+        small = [Image.fromarray(panel).resize((across, wanted[0]), Image.BICUBIC) for panel in panels]
+        assert_near(read_image(got), np.concatenate(small, axis=1), 0, f"size {size}")
+        assert read_image(got).shape == (*wanted, 3)
+
+
+def test_the_size_of_an_mp4_may_be_odd(tiny, files):
+    animate_file(files / "photo.png", files / "driving.mp4", files / "r.mp4", *tiny, size=(41, 33))
+    with VideoReader(files / "r.mp4") as reader:
+        assert reader.size == (42, 34)
+
+
+@pytest.mark.parametrize("size", [0, -3, (0, 20), (100_000, 100_000), 1_000_000])
+def test_sizes_that_cannot_be(tiny, files, size):
+    with pytest.raises(InputError, match=r"size is .*; expected pixels, at most \d+ in all"):
+        animate_file(files / "photo.png", files / "driving.mp4", files / "r.mp4", *tiny, size=size)
+    assert not (files / "r.mp4").exists()
+
+
+def test_a_part_grows_to_the_shape_of_the_network():
+    """About its centre: 20 wide becomes 60 for twice 30 high, and 30 high 40 for the half of 20 wide."""
+    part = Rect(10.0, 0.0, 30.0, 30.0)
+    assert shaped(part, (64, 128)) == Rect(-10.0, 0.0, 50.0, 30.0)
+    assert shaped(part, (128, 64)) == Rect(10.0, -5.0, 30.0, 35.0)
+    assert shaped(part, (90, 60)) == part
+
+
 def test_a_part_of_the_driving_video(tiny, files):
     out = files / "part"
     options = {"start": 0.5, "duration": 0.25}
@@ -221,6 +271,20 @@ def test_a_face_is_found_moved_and_put_back(portrait, tiny):
         assert np.array_equal(frame[:, :200], photo[:, :200])  # far from the face
     changed = [np.abs(frame.astype(int) - photo).max() for frame in frames]
     assert changed[0] <= 1 < changed[-1]  # relative motion begins with the photo itself
+
+
+def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny, monkeypatch):
+    """What it sees is cut out of the photo in its own shape, and goes back to the same place."""
+    folder, photo = portrait
+    monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
+    files, options = (folder / "photo.png", folder / "driving.mp4"), {"crop": "auto", "duration": 0.1}
+    part = MovedPhoto(files[0], *tiny, crop="auto", face=None, paste_back=True, side_by_side=False, size=None)
+    height, width = part.pastes[0].pixels.shape[2:]
+    assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
+    assert animate_file(*files, folder / "whole/", *tiny, paste_back=True, **options) == 1
+    assert animate_file(*files, folder / "part/", *tiny, **options) == 1
+    whole, alone = (read_image(next((folder / name).iterdir())) for name in ("whole", "part"))
+    assert alone.shape == (64, 96, 3) and np.abs(whole.astype(int) - photo).max() <= 1
 
 
 def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):

@@ -44,17 +44,20 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
     monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
     parts = ("crop", "crop_driving", "face", "paste_back")
     for options, wanted in (
-        (["--crop", "auto"], ("auto", None, None, True)),
-        (["--crop", "auto", "--side-by-side"], ("auto", None, None, False)),
+        (["--crop", "auto"], ("auto", None, None, None)),
+        (["--crop", "auto", "--paste-back"], ("auto", None, None, True)),
         (
             ["--crop", "1,-2,30,40", "--crop-driving", "none", "--face", "all"],
-            ((1, -2, 30, 40), "none", "all", True),
+            ((1, -2, 30, 40), "none", "all", None),
         ),
         (["--crop", "auto", "--face", "2", "--no-paste-back"], ("auto", None, 2, False)),
     ):
         assert animate(files, *TINY, *options) == 0
         assert tuple(seen[name] for name in parts) == wanted
-    for wrong in (["--crop", "1,2,3"], ["--face", "left"], ["--crop", "face"]):
+    for wrong in (
+        ["--crop", "1,2,3"], ["--face", "left"], ["--crop", "face"], ["--size", "0"], ["--size", "64x"],
+        ["--start", "-1"], ["--duration", "nan"], ["--shard", "0/2"], ["--shard", "3/2"],
+    ):  # fmt: skip
         assert animate(files, *TINY, *wrong) == 2
         assert wrong[1] in capsys.readouterr().err
 
@@ -67,15 +70,20 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": 4,
-        "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
+        "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "engine": "torch", "precision": "float32",
     }  # fmt: skip
     options = "--absolute --no-adapt-scale --best-frame 3 --no-audio --side-by-side --start 1.5 --duration 2"
-    assert animate(files, *TINY, *options.split(), "--batch-size", "7", "--precision", "bfloat16") == 0
+    assert (
+        animate(
+            files, *TINY, *options.split(), "--batch-size", "7", "--precision", "bfloat16", "--size", "64x48"
+        )
+        == 0
+    )
     assert seen == {
         "relative": False, "adapt_movement_scale": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
-        "crop": "none", "crop_driving": None, "face": None, "paste_back": False,
+        "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "engine": "torch", "precision": "bfloat16",
     }  # fmt: skip
     animate(files, *TINY, "--absolute", "--relative")

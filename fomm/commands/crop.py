@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from fomm.commands.parts import crop_option, face_option
 from fomm.errors import FommError
+from fomm.job_options import crop_option, face_option
 
 
 def add_crop(parser: argparse.ArgumentParser) -> None:

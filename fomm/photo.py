@@ -1,0 +1,123 @@
+"""A photo, whole or in parts, that is moved: from a file to finished frames."""
+
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from fomm.animator import Animator
+from fomm.driving import DrivingVideo, shaped
+from fomm.errors import InputError
+from fomm.face.crop import Rect
+from fomm.face.framing import Crop, cut, photo_squares
+from fomm.face.paste import Paste
+from fomm.frames import to_pictures, to_uint8
+from fomm.images import most_pixels, read_image
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model.inference import Rendered
+
+Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
+
+
+class MovedPhoto:
+    """A photo with an ``Animator`` for each part of it that moves.
+
+    Args:
+        path, crop, face, paste_back, side_by_side, size: see ``animate.animate_file``.
+        generator, kp_detector, moving: see ``Animator``.
+
+    Attributes:
+        seen: (height, width) of the networks' pictures.
+        sources: the parts that move, HxWx3 uint8.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        *,
+        crop: Crop,
+        face: int | str | None,
+        paste_back: bool,
+        side_by_side: bool,
+        size: Size | None,
+        **moving: Any,
+    ) -> None:
+        self.picture = read_image(path)
+        self.seen: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
+        parts = photo_squares(self.picture, crop, face, str(path), min(self.seen))
+        if crop == "auto":
+            parts = [shaped(part, self.seen) for part in parts]
+        self.size = scaled(self.picture.shape[:2] if paste_back else self.seen, size)
+        self.sources = [
+            self.picture if crop == "none" else cut(self.picture, part, self.seen) for part in parts
+        ]
+        self.animators = [Animator(source, generator, kp_detector, **moving) for source in self.sources]
+        self.pastes = [
+            Paste(self.picture, part, animator.at_rest(), align_corners=generator.align_corners)
+            for part, animator in zip(parts, self.animators, strict=True)
+            if paste_back
+        ]
+        self.side_by_side = side_by_side
+
+    def references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
+        """Where relative motion starts, for each part; the video is read up to that frame."""
+        if best_frame is None:
+            return [None] * len(self.animators)
+        return [
+            animator.reference(video.best_frame(source, best_frame))
+            for animator, source in zip(self.animators, self.sources, strict=True)
+        ]
+
+    def steps(
+        self, frames: Iterator[np.ndarray], references: Sequence[Keypoints | None]
+    ) -> Iterator[tuple[np.ndarray, tuple[Rendered, ...]]]:
+        """Each driving frame, and every part moved by it. ``references``: for each part, see ``Animator``."""
+        frames, *copies = itertools.tee(frames, len(self.animators) + 1)
+        moved = [
+            animator.steps(copy, reference)
+            for animator, copy, reference in zip(self.animators, copies, references, strict=True)
+        ]
+        # the networks draw first: they take whole batches
+        for made in zip(*moved, strict=True):
+            yield next(frames), made
+
+    def finished(self, driving: np.ndarray, made: tuple[Rendered, ...]) -> np.ndarray:
+        """One step as the frame that is written, HxWx3 uint8."""
+        if self.pastes:
+            frame = self.picture.copy()
+            for paste, step in zip(self.pastes, made, strict=True):
+                paste(frame, *step)
+            return resized(frame, self.size)
+        panels = [to_pictures(made[0].prediction)[0]]
+        if self.side_by_side:
+            panels = [to_pictures(self.animators[0].source)[0], driving, *panels]
+        return np.concatenate([resized(to_uint8(panel), self.size) for panel in panels], axis=1)
+
+
+def scaled(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
+    """(height, width) of a result: as asked, or of ``natural``'s shape with a longer side of ``size``.
+
+    Raises:
+        InputError: it would have no pixels, or more than a picture may have.
+    """
+    if size is None:
+        return natural
+    if isinstance(size, int):
+        height, width = (max(min(1, size), round(side * size / max(natural))) for side in natural)
+    else:
+        height, width = size
+    if min(height, width) < 1 or height * width > most_pixels():
+        raise InputError(
+            f"size is {width}x{height} (width x height); expected pixels, at most {most_pixels()} in all"
+        )
+    return height, width
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """HxWx3 uint8 at another size (height, width), without aliasing."""
+    height, width = picture.shape[:2]
+    return picture if (height, width) == size else cut(picture, Rect(0, 0, width, height), size)

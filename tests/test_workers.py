@@ -1,0 +1,94 @@
+"""Processes that work side by side; the functions that they are given are looked up here by their names."""
+
+import os
+import signal
+import sys
+import time
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from fomm.errors import FommError, InputError
+from fomm.workers import Died, work_in_processes
+
+
+def ten() -> int:
+    return 10
+
+
+def add(state: int, item: int) -> int:
+    if item < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return state + item
+
+
+def prepare_in(folder: Path) -> Path:
+    (folder / f"prepared-{os.getpid()}").touch()
+    return folder
+
+
+def who(folder: Path, item: int) -> int:
+    return os.getpid()
+
+
+def refuse(kind: type[Exception]) -> int:
+    raise kind("no such weights")
+
+
+def hold(folder: Path, name: str) -> None:
+    """Has a file as long as it works, which is for ever."""
+    try:
+        (folder / name).touch()
+        time.sleep(600)
+    finally:
+        (folder / name).unlink()
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
+
+
+def test_all_items_come_back_and_a_death_costs_one():
+    got = dict(work_in_processes(ten, add, [1, 2, -1, 3, 4], 2))
+    died = got.pop(-1)
+    assert got == {1: 11, 2: 12, 3: 13, 4: 14}
+    assert isinstance(died, Died) and "died (signal 9)" in died.reason and "--workers" in died.reason
+
+
+def test_each_process_prepares_once(tmp_path):
+    pids = {pid for _, pid in work_in_processes(partial(prepare_in, tmp_path), who, range(9), 2)}
+    assert {f"prepared-{pid}" for pid in pids} <= {path.name for path in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised", "words"),
+    [(InputError, InputError, "no such weights"), (KeyError, RuntimeError, "KeyError: 'no such weights'")],
+)
+def test_what_preparing_raises_is_raised(kind, raised, words):
+    with pytest.raises(raised, match=words):
+        list(work_in_processes(partial(refuse, kind), add, [1, 2], 2))
+
+
+def test_a_death_while_preparing_ends_the_run():
+    with pytest.raises(FommError, match=r"while it prepared for its work, the worker process died"):
+        list(work_in_processes(partial(add, 0, -1), add, [1], 1))
+
+
+def test_processes_unwind_when_the_iterator_is_closed(tmp_path):
+    with closing(work_in_processes(partial(Path, tmp_path), hold, ["a", "b", "c"], 2)) as results:
+        with pytest.raises(KeyboardInterrupt):
+            signal.signal(signal.SIGALRM, _interrupt_when(tmp_path, 2))
+            signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+            next(results)
+    assert list(tmp_path.iterdir()) == []
+
+
+def _interrupt_when(folder: Path, files: int):
+    def look(*_: object) -> None:
+        if len(list(folder.iterdir())) == files:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    return look
