@@ -1,6 +1,7 @@
 """Where the files that ship with fomm lie: in the installed package, or beside it in a bare checkout."""
 
 import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -41,8 +42,37 @@ def check_intact(path: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256, hexadecimal, of a file: about a second for the largest published one, none for ours."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
+    digest, piece = hashlib.sha256(), memoryview(bytearray(1 << 20))
+    with open(path, "rb", buffering=0) as file:
+        while length := file.readinto(piece):
+            digest.update(piece[:length])
     return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class HashOfFile:
+    """A file's SHA-256 for later: reading all of a published file takes longer than loading its networks."""
+
+    path: Path
+    state: tuple[int, int, int] | None  # number on its disk, size, time of change in ns; None without a file
+
+    @classmethod
+    def now(cls, path: Path) -> "HashOfFile":
+        """Of the file as it is now."""
+        return cls(path.absolute(), _state_of(path))
+
+    def __call__(self) -> str | None:
+        """None if the file is not as it was: then nobody can tell any more."""
+        try:
+            found = sha256_of(self.path) if self.state else None
+        except OSError:
+            return None
+        return found if _state_of(self.path) == self.state else None
+
+
+def _state_of(path: Path) -> tuple[int, int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns

@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from fomm.architecture import (
     unfilled_networks,
 )
 from fomm.atomic import atomic_path
-from fomm.bundled import bundled, check_intact, sha256_of
+from fomm.bundled import HashOfFile, bundled, check_intact, sha256_of
 from fomm.checkpoint_reading import read_file
 from fomm.config import Config, config_from_dict, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError, shown
@@ -87,18 +86,18 @@ def load_checkpoints(
         cpu: stay on the CPU; otherwise CUDA where there is one, else MPS, else the CPU.
         device: choose one oneself.
 
-    The generator carries ``frame_shape`` (height, width, channels) and ``weights_hash`` (the file's sha256).
+    The generator carries ``frame_shape`` (height, width, channels) and ``weights_hash``, the file's sha256,
+    which is worked out when first asked for, and None if the file has changed by then.
 
     Raises ``ConfigError``, ``CheckpointError``, or ``InputError`` for a device that is not there.
     """
     place = _choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
     path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
-    with ThreadPoolExecutor(1) as beside:  # a published file's hash takes as long as its networks
-        weights_hash = beside.submit(sha256_of, path) if path.is_file() else None
-        checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
-        generator, kp_detector = _networks_of(checkpoint, config)
-        generator.weights_hash = weights_hash.result() if weights_hash else None
+    weights_hash = HashOfFile.now(path)
+    checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
+    generator, kp_detector = _networks_of(checkpoint, config)
+    generator.hash_weights = weights_hash
     return generator.eval().to(place), kp_detector.eval().to(place)
 
 

@@ -1,26 +1,27 @@
 """Open a file of weights that anybody may have made: say what it is, look first, run nothing of it."""
 
+import mmap
 import os
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from safetensors import safe_open
 
 from fomm.errors import CheckpointError, shown
-from fomm.pickle_scan import MAX_PICKLE_BYTES, scan_pickle
+from fomm.pickle_scan import MAX_PICKLE_BYTES, Scan, scan_pickle
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+_LEGACY_VERSION = 1001
 _AGAIN = "get the file again"
 
 # The end of a zip: magic, two disks, two numbers of members, length and start of their list, comment.
 _ZIP_END = struct.Struct("<4s2H2H2LH")
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")  # magic, disk, where the larger end begins, disks
+_ZIP_MEMBER = struct.Struct("<4s22x2H")  # magic, lengths of its name and of more: the content follows
 _ZIP64_END = struct.Struct("<4sQ2H2L2Q2Q")  # as _ZIP_END, with its own length and two versions
 
 # What else is found under the names of checkpoints: the first bytes, what it is, what to do.
@@ -40,8 +41,9 @@ _FOREIGN = (
 def read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
     """What a ``.pth.tar`` or ``.safetensors`` file holds, and its metadata (safetensors only).
 
-    The tensors are on the CPU, and may be mapped from the file rather than read. Raises ``CheckpointError``
-    for everything else that a path can lead to.
+    The tensors are on the CPU and mapped from the file rather than read, so that what nobody looks at costs
+    nothing. They change with the file: copy them. Raises ``CheckpointError`` for all else that a path can
+    lead to.
     """
     try:
         if path.is_dir():
@@ -63,11 +65,9 @@ def _read_kind(path: Path, file: BinaryIO) -> tuple[Mapping[str, Any], dict[str,
     if not head:
         raise CheckpointError(f"{path} is empty; {_AGAIN}")
     if head.startswith(b"PK\x03\x04"):
-        _check_zip(path, file)
-        return _torch_load(path, mmap=True), {}
+        return _filled(path, file, *_scan_zip(path, file)), {}
     if head.startswith(_LEGACY_MAGIC):
-        _check_legacy(path, file)
-        return _torch_load(path, mmap=False), {}
+        return _filled(path, file, *_scan_legacy(path, file)), {}
     if head[5:9] == b"\0\0\0{":  # behind the header's length, 8 bytes
         return _read_safetensors(path, head)
     raise CheckpointError(f"{path} {_describe(head)}")
@@ -87,8 +87,11 @@ def _describe(head: bytes) -> str:
     return "is neither a PyTorch checkpoint nor a safetensors file; give one of the two"
 
 
-def _check_zip(path: Path, file: BinaryIO) -> None:
-    """A zip of ``torch.save``: not compressed, each name once, every storage there in the declared size."""
+def _scan_zip(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
+    """A zip of ``torch.save``: not compressed, each name once, every storage there in the declared size.
+
+    What it describes, and where the numbers of each storage begin, in bytes.
+    """
     try:
         _check_directory(path, file)
         with zipfile.ZipFile(file) as archive:
@@ -103,26 +106,50 @@ def _check_zip(path: Path, file: BinaryIO) -> None:
                 raise CheckpointError(
                     f"{path} is a zip archive without a checkpoint's data.pkl; unpack it first"
                 )
+            order = members.get(f"{root}/byteorder")
+            if order is not None and archive.read(order) != b"little":
+                raise CheckpointError(f"{path} has its bytes in another order; save it on a usual machine")
             with archive.open(members[f"{root}/data.pkl"]) as pickle:
-                storages = scan_pickle(pickle, str(path)).storages  # type: ignore[arg-type]
+                scan = scan_pickle(pickle, str(path))  # type: ignore[arg-type]
+            starts = {}
+            for storage in scan.storages.values():
+                member = members.get(f"{root}/data/{storage.key}".lower())
+                if member is None or member.file_size != storage.nbytes:
+                    raise CheckpointError(
+                        f"{path} is refused: it declares {storage.nbytes} bytes of numbers "
+                        f"where it holds {member.file_size if member else 0}; {_AGAIN}"
+                    )
+                starts[storage.key] = _start_of(member, file)
+            return scan, starts
     except CheckpointError:
         raise
-    except (zipfile.BadZipFile, EOFError, StopIteration, RuntimeError, ValueError, struct.error):
+    except (
+        zipfile.BadZipFile,
+        EOFError,
+        StopIteration,
+        RuntimeError,
+        ValueError,
+        OverflowError,
+        struct.error,
+    ):
         raise CheckpointError(f"{path} is damaged or incomplete; {_AGAIN}") from None
-    for storage in storages.values():
-        held = members.get(f"{root}/data/{storage.key}".lower())
-        if held is None or held.file_size != storage.nbytes:
-            raise CheckpointError(
-                f"{path} is refused: it declares {storage.nbytes} bytes of numbers "
-                f"where it holds {held.file_size if held else 0}; {_AGAIN}"
-            )
+
+
+def _start_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
+    """Where a member's content begins; all of it lies in the file."""
+    file.seek(member.header_offset)
+    magic, name, more = _ZIP_MEMBER.unpack(file.read(_ZIP_MEMBER.size))
+    start = member.header_offset + _ZIP_MEMBER.size + name + more
+    if magic != b"PK\x03\x04" or start + member.file_size > os.fstat(file.fileno()).st_size:
+        raise zipfile.BadZipFile
+    return start
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
     """The list of members lies where ``torch.save`` puts it, and is short.
 
-    Python and PyTorch look for it in different ways. In a file with a comment, or a gap before the list, they
-    could find two different ones, and PyTorch would read what was never checked.
+    Python and PyTorch look for it in different ways: in a file with a comment, or a gap before the list, each
+    could find weights of its own.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _ZIP_END.size - _ZIP64_LOCATOR.size - _ZIP64_END.size))
@@ -165,11 +192,17 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> Non
         raise CheckpointError(f"{path} is refused: it declares more than it holds; {_AGAIN}")
 
 
-def _check_legacy(path: Path, file: BinaryIO) -> None:
-    """The stream before PyTorch 1.6: five pickles, then each storage, its count (8 bytes) and its numbers."""
-    for _ in ("magic number", "protocol", "system"):
-        scan_pickle(file, str(path))
-    storages = scan_pickle(file, str(path)).storages
+def _scan_legacy(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
+    """The stream before PyTorch 1.6: five pickles, then each storage, its count (8 bytes) and its numbers.
+
+    What it describes, and where the numbers of each storage begin, in bytes. They have the lower bytes first,
+    whatever the third pickle says of the machine that wrote them.
+    """
+    _magic, version, _system = (scan_pickle(file, str(path)).value for _ in range(3))
+    if not isinstance(version, int) or version != _LEGACY_VERSION:
+        raise CheckpointError(f"{path} is damaged: it has no version that PyTorch ever wrote; {_AGAIN}")
+    scan = scan_pickle(file, str(path))
+    storages = scan.storages
     keys = scan_pickle(file, str(path)).value
     named = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not named or set(keys) != set(storages) or len(keys) != len(storages):
@@ -178,40 +211,35 @@ def _check_legacy(path: Path, file: BinaryIO) -> None:
     expected = file.tell() + sum(8 + storages[key].nbytes for key in keys)
     if size < expected:
         raise CheckpointError(f"{path} is incomplete: {size} bytes of {expected}; {_AGAIN}")
+    starts = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
         if count != storages[key].numel:
             raise CheckpointError(f"{path} is damaged: a storage has another size than declared; {_AGAIN}")
+        starts[key] = file.tell()
         file.seek(storages[key].nbytes, os.SEEK_CUR)
+    return scan, starts
 
 
-def _torch_load(path: Path, *, mmap: bool) -> Mapping[str, Any]:
-    """The checked file's content; numpy numbers are all that is allowed beyond PyTorch's own short list."""
-    try:
-        with torch.serialization.safe_globals(_numpy_globals()), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about storage classes of PyTorch's own
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except (
-        Exception
-    ):  # whatever is wrong with a file's content; PyTorch's advice to trust it is not passed on
-        raise CheckpointError(f"{path} is damaged: PyTorch cannot read it; {_AGAIN}") from None
-    if not isinstance(content, Mapping):
+def _filled(path: Path, file: BinaryIO, scan: Scan, starts: Mapping[str, int]) -> Mapping[str, Any]:
+    """The checked file's content, with the numbers of its tensors where ``starts`` says."""
+    if not isinstance(scan.value, Mapping):
         raise CheckpointError(
-            f"{path} holds a {type(content).__name__} instead of named weights; "
+            f"{path} holds a {type(scan.value).__name__} instead of named weights; "
             "give a checkpoint with 'generator' and 'kp_detector'"
         )
-    return content
-
-
-def _numpy_globals() -> list[Any]:
-    """Numbers that were saved as numpy's (a loss, a learning rate), under the module's old and new name."""
-    scalar = np.float64(0).__reduce__()[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
-    return [
-        *((scalar, name) for name in names),
-        np.dtype,
-        *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-    ]
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # the file does not see who writes there
+    numbers, empty = {}, torch.empty(0)
+    try:
+        for key, storage in scan.storages.items():
+            at, length = starts[key], storage.nbytes
+            held = torch.frombuffer(mapped, dtype=torch.uint8, count=length, offset=at) if length else empty
+            numbers[key] = held.untyped_storage()
+        for tensor, storage, *view in scan.views:
+            tensor.set_(numbers[storage.key], *view)
+    except (RuntimeError, ValueError, TypeError, OverflowError):  # numbers beyond 64 bits
+        raise CheckpointError(f"{path} is damaged: no tensor has such a shape; {_AGAIN}") from None
+    return scan.value
 
 
 def _read_safetensors(path: Path, head: bytes) -> tuple[Mapping[str, Any], dict[str, str]]:

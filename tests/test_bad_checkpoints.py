@@ -93,10 +93,78 @@ def legacy_lists() -> dict[str, Case]:
             lambda: hostile.LEGACY_HEAD[:15] + pickle.dumps(harm, 2) * 3,
             "asks for .*system",
         ),
+        "another version": (
+            lambda: legacy_file(tensor, {"0": bytes(4)}).replace(pickle.dumps(1001, 2), pickle.dumps(7, 2)),
+            "no version that PyTorch ever wrote",
+        ),
+        "a version that is a tensor": (
+            lambda: legacy_file(tensor, {"0": bytes(4)}).replace(pickle.dumps(1001, 2), lone_tensor()),
+            "no version that PyTorch ever wrote",
+        ),
         "another count in the stream": (
             lambda: legacy_file(tensor, {"0": bytes(8)}, None)[:-16] + struct.pack("<Q", 1 << 61) + bytes(8),
             "another size than declared",
         ),
+    }
+
+
+def letters(text: str) -> bytes:
+    return b"X" + len(text).to_bytes(4, "little") + text.encode()
+
+
+def lone_tensor() -> bytes:
+    storage = b"(" + letters("storage") + b"ctorch\nFloatStorage\n" + letters("0") + letters("cpu") + b"K\1tQ"
+    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0))\x89}tR."
+
+
+def called_again(function: bytes, arguments: bytes, times: int) -> bytes:
+    """A pickle that calls one function with the same arguments again and again, and keeps all results."""
+    head = b"\x80\x02c" + function + b"\nq\x01" + arguments + b"q\x02("
+    return head + b"h\x01h\x02R" * times + b"t."
+
+
+def copies() -> dict[str, Case]:
+    """What is small in the file, but not when it is read a hundred thousand times."""
+    numbered = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(60_000)) + b"u"
+    pairs = b"K\1K\1\x86q\x03](" + b"h\x03" * 200_000 + b"e"
+    storage = b"(" + letters("storage") + b"ctorch\nFloatStorage\n" + letters("0") + letters("cpu") + b"K\1tQ"
+    many = b"(" + b"K\1" * 200_000 + b"t"
+    collide = b"".join(
+        b"\x8a\x0a" + (n * (2**61 - 1)).to_bytes(10, "little") + b"N" for n in range(1, 60_000)
+    )
+    read = "holds a tuple|does not hold"
+    programs = {
+        "a counter copied": (called_again(b"collections\nCounter", numbered + b"\x85", 80_000), read),
+        "a dict copied": (
+            called_again(b"collections\nOrderedDict", numbered + b"\x85", 80_000),
+            "not a list",
+        ),
+        "a list of pairs read": (called_again(b"collections\nOrderedDict", pairs + b"\x85", 80_000), read),
+        "a text encoded": (
+            called_again(b"_codecs\nencode", letters("a" * 500_000) + letters("latin1") + b"\x86", 60_000),
+            "it encodes a text",
+        ),
+        "a shape checked": (
+            called_again(
+                b"torch._utils\n_rebuild_tensor_v2",
+                b"(" + storage + b"K\0" + many + b"q\x04h\x04\x89}t",
+                60_000,
+            ),
+            "a tensor of 200000 dimensions",
+        ),
+        "a tensor made": (
+            called_again(b"torch._utils\n_rebuild_tensor_v2", b"(" + storage + b"K\0))\x89}t", 100_000),
+            "more than 50000 tensors",
+        ),
+        "numbers of one hash": (b"\x80\x02}(" + collide + b"u.", "neither a name nor a number"),
+    }
+    return {
+        f"{name} without end, {kind}": (
+            lambda d=data, g=legacy: checkpoint_file(d, g, {"0": bytes(4)}),
+            words,
+        )
+        for name, (data, words) in programs.items()
+        for kind, legacy in FORMATS.items()
     }
 
 
@@ -143,7 +211,21 @@ def tensors() -> dict[str, Case]:
         "of stride zero": ({"numel": 1, "size": (1 << 38,), "stride": (0,)}, "larger than the file"),
         "of a thousand dimensions": (
             {"numel": 1, "size": (1,) * 1000, "stride": (1,) * 1000},
-            "no convolution|damaged",
+            "a tensor of 1000 dimensions",
+        ),
+        "of more strides than sizes": ({"numel": 4, "size": (2,), "stride": (1, 1)}, "without a shape"),
+        "of a size that is no tuple": ({"numel": 4, "size": [2], "stride": (1,)}, "without a shape"),
+        "of more numbers than 64 bits count": (
+            {"numel": 1, "size": (1 << 32, 1 << 32), "stride": (0, 0)},
+            "more numbers than can be counted",
+        ),
+        "of no rows with endless columns": (
+            {"numel": 1, "size": (0, 1 << 70), "stride": (1, 1)},
+            "no tensor has such a shape",
+        ),
+        "of no numbers far behind its storage": (
+            {"numel": 1, "offset": 1 << 70, "size": (0,)},
+            "no tensor has such a shape",
         ),
     }
     cases: dict[str, Case] = {}
@@ -260,6 +342,28 @@ def two_lists() -> bytes:
     return harm[:harm_end] + fine[:fine_list] + bytes(listing) + tail
 
 
+def moved(data: bytes, start: int) -> bytes:
+    """A zip whose list of members says that ``a/data/0`` begins elsewhere."""
+    entry = data.rindex(b"a/data/0") - 46
+    return data[: entry + 42] + struct.pack("<L", start) + data[entry + 46 :]
+
+
+def moved_far(data: bytes) -> bytes:
+    """As ``moved``, to the largest place that 64 bits can tell."""
+    data = moved(data, 0xFFFFFFFF)
+    entry, more = data.rindex(b"a/data/0") - 46, struct.pack("<2HQ", 1, 8, (1 << 64) - 1)
+    data = data[: entry + 30] + struct.pack("<H", len(more)) + data[entry + 32 :]
+    data = data[: entry + 54] + more + data[entry + 54 :]
+    length = struct.unpack_from("<L", data, len(data) - 10)[0] + len(more)
+    return data[:-10] + struct.pack("<L", length) + data[-6:]
+
+
+def far(data: bytes) -> bytes:
+    """A zip in which ``a/data/0`` says of itself that 65 KB of something else come before its content."""
+    member = data.index(b"a/data/0") - 30
+    return data[: member + 28] + b"\xff\xff" + data[member + 30 :]
+
+
 def patched(data: bytes, mark: bytes, at: int, new: bytes) -> bytes:
     """``data`` with other bytes ``at`` so far behind every ``mark``."""
     changed = bytearray(data)
@@ -336,6 +440,26 @@ def archives() -> dict[str, Case]:
         "a pickle with much behind its end": (
             lambda: zip_file(FINE + bytes(30 * MEGABYTE), {}),
             "bytes and no numbers",
+        ),
+        "numbers with the higher bytes first": (
+            lambda: zip_file(FINE, {}, {"a/byteorder": b"big"}),
+            "bytes in another order",
+        ),
+        "numbers that begin behind the end": (
+            lambda: moved(zip_file(tensor_pickle(False, 1), {"0": bytes(4)}), 1 << 20),
+            "is damaged or incomplete",
+        ),
+        "numbers that begin beyond all disks": (
+            lambda: moved_far(zip_file(tensor_pickle(False, 1), {"0": bytes(4)})),
+            "is damaged or incomplete",
+        ),
+        "numbers that begin where no part does": (
+            lambda: moved(zip_file(tensor_pickle(False, 1), {"0": bytes(4)}), 9),
+            "is damaged or incomplete",
+        ),
+        "numbers that end behind the end": (
+            lambda: far(zip_file(tensor_pickle(False, 1), {"0": bytes(4)})),
+            "is damaged or incomplete",
         ),
         "an archive of NumPy": (numpy_archive, "is a zip archive of several things"),
         "TorchScript": (torchscript, "is a TorchScript program"),
@@ -487,7 +611,7 @@ def others() -> dict[str, Case]:
     }
 
 
-GROUPS = (pickles, legacy_lists, structures, tensors, weights, archives, safetensors, others)
+GROUPS = (pickles, legacy_lists, copies, structures, tensors, weights, archives, safetensors, others)
 CASES: dict[str, Case] = {name: case for group in GROUPS for name, case in group().items()}
 assert len(CASES) == sum(len(group()) for group in GROUPS), "two cases have one name"
 

@@ -6,12 +6,14 @@ import dataclasses
 import hashlib
 import json
 import os
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hostile import legacy_file, tensor_pickle
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -28,6 +30,7 @@ from fomm.checkpoint import (
     read_checkpoint,
     save_weights,
 )
+from fomm.checkpoint_reading import read_file
 from fomm.config import Config, config_from_dict, config_names, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError
 from fomm.model import Keypoints
@@ -172,6 +175,76 @@ def test_golden_weights(path, config, published):
         assert all(parameter.requires_grad for parameter in network.parameters())
         for key, tensor in network.state_dict().items():
             assert torch.equal(tensor, published[name][key]), key
+
+
+def same(got: object, expected: object) -> bool:
+    """Equal all the way down, tensors with type, shape and strides."""
+    if isinstance(expected, torch.Tensor):
+        assert isinstance(got, torch.Tensor) and got.dtype == expected.dtype
+        return got.stride() == expected.stride() and torch.equal(got, expected)
+    if isinstance(expected, dict):
+        return got.keys() == expected.keys() and all(same(got[key], expected[key]) for key in expected)
+    if isinstance(expected, (list, tuple)):
+        return len(got) == len(expected) and all(map(same, got, expected))
+    return type(got) is type(expected) and got == expected
+
+
+@pytest.mark.parametrize("path", [ZIP, LEGACY], ids=["zip", "legacy"])
+def test_everything_is_read_as_pytorch_reads_it(path):
+    content, _ = read_file(path)
+    expected = torch.load(path, map_location="cpu", weights_only=True)
+    assert len(expected["optimizer_generator"]["state"]) > 50
+    assert same(content, expected)
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_views_of_one_storage_and_every_type_are_read_as_pytorch_reads_them(tmp_path, legacy):
+    one, odd = torch.arange(24.0).reshape(2, 3, 4), torch.arange(7, dtype=torch.uint8)
+    types = [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8]
+    content = {
+        "odd": odd,  # what follows in a stream lies at no multiple of 4
+        "views": [one, one[1], one.mT, one[:, ::2, 1:3], one.view(-1)[5], one[:0], one[0, :1].expand(5, 4)],
+        "types": {str(dtype): one.to(dtype) for dtype in [*types, torch.bool]},
+        "empty": [torch.empty(0), torch.empty(0, 3, dtype=torch.int64), torch.tensor(1.5)],
+        "parameter": torch.nn.Parameter(one),
+    }
+    path = save(content, tmp_path / "views.pth", legacy)
+    assert same(read_file(path)[0], torch.load(path, weights_only=True))
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_the_file_does_not_see_what_becomes_of_its_tensors(tmp_path, networks, legacy):
+    path = save(networks, tmp_path / "w.pth.tar", legacy)
+    before = path.read_bytes()
+    read_checkpoint(path).tensors["generator.final.bias"].fill_(7)
+    generator, _ = load_checkpoints(TINY, path, cpu=True)
+    path.write_bytes(bytes(len(before)))  # nor do the networks see what becomes of the file
+    assert torch.equal(generator.final.bias, networks["generator"]["final.bias"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files with holes")
+def test_what_is_not_asked_for_is_not_read(tmp_path):
+    """3 GB of a training's state, which the disk does not hold: its numbers are a hole in the file."""
+    data = legacy_file(tensor_pickle(True, 750_000_000, size=(750_000_000,)), {"0": b""})[:-8]
+    with open(tmp_path / "w.pth.tar", "wb") as file:
+        file.write(data + (750_000_000).to_bytes(8, "little"))
+        file.truncate(file.tell() + 3_000_000_000)
+    begun = time.perf_counter()
+    content, _ = read_file(tmp_path / "w.pth.tar")
+    assert time.perf_counter() - begun < 1, f"{time.perf_counter() - begun:.1f} s"
+    assert content["generator"]["w"][-1] == 0 and content["generator"]["w"].shape == (750_000_000,)
+
+
+def test_the_hash_is_that_of_the_file_that_was_loaded(tmp_path, networks):
+    path = save(networks, tmp_path / "w.pth.tar")
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    first, changed, gone = (load_checkpoints(TINY, path, cpu=True)[0] for _ in range(3))
+    assert copy.deepcopy(first).weights_hash == first.weights_hash == expected
+    path.write_bytes(path.read_bytes() + b"0")
+    assert changed.weights_hash is None and first.weights_hash == expected
+    path.unlink()
+    assert gone.weights_hash is None
+    assert build_networks(load_config(TINY))[0].weights_hash is None
 
 
 def test_golden_key_points():

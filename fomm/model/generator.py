@@ -1,5 +1,8 @@
 """The occlusion-aware generator: encodes the source, warps its features by the motion, paints the rest."""
 
+from collections.abc import Callable
+from functools import cached_property
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,11 +30,11 @@ class OcclusionAwareGenerator(nn.Module):
 
     Attributes:
         frame_shape: (height, width, channels) that it was trained at, where known.
-        weights_hash: sha256 of the file that its weights came from, where there was one.
+        hash_weights: works out ``weights_hash``.
     """
 
     frame_shape: tuple[int, int, int] | None = None
-    weights_hash: str | None = None
+    hash_weights: Callable[[], str | None] | None = None
 
     def __init__(
         self,
@@ -64,6 +67,11 @@ class OcclusionAwareGenerator(nn.Module):
             self.bottleneck.add_module(f"r{i}", ResBlock2d(widths[-1]))
         self.up_blocks = nn.ModuleList(map(UpBlock2d, widths[:0:-1], widths[-2::-1]))
         self.final = nn.Conv2d(block_expansion, num_channels, 7, padding=3)
+
+    @cached_property
+    def weights_hash(self) -> str | None:
+        """sha256 of the file that its weights came from, where there was one: read when first asked for."""
+        return None if self.hash_weights is None else self.hash_weights()
 
     def encode(self, source: Tensor) -> Tensor:
         """BxCxHxW in [0, 1] to features, BxFx(H/2^n)x(W/2^n), n = num_down_blocks."""
