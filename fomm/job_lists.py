@@ -151,10 +151,10 @@ def _photos_of(path: Path) -> list[Path]:
 
 def _videos_of(path: Path) -> list[Path]:
     """``path`` itself, where it is one video or none."""
-    from fomm.data.prepare import VIDEO_SUFFIXES
-
     if not path.is_dir():
         return [path]
+    from fomm.data.prepare import VIDEO_SUFFIXES
+
     stills = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif")
     videos = _visible(path, VIDEO_SUFFIXES)
     if _visible(path, stills):

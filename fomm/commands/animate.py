@@ -94,7 +94,7 @@ def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Actio
     group.add_argument(
         "--jobs", metavar="FILE", type=Path, action=_Instead, needless=needless,
         help="instead of PHOTO, DRIVING and -o a CSV file with the columns source, driving and output, and "
-        "any of the options above that differ",
+        "any of the options of the last three groups",
     )  # fmt: skip
     group.add_argument(
         "--workers", metavar="N", type=int, default=1, help="processes, each with networks of its own"
