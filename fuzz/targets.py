@@ -1,11 +1,13 @@
 """For each door: what to start from, how bytes become a file, and the rules that have to hold."""
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import hostile
+import numpy as np
 from doors import knock_with_checkpoint, knock_with_image, knock_with_video
 
 
@@ -50,6 +52,7 @@ def seed_checkpoints(folder: Path) -> Iterator[bytes]:
         for harm in hostile.harmful_pickles().values():
             if len(harm) < 5000:
                 yield frame + harm
+        yield frame + pickle.dumps({"loss": [np.float64(0.5), np.uint16(7)], "steps": Counter({60: 1})}, 2)
         for plain in ({"generator": {"a": 1.5}, "kp_detector": {"b": [None, True, 7, -8, 2**40]}}, [], "a"):
             yield frame + pickle.dumps(plain, 2)
 
