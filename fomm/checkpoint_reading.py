@@ -21,8 +21,8 @@ _AGAIN = "get the file again"
 # The end of a zip: magic, two disks, two numbers of members, length and start of their list, comment.
 _ZIP_END = struct.Struct("<4s2H2H2LH")
 _ZIP64_LOCATOR = struct.Struct("<4sLQL")  # magic, disk, where the larger end begins, disks
-_ZIP_MEMBER = struct.Struct("<4s22x2H")  # magic, lengths of its name and of more: the content follows
 _ZIP64_END = struct.Struct("<4sQ2H2L2Q2Q")  # as _ZIP_END, with its own length and two versions
+_ZIP_MEMBER = struct.Struct("<4s22x2H")  # magic, lengths of name and extras, which stand before the content
 
 # What else is found under the names of checkpoints: the first bytes, what it is, what to do.
 _FOREIGN = (
@@ -111,27 +111,19 @@ def _scan_zip(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
                 raise CheckpointError(f"{path} has its bytes in another order; save it on a usual machine")
             with archive.open(members[f"{root}/data.pkl"]) as pickle:
                 scan = scan_pickle(pickle, str(path))  # type: ignore[arg-type]
-            starts = {}
-            for storage in scan.storages.values():
-                member = members.get(f"{root}/data/{storage.key}".lower())
-                if member is None or member.file_size != storage.nbytes:
-                    raise CheckpointError(
-                        f"{path} is refused: it declares {storage.nbytes} bytes of numbers "
-                        f"where it holds {member.file_size if member else 0}; {_AGAIN}"
-                    )
-                starts[storage.key] = _start_of(member, file)
-            return scan, starts
+        starts = {}
+        for key, storage in scan.storages.items():
+            member = members.get(f"{root}/data/{key}".lower())
+            if member is None or member.file_size != storage.nbytes:
+                raise CheckpointError(
+                    f"{path} is refused: it declares {storage.nbytes} bytes of numbers "
+                    f"where it holds {member.file_size if member else 0}; {_AGAIN}"
+                )
+            starts[key] = _start_of(member, file)
+        return scan, starts
     except CheckpointError:
         raise
-    except (
-        zipfile.BadZipFile,
-        EOFError,
-        StopIteration,
-        RuntimeError,
-        ValueError,
-        OverflowError,
-        struct.error,
-    ):
+    except (zipfile.BadZipFile, EOFError, StopIteration, RuntimeError, ValueError, struct.error):
         raise CheckpointError(f"{path} is damaged or incomplete; {_AGAIN}") from None
 
 
