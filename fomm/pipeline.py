@@ -1,13 +1,14 @@
 """Work side by side: what comes before the networks and what follows them, each in a thread of its own.
 
-Queues are bounded, so memory does not grow; an error of a thread is raised where its result is awaited.
+Queues are bounded, so memory does not grow; an error of a thread is raised where its result is awaited. An
+interrupt (Ctrl-C) may strike the main thread anywhere in here: the threads end all the same.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -21,44 +22,84 @@ class _End:
         self.error = error
 
 
+class _Line(Generic[T]):
+    """A queue with a number of places.
+
+    ``queue.Queue`` can be interrupted between a change and its notice to who waits for it, who then waits for
+    ever. ``SimpleQueue`` cannot, but has no bound: here the places wait in a second one.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(places):
+            self._places.put(None)
+
+    def put(self, item: T) -> None:
+        """Waits for a place."""
+        self._places.get()
+        self._items.put(item)
+
+    def get(self) -> "T | _End":
+        item = self._items.get()
+        self._places.put(None)
+        return item
+
+    def end(self, error: BaseException | None = None) -> None:
+        """No items follow; needs no place."""
+        self._items.put(_End(error))
+
+    def let_pass(self) -> None:
+        """Who waits for a place gets one."""
+        self._places.put(None)
+
+
+def _start(thread: threading.Thread) -> None:
+    """An interrupt in the locks of Python's own ``start`` can come out as an error of theirs."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise error.__context__ or error from None
+
+
 @contextmanager
 def ahead(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
     """The items, drawn in a thread that is up to ``depth`` of them ahead; it ends with the block.
 
     Nothing else may use ``items`` meanwhile.
     """
-    waiting: queue.Queue[T | _End] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: T | _End) -> None:
-        while not stopped.is_set():
-            try:
-                return waiting.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+    line: _Line[T] = _Line(depth)
+    begin: queue.SimpleQueue[None] = queue.SimpleQueue()
+    stopped = False
 
     def draw() -> None:
+        begin.get()
         try:
+            if stopped:
+                return
             for item in items:
-                put(item)
-                if stopped.is_set():
+                line.put(item)
+                if stopped:
                     return
-            put(_End())
+            line.end()
         except BaseException as error:  # it is raised by the one who waits
-            put(_End(error))
+            line.end(error)
 
     def taken() -> Iterator[T]:
-        while not isinstance(item := waiting.get(), _End):
+        while not isinstance(item := line.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
 
     thread = threading.Thread(target=draw, daemon=True)
-    thread.start()
+    _start(thread)  # it has not begun yet: an interrupt here leaves nothing to be undone
     try:
+        begin.put(None)
         yield taken()
     finally:
-        stopped.set()
+        stopped = True
+        begin.put(None)
+        line.let_pass()
         thread.join()
 
 
@@ -70,7 +111,7 @@ class Behind:
 
     def __init__(self, function: Callable[[Any], Any], depth: int = DEPTH) -> None:
         self.function = function
-        self.waiting: queue.Queue[Any] = queue.Queue(depth)
+        self.line: _Line[Any] = _Line(depth)
         self.error: BaseException | None = None
         self.dropping = False
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -79,21 +120,21 @@ class Behind:
         """Waits while ``depth`` items do; raises what an earlier item's call raised."""
         if self.error is not None:
             raise self.error
-        self.waiting.put(item)
+        self.line.put(item)
 
     def __enter__(self) -> "Behind":
-        self.thread.start()
+        _start(self.thread)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.dropping = error is not None
-        self.waiting.put(_End())
+        self.line.end()
         self.thread.join()
         if error is None and self.error is not None:
             raise self.error
 
     def _run(self) -> None:
-        while not isinstance(item := self.waiting.get(), _End):
+        while not isinstance(item := self.line.get(), _End):
             if self.error is None and not self.dropping:
                 try:
                     self.function(item)

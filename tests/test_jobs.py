@@ -398,7 +398,7 @@ def test_nothing_half_written_and_nobody_left(tmp_path):
         for number, (_, out, process) in runs.items():
             said = process.communicate(timeout=60)[0]  # ends when all of them have closed their ends
             assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number), said
-            assert said == {signal.SIGINT: "fomm: interrupted\n"}.get(number, ""), said
+            assert said == {signal.SIGINT: "fomm: interrupted\n"}.get(number, ""), (number, said)
             _wait(lambda process=process: not _lives(process.pid))
             assert list(out.iterdir()) == []
     finally:

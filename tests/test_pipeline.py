@@ -1,4 +1,6 @@
 import itertools
+import subprocess
+import sys
 import threading
 import time
 
@@ -102,3 +104,34 @@ def test_an_error_in_front_drops_what_waits():
         threading.Timer(0.1, go_on.set).start()
         raise KeyboardInterrupt
     assert done == [1]
+
+
+INTERRUPTED = """
+import random, signal
+from fomm.pipeline import Behind, ahead
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+random.seed(0)
+for _ in range(800):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 2e-3)
+        with ahead(range(5000), depth=2) as drawn, Behind(str, depth=2) as behind:
+            for item in drawn:
+                behind.put(item)
+    except KeyboardInterrupt:
+        pass  # else Python had a moment, such as a weak reference's end, where it forgets an interrupt
+    signal.setitimer(signal.ITIMER_REAL, 0)
+print("through")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="timers are for POSIX")
+def test_an_interrupt_at_any_moment_ends_both():
+    """In a process of its own, since a thread that is waited for in vain would stop all tests."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0 and done.stdout == "through\n", done.stderr[-2000:]
