@@ -13,7 +13,7 @@ from fomm.driving import DrivingVideo, frame_at
 from fomm.errors import InputError
 from fomm.face.framing import Crop
 from fomm.frames import iterate_frames
-from fomm.media import VideoWriter
+from fomm.media import VideoWriter, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 from fomm.photo import MovedPhoto, Size
 from fomm.pipeline import Behind, ahead
@@ -127,14 +127,9 @@ def animate_file(
         MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found.
     """
-    if paste_back is None:
-        paste_back = crop != "none" and not side_by_side
-    if side_by_side and paste_back:
-        raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
-    if face == "all" and not paste_back:
-        raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
     moved = MovedPhoto(
-        photo,
+        read_image(photo),
+        str(photo),
         generator,
         kp_detector,
         crop=crop,

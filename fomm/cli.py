@@ -18,6 +18,7 @@ from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
+from fomm.commands.live import add_live
 from fomm.commands.make_weights import add_make_weights
 from fomm.commands.options import Help
 from fomm.commands.train import add_train
@@ -26,6 +27,7 @@ from fomm.errors import FommError
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "animate": (add_animate, "Move a photo as a driving video moves."),
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
+    "live": (add_live, "Move a photo as the camera sees you move, at once."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),

@@ -1,7 +1,6 @@
-"""A photo, whole or in parts, that is moved: from a file to finished frames."""
+"""A photo, whole or in parts, that is moved: from its pixels to finished frames."""
 
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from fomm.face.crop import Rect
 from fomm.face.framing import Crop, cut, photo_squares
 from fomm.face.paste import Paste
 from fomm.frames import to_pictures, to_uint8
-from fomm.images import most_pixels, read_image
+from fomm.images import most_pixels
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 from fomm.model.inference import Rendered
 
@@ -25,8 +24,13 @@ class MovedPhoto:
     """A photo with an ``Animator`` for each part of it that moves.
 
     Args:
-        path, crop, face, paste_back, side_by_side, size: see ``animate.animate_file``.
+        picture: HxWx3 uint8.
+        name: of the picture, for errors.
+        crop, face, paste_back, side_by_side, size: see ``animate.animate_file``.
         generator, kp_detector, moving: see ``Animator``.
+
+    Raises:
+        InputError: an option cannot be used, or no face was found.
 
     Attributes:
         seen: (height, width) of the networks' pictures.
@@ -35,20 +39,27 @@ class MovedPhoto:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        picture: np.ndarray,
+        name: str,
         generator: OcclusionAwareGenerator,
         kp_detector: KPDetector,
         *,
         crop: Crop,
         face: int | str | None,
-        paste_back: bool,
-        side_by_side: bool,
-        size: Size | None,
+        paste_back: bool | None,
+        side_by_side: bool = False,
+        size: Size | None = None,
         **moving: Any,
     ) -> None:
-        self.picture = read_image(path)
+        if paste_back is None:
+            paste_back = crop != "none" and not side_by_side
+        if side_by_side and paste_back:
+            raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
+        if face == "all" and not paste_back:
+            raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
+        self.picture = picture
         self.seen: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
-        parts = photo_squares(self.picture, crop, face, str(path), min(self.seen))
+        parts = photo_squares(self.picture, crop, face, name, min(self.seen))
         if crop == "auto":
             parts = [shaped(part, self.seen) for part in parts]
         self.size = scaled(self.picture.shape[:2] if paste_back else self.seen, size)
@@ -62,6 +73,12 @@ class MovedPhoto:
             if paste_back
         ]
         self.side_by_side = side_by_side
+
+    def at_rest(self) -> np.ndarray:
+        """The frame while nothing moves, HxWx3 uint8."""
+        if self.pastes:
+            return resized(self.picture, self.size).copy()
+        return resized(to_uint8(to_pictures(self.animators[0].at_rest())[0]), self.size)
 
     def references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
         """Where relative motion starts, for each part; the video is read up to that frame."""

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fomm.bundled import bundled
-from fomm.commands.options import add_device, add_engine, add_switch, add_weights
+from fomm.commands.options import add_device, add_engine, add_parts, add_relative, add_switch, add_weights
 from fomm.errors import FommError, InputError
 from fomm.job_options import (
     JOB_OPTIONS,
-    crop_option,
-    face_option,
     frame_option,
     seconds_option,
     shard_option,
@@ -33,16 +31,9 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help="an .mp4, .webm or .gif file, or a new folder for PNGs; where a folder was given, one for mp4s",
     )  # fmt: skip
     add_weights(parser)
-    _add_crop(parser)
+    add_parts(parser, "driving video", "--crop none or --side-by-side")
     motion = parser.add_argument_group("motion")
-    add_switch(motion, "relative", "absolute", True, "move as the driving face moves since its first frame")
-    add_switch(
-        motion,
-        "adapt-scale",
-        "no-adapt-scale",
-        True,
-        "scale the movement by the faces' sizes (with --relative)",
-    )
+    add_relative(motion)
     motion.add_argument(
         "--best-frame", metavar="N|auto", type=frame_option,
         help="the driving frame (from 0) that resembles the photo most; relative motion starts from it",
@@ -66,27 +57,6 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     _add_many(parser, [photo, driving, output])
     add_engine(add_device(parser))
     parser.set_defaults(run=_animate)
-
-
-def _add_crop(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("which part")
-    group.add_argument(
-        "--crop", metavar="auto|none|X,Y,W,H", type=crop_option, default="auto",
-        help="of the photo: the square around a face, all of it, or a rectangle in pixels",
-    )  # fmt: skip
-    group.add_argument(
-        "--crop-driving", metavar="auto|none|X,Y,W,H", type=crop_option,
-        help="of the driving video; without it, none with --crop none, else auto",
-    )  # fmt: skip
-    group.add_argument(
-        "--face", metavar="N|all", type=face_option,
-        help="which face of the photo, from 0, left to right; without it, the largest",
-    )  # fmt: skip
-    group.add_argument(
-        "--paste-back", action=argparse.BooleanOptionalAction, default=None,
-        help="the whole photo, with the animated part in its place; "
-        "without either, unless --crop none or --side-by-side is given",
-    )  # fmt: skip
 
 
 def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Action]) -> None:

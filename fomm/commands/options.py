@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from fomm.job_options import crop_option, face_option
+
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
     """Adds each default to its help, but for flags and options whose help tells of life without them."""
@@ -46,6 +48,34 @@ def add_switch(group: "argparse._ArgumentGroup", yes: str, no: str, default: boo
     group.add_argument(
         f"--{no}", dest=name, action="store_false", default=default, help=f"not --{yes}" + chosen[False]
     )
+
+
+def add_relative(group: "argparse._ArgumentGroup") -> None:
+    add_switch(group, "relative", "absolute", True, "move as the driving face moves since its first frame")
+    summary = "scale the movement by the faces' sizes (with --relative)"
+    add_switch(group, "adapt-scale", "no-adapt-scale", True, summary)
+
+
+def add_parts(parser: argparse.ArgumentParser, driving: str, alone: str) -> None:
+    """Which part of the photo moves, and of ``driving`` moves it; ``alone``: what shows that part alone."""
+    group = parser.add_argument_group("which part")
+    group.add_argument(
+        "--crop", metavar="auto|none|X,Y,W,H", type=crop_option, default="auto",
+        help="of the photo: the square around a face, all of it, or a rectangle in pixels",
+    )  # fmt: skip
+    group.add_argument(
+        "--crop-driving", metavar="auto|none|X,Y,W,H", type=crop_option,
+        help=f"of the {driving}; without it, none with --crop none, else auto",
+    )  # fmt: skip
+    group.add_argument(
+        "--face", metavar="N|all", type=face_option,
+        help="which face of the photo, from 0, left to right; without it, the largest",
+    )  # fmt: skip
+    group.add_argument(
+        "--paste-back", action=argparse.BooleanOptionalAction, default=None,
+        help="the whole photo, with the animated part in its place; "
+        f"without either, unless {alone} is given",
+    )  # fmt: skip
 
 
 def add_engine(group: "argparse._ArgumentGroup") -> None:

@@ -1,0 +1,128 @@
+"""``fomm live``."""
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fomm.commands.options import add_engine, add_parts, add_relative, add_weights
+
+if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
+    from fomm.camera import Source
+    from fomm.screens import Screen
+
+FILE_RATE = 25.0  # frames a second of a file, where the source is no file that has a rate
+
+
+def add_live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photo", metavar="PHOTO", type=Path, help="the picture to move")
+    _add_source(parser)
+    result = parser.add_argument_group("result")
+    result.add_argument(
+        "-o", "--output", metavar="FILE|DEVICE",
+        help="a video as of fomm animate, or on Linux a v4l2loopback device; without it, a window",
+    )  # fmt: skip
+    result.add_argument("--window", action="store_true", help="the window too, with --output")
+    add_weights(parser)
+    add_parts(parser, "driving frames, there where the first face is", "--crop none")
+    add_relative(parser.add_argument_group("motion"))
+    means = parser.add_argument_group("computation")
+    means.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
+    add_engine(means)
+    parser.set_defaults(run=_live)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("who drives")
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--camera", metavar="N|NAME", default="0", help="its number, or its name")
+    either.add_argument(
+        "--input", metavar="FILE|ADDRESS", help="instead of a camera: a video, at its own rate, or a stream"
+    )
+    group.add_argument(
+        "--input-format", metavar="NAME", help="ffmpeg's name for an --input that is a device: x11grab, lavfi"
+    )
+    group.add_argument(
+        "--video-size", metavar="WxH", help="to ask of the camera, in pixels; without it, its own"
+    )
+    group.add_argument(
+        "--framerate", metavar="FPS", type=float, help="to ask of the camera; without it, its own"
+    )
+
+
+def _live(options: argparse.Namespace) -> None:
+    from fomm.camera import Newest, Reader
+    from fomm.checkpoint import load_checkpoints
+    from fomm.engines import choose
+    from fomm.live import Live, run
+
+    source = _source(options)
+    networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
+    engine, precision = choose(options.engine, options.precision, next(networks[0].parameters()).device)
+    live = Live(
+        *networks,
+        crop=options.crop,
+        crop_driving=options.crop_driving,
+        face=options.face,
+        paste_back=options.paste_back,
+        relative=options.relative,
+        adapt_movement_scale=options.adapt_scale,
+        precision=precision,
+        engine=engine,
+    )
+    live.set_source(options.photo)
+    with ExitStack() as stack:
+        screens = _screens(options, source, networks[0].weights_hash, stack)
+        frames = stack.enter_context(Newest(Reader(source)))
+        summary = run(live, frames, screens, name=source.name)
+    print(f"{summary}, by {engine} in {precision}")
+
+
+def _source(options: argparse.Namespace) -> "Source":
+    from fomm.camera import camera_source, stream_source
+    from fomm.errors import InputError
+
+    asked = {"size": options.video_size, "rate": options.framerate}
+    if options.input is not None:
+        return stream_source(options.input, options.input_format, **asked)
+    if options.input_format is not None:
+        raise InputError("--input-format says what an --input is; give that too")
+    return camera_source(options.camera, **asked)
+
+
+def _screens(
+    options: argparse.Namespace, source: "Source", weights_hash: str | None, stack: ExitStack
+) -> "list[Screen]":
+    from fomm.errors import MediaError
+    from fomm.media import VideoWriter
+    from fomm.screens import Recording, Screen, VirtualCamera
+    from fomm.window import Window
+
+    screens: list[Screen] = []
+    if options.output is not None and options.output.startswith("/dev/"):
+        if not Path(options.output).exists():
+            raise MediaError(
+                f"there is no device {options.output}; docs/live.md tells how v4l2loopback makes one"
+            )
+        screens.append(stack.enter_context(VirtualCamera(options.output)))
+    elif options.output is not None:
+        rate = FILE_RATE if source.rate is None else float(source.rate)
+        writer = stack.enter_context(VideoWriter(options.output, fps=rate, weights_hash=weights_hash))
+        screens.append(stack.enter_context(Recording(writer, rate)))
+    if options.output is None or options.window:
+        screens.append(stack.enter_context(Window(source.name)))
+    elif sys.stderr.isatty():
+        screens.append(_terminal())
+    return screens
+
+
+def _terminal() -> "Screen":
+    """Shows, where there is no window, how it goes, in one line of the terminal."""
+    from fomm.screens import Screen, Status, title
+
+    class Terminal(Screen):
+        def show(self, picture: object, status: Status) -> None:
+            print(f"\r{title(status)}\x1b[K", end="", file=sys.stderr, flush=True)
+
+    return Terminal()

@@ -1,0 +1,521 @@
+"""A live session without a camera: from a file, from made-up frames, and with a clock that the tests turn."""
+
+import itertools
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden_data import GOLDEN
+from golden_data import assert_near as assert_near_exactly
+
+from fomm import Animator, InputError, MediaError, camera, load_checkpoints
+from fomm.bundled import bundled
+from fomm.camera import Newest, Reader, Source, camera_source, stream_source
+from fomm.cli import main
+from fomm.errors import MissingExtraError
+from fomm.frames import to_uint8
+from fomm.live import Live, run
+from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.screens import Recording, Screen, Status, VirtualCamera, title
+from fomm.window import Window, fitted
+
+EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+WEIGHTS = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
+FRAMES = [to_uint8(frame) for frame in EXPECTED["driving"]]
+NOTHING = Status(0, 0, 0.0, 0.0, waiting=False)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
+
+
+@pytest.fixture
+def live(tiny):
+    session = Live(*tiny)
+    session.set_source(EXPECTED["source"])
+    return session
+
+
+def assert_near(got, wanted, tolerance, what):
+    """Bytes as numbers that may be subtracted."""
+    assert_near_exactly(np.asarray(got).astype(float), np.asarray(wanted).astype(float), tolerance, what)
+
+
+class Seen(Screen):
+    """Keeps what is shown, and wishes for what it was told to after so many pictures."""
+
+    def __init__(self, wishes: dict[int, str] | None = None) -> None:
+        self.pictures: list[np.ndarray] = []
+        self.states: list[Status] = []
+        self.wishes = wishes or {}
+
+    def show(self, picture, status):
+        self.pictures.append(picture)
+        self.states.append(status)
+
+    def wish(self):
+        return self.wishes.pop(len(self.pictures), None)
+
+
+def one_by_one(frames, taken: threading.Semaphore):
+    """Each frame after the one before was taken, so that none is dropped."""
+    for frame in frames:
+        taken.acquire()
+        yield frame
+
+
+class Patient(Newest):
+    """Gives every frame, however slow its taker is."""
+
+    def __init__(self, frames) -> None:
+        self.turn = threading.Semaphore(1)
+        super().__init__(one_by_one(frames, self.turn))
+
+    def take(self, timeout):
+        seen = super().take(timeout)
+        if seen is not None:
+            self.turn.release()
+        return seen
+
+
+# -- the photo, moved frame by frame ---------------------------------------------------------------
+
+
+def test_it_moves_the_photo_as_make_animation_does(tiny, live):
+    wanted = list(Animator(EXPECTED["source"], *tiny).animate(FRAMES))
+    for frame, picture in zip(FRAMES, wanted, strict=True):
+        assert_near(live.step(frame), to_uint8(picture), 1, "a live frame")
+
+
+def test_reset_begins_anew(tiny, live):
+    live.step(FRAMES[0])
+    moved = live.step(FRAMES[2])
+    live.reset()
+    assert live.waiting
+    first = live.step(FRAMES[2])  # where relative motion starts: nothing has moved yet
+    assert not live.waiting and np.abs(first.astype(int) - moved).max() > 3
+    (wanted,) = Animator(EXPECTED["source"], *tiny).animate([FRAMES[2]])
+    assert_near(first, to_uint8(wanted), 1, "the first frame after a reset")
+
+
+def test_another_photo_goes_on_with_the_same_motion(tiny, live):
+    live.step(FRAMES[0])
+    other = np.ascontiguousarray(EXPECTED["source"][:, ::-1])
+    with pytest.raises(InputError):
+        live.set_source(np.zeros((5, 5), np.uint8))
+    live.set_source(other)
+    wanted = list(Animator(other, *tiny).animate(FRAMES[:2]))[1]
+    assert_near(live.step(FRAMES[1]), to_uint8(wanted), 1, "a frame of another photo")
+
+
+def test_there_has_to_be_a_photo(tiny):
+    with pytest.raises(InputError, match="set_source"):
+        Live(*tiny).step(FRAMES[0])
+
+
+def test_the_photo_rests_until_there_is_a_face(tiny):
+    session = Live(*tiny, crop="auto", paste_back=None)
+    photo, wall = read_image(bundled("examples", "astronaut.png")), np.full((120, 160, 3), 90, np.uint8)
+    session.set_source(bundled("examples", "astronaut.png"))
+    rest = session.step(wall)
+    assert session.waiting and (rest == photo).all()
+    driving = read_image(bundled("examples", "grace_hopper.jpg"))
+    assert session.step(driving).shape == photo.shape and not session.waiting
+    moved = session.step(np.roll(driving, 6, axis=1))
+    assert moved.shape == photo.shape and (moved != photo).any()
+    assert session.step(wall).shape == photo.shape and not session.waiting  # the square stays where it was
+
+
+def test_no_part_without_the_whole(tiny):
+    session = Live(*tiny, crop="auto", face="all")
+    with pytest.raises(InputError, match="paste_back"):
+        session.set_source(bundled("examples", "astronaut.png"))
+
+
+# -- the newest frame wins -------------------------------------------------------------------------
+
+
+def test_what_comes_meanwhile_is_dropped():
+    drawn, go_on = threading.Event(), threading.Event()
+
+    def frames():
+        yield FRAMES[0]
+        go_on.wait(10)
+        yield from FRAMES[1:]
+        drawn.set()
+
+    with Newest(frames(), clock=itertools.count().__next__) as newest:
+        first = newest.take(10)
+        assert first.frame is FRAMES[0] and first.time == 0 and newest.take(0.01) is None
+        go_on.set()
+        assert drawn.wait(10)
+        assert newest.take(10).frame is FRAMES[-1]
+        assert newest.dropped == len(FRAMES) - 2
+        assert newest.take(10) is None and newest.over
+
+
+def test_an_error_comes_after_the_last_frame():
+    def frames():
+        yield FRAMES[0]
+        raise MediaError("the camera is gone")
+
+    with Newest(frames()) as newest:
+        time.sleep(0.05)
+        assert newest.take(10).frame is FRAMES[0]
+        assert not newest.over
+        with pytest.raises(MediaError, match="is gone"):
+            newest.take(10)
+
+
+def test_leaving_ends_what_draws():
+    class Endless:
+        stopped = closed = False
+
+        def __iter__(self):
+            while not self.stopped:
+                time.sleep(0.001)
+                yield FRAMES[0]
+
+        def stop(self):
+            self.stopped = True
+
+        def close(self):
+            self.closed = True
+
+    frames, before = Endless(), threading.active_count()
+    with pytest.raises(KeyboardInterrupt), Newest(frames) as newest:
+        assert newest.take(10) is not None
+        raise KeyboardInterrupt
+    assert frames.stopped and frames.closed and threading.active_count() == before
+
+
+# -- the session -----------------------------------------------------------------------------------
+
+
+def test_a_session_shows_every_result_and_counts(live):
+    screen, other = Seen(), Seen()
+    with Patient(FRAMES) as frames:
+        summary = run(live, frames, [screen, other])
+    assert len(screen.pictures) == len(other.pictures) == summary.shown == len(FRAMES)
+    assert summary.dropped == 0 and 0 < summary.median <= summary.slow and summary.rate > 0
+    assert [status.shown for status in screen.states] == list(range(len(FRAMES)))
+    assert f"{len(FRAMES)} frames shown, 0 dropped" in str(summary)
+
+
+def test_rate_and_latency_are_of_the_clock(live):
+    """A frame comes at 0, 1, 2, ... seconds and is shown at 0.25, 1.25, ..."""
+    moments = iter(sorted([*range(8), *(number + 0.25 for number in range(8))]))
+    lock = threading.Lock()
+
+    def clock():
+        with lock:
+            return next(moments)
+
+    class Timed(Patient):
+        def __init__(self, frames):
+            super().__init__(frames)
+            self._clock = clock
+            self.shown = threading.Semaphore(0)
+
+    screen = Seen()
+
+    def frames():
+        for number, frame in enumerate(itertools.islice(itertools.cycle(FRAMES), 8)):
+            while number and len(screen.states) < number:
+                time.sleep(0.001)
+            time.sleep(0.01)  # until the one before was counted
+            yield frame
+
+    with Timed(frames()) as newest:
+        summary = run(live, newest, [screen], clock=clock)
+    assert summary.shown == 8 and summary.rate == pytest.approx(1)
+    assert summary.median == pytest.approx(0.25) and summary.slow == pytest.approx(0.25)
+    last = screen.states[-1]
+    assert last.latency == pytest.approx(0.25) and last.rate == pytest.approx(1)
+
+
+def test_wishes_are_followed(live):
+    screen = Seen({2: "reset", 3: "quit"})
+    with Patient([FRAMES[0], FRAMES[2], FRAMES[2], FRAMES[1]]) as frames:
+        summary = run(live, frames, [screen])
+    assert summary.shown == 3
+    rest, moved, again = (picture.astype(int) for picture in screen.pictures)
+    assert np.abs(moved - rest).max() > 3 and np.abs(again - rest).mean() < np.abs(moved - rest).mean()
+
+
+def test_frames_without_a_face_are_an_error_at_the_end(tiny):
+    session = Live(*tiny, crop="none", crop_driving="auto")
+    session.set_source(EXPECTED["source"])
+    with Patient([np.full((64, 64, 3), 90, np.uint8)] * 3) as frames:
+        with pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
+            run(session, frames, [Seen()], name="clip.mp4")
+
+
+def test_ctrl_c_ends_after_the_frame_at_work(live):
+    before = signal.getsignal(signal.SIGINT)
+
+    class Interrupting(Seen):
+        def show(self, picture, status):
+            super().show(picture, status)
+            if len(self.pictures) == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    screen = Interrupting()
+    with Newest(itertools.cycle(FRAMES)) as frames:
+        summary = run(live, frames, [screen])
+    assert summary.shown == len(screen.pictures) == 3
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+# -- where frames come from ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clip(tmp_path):
+    path = tmp_path / "driving.mp4"
+    save_video(path, FRAMES * 3, 20)
+    return path
+
+
+def test_a_file_comes_at_its_own_rate(clip):
+    source = stream_source(str(clip))
+    assert source.rate == 20
+    reader, times = Reader(source), []
+    for frame in reader:
+        times.append(time.monotonic())
+        assert frame.shape == FRAMES[0].shape and frame.dtype == np.uint8
+    reader.close()
+    count = 3 * len(FRAMES)
+    assert len(times) == count and times[-1] - times[0] > 0.7 * (count - 1) / 20
+
+
+def test_large_frames_are_shrunk(tmp_path):
+    save_video(tmp_path / "large.mp4", [np.full((1080, 1920, 3), 200, np.uint8)] * 2, 25)
+    reader = Reader(stream_source(str(tmp_path / "large.mp4")))
+    shapes = [frame.shape for frame in reader]
+    reader.close()
+    assert shapes == [(720, 1280, 3)] * 2
+
+
+def test_a_source_that_fails_says_why():
+    for source, words in (
+        (Source("camera 7", ["-f", "lavfi", "-i", "nosuchfilter"]), "camera 7 gave no frame: .*[Ff]ilter"),
+        (stream_source("tcp://127.0.0.1:9"), r"tcp://127\.0\.0\.1:9 gave no frame: .*refused"),
+    ):
+        reader = Reader(source)
+        with pytest.raises(MediaError, match=words):
+            list(reader)
+        reader.close()
+
+
+def test_an_endless_source_is_stopped():
+    source = Source("a pattern", ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=200"])
+    with Newest(Reader(source)) as newest:
+        assert newest.take(10).frame.shape == (48, 64, 3)
+    assert not newest._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "error", "words"),
+    [
+        ("nothing.mp4", {}, MediaError, "nothing.mp4"),
+        ("text.txt", {}, MediaError, "text.txt"),
+        ("driving.mp4", {"form": "lavfi"}, InputError, "is a file"),
+        ("driving.mp4", {"rate": 5.0}, InputError, "is a file"),
+        ("tcp://host", {"size": "big"}, InputError, "'big'"),
+        ("tcp://host", {"rate": 0.0}, InputError, "rate of a camera is 0"),
+    ],
+)
+def test_bad_sources(text, options, error, words, clip, monkeypatch):
+    monkeypatch.chdir(clip.parent)
+    Path("text.txt").write_text("ffconcat version 1.0\nfile /etc/passwd\n")
+    with pytest.raises(error, match=words):
+        stream_source(text, **options)
+
+
+def test_an_address_never_leads_to_files(clip):
+    """Neither a scheme nor a list behind it opens a file of this machine."""
+    for address in (
+        f"file://{clip}",
+        f"concat://{clip}",
+        f"concat:{clip}|://",
+        f"subfile:,,start,0://{clip}",
+    ):
+        reader = Reader(stream_source(address))
+        with pytest.raises(MediaError, match="gave no frame"):
+            list(reader)
+        reader.close()
+
+
+def test_cameras_of_linux(tmp_path, monkeypatch):
+    for number, name in enumerate(("Front Camera\n", "Microscope\n")):
+        (tmp_path / f"video{number}").mkdir()
+        (tmp_path / f"video{number}" / "name").write_text(name)
+    monkeypatch.setattr(camera, "_NAMES", tmp_path)
+    there = {"/dev/video0", "/dev/video1"}
+    monkeypatch.setattr("os.path.exists", lambda path: str(path) in there)
+    for asked, device in (("0", "/dev/video0"), ("micro", "/dev/video1"), ("/dev/video1", "/dev/video1")):
+        source = camera_source(asked, size="640x480", rate=15, platform="linux")
+        words = " ".join(source.arguments)
+        assert f"-f v4l2 -video_size 640x480 -framerate 15 -i {device}" in words and source.rate is None
+    for asked in ("2", "telescope", "/dev/video7"):
+        with pytest.raises(InputError, match=r"found: /dev/video0 \(Front Camera\), .*--input"):
+            camera_source(asked, platform="linux")
+
+
+def test_cameras_of_other_systems(monkeypatch):
+    listed = '[dshow @ 1] "Integrated Camera" (video)\n[dshow @ 1]   Alternative\n[dshow @ 1] "Mic" (audio)\n'
+    monkeypatch.setattr(camera, "run", lambda arguments: (1, "", listed))
+    assert camera_source("0", platform="win32").arguments[-1] == "video=Integrated Camera"
+    assert camera_source("USB", platform="win32").arguments[-1] == "video=USB"
+    with pytest.raises(InputError, match="found, from 0: Integrated Camera;"):
+        camera_source("1", platform="win32")
+    apple = camera_source("0", platform="darwin").arguments
+    assert apple[-1] == "0:none" and apple[apple.index("-framerate") + 1] == "30"
+    with pytest.raises(InputError, match="plan9"):
+        camera_source(platform="plan9")
+
+
+# -- where results go ------------------------------------------------------------------------------
+
+
+def test_a_recording_lasts_as_long_as_the_session(tmp_path):
+    """Results at 0, 0.5 and 0.6 seconds, and the end at 1: ten frames a second show each as long."""
+    now = [100.0]
+    with VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
+        with Recording(writer, 10, clock=lambda: now[0]) as recording:
+            for moment, level in ((0.0, 40), (0.5, 120), (0.6, 200)):
+                now[0] = 100 + moment
+                recording.show(np.full((32, 32, 3), level, np.uint8), NOTHING)
+            now[0] = 101.0
+            assert recording.wish() is None
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        levels = [int(frame.mean()) for frame in reader]
+    assert_near(np.array(levels), np.array([40] * 5 + [120] + [200] * 5), 3, "levels over time")
+
+
+def test_a_recording_of_nothing_is_no_file(tmp_path):
+    with pytest.raises(MediaError), VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
+        with Recording(writer, 10):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_virtual_camera_gets_every_picture(tmp_path, monkeypatch):
+    """The device is a file here, in a format that keeps every frame."""
+    monkeypatch.setattr(VirtualCamera, "form", "yuv4mpegpipe")
+    path = tmp_path / "device.y4m"
+    with VirtualCamera(str(path)) as device:
+        for level in (30, 90, 150):
+            device.show(np.full((33, 35, 3), level, np.uint8), NOTHING)
+        device._process.stdin.close()
+        device._process.wait(10)
+    with VideoReader(path) as reader:
+        frames = list(reader)
+    assert [frame.shape for frame in frames] == [(32, 34, 3)] * 3
+    assert_near(np.array([frame.mean() for frame in frames]), np.array([30, 90, 150]), 3, "levels")
+
+
+def test_a_virtual_camera_that_is_none(tmp_path):
+    with pytest.raises(MediaError, match=r"writing .* stopped after"), VirtualCamera(str(tmp_path)) as device:
+        for _ in range(1000):
+            device.show(np.zeros((32, 32, 3), np.uint8), NOTHING)
+            time.sleep(0.01)
+
+
+def test_the_title_tells_how_it_goes():
+    assert title(Status(9, 1, 12.34, 0.0567, False)) == "fomm live: 12.3 frames a second, 57 ms late"
+    assert "looking for a face" in title(Status(0, 0, 0.0, 0.0, True))
+
+
+def test_results_fit_the_screen():
+    assert fitted((128, 128), (1080, 1920)) == (512, 512)
+    assert fitted((600, 800), (1080, 1920)) == (600, 800)
+    height, width = fitted((3000, 4000), (1080, 1920))
+    assert height <= 972 and width <= 1728 and abs(width / height - 4 / 3) < 0.01
+
+
+def test_without_a_display_the_window_says_so(monkeypatch):
+    tkinter = pytest.importorskip("tkinter", reason="this Python has no tkinter")
+
+    def no_display(**_):
+        raise tkinter.TclError("no display name")
+
+    monkeypatch.setattr(tkinter, "Tk", no_display)
+    with pytest.raises(InputError, match=r"no display name; .*--output"):
+        Window("camera 0")
+    monkeypatch.setitem(sys.modules, "tkinter", None)
+    with pytest.raises(MissingExtraError, match=r"tkinter.*--output"):
+        Window("camera 0")
+
+
+WINDOW = """
+import numpy as np
+from fomm.screens import Status
+from fomm.window import Window
+with Window("a test") as window:
+    window.show(np.full((40, 60, 3), 200, np.uint8), Status(3, 0, 10.0, 0.05, False))
+    assert window._image.width() == 512 and window._image.get(100, 100) == (200, 200, 200)
+    assert "10.0 frames a second" in window._root.title()
+    assert window.wish() is None
+    for key in ("x", "r"):
+        window._root.focus_force()
+        window._root.update()
+        window._root.event_generate("<Key>", keysym=key)
+    assert window.wish() == "reset", "r"
+    window._root.event_generate("<Key>", keysym="Escape")
+    assert window.wish() == "quit"
+print("shown")
+"""
+
+
+@pytest.mark.skipif(shutil.which("xvfb-run") is None, reason="needs Xvfb, a screen without a monitor")
+def test_a_window_shows_results_and_takes_keys():
+    command = ["xvfb-run", "-a", sys.executable, "-c", WINDOW]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and done.stdout == "shown\n", done.stderr
+
+
+# -- the command -----------------------------------------------------------------------------------
+
+
+def test_the_command_from_file_to_file(clip, tmp_path, capsys):
+    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
+    result = tmp_path / "result.mp4"
+    status = main(
+        [
+            "live",
+            str(tmp_path / "photo.png"),
+            "--input",
+            str(clip),
+            "-o",
+            str(result),
+            "--crop",
+            "none",
+            *WEIGHTS,
+        ]
+    )
+    captured = capsys.readouterr()
+    assert status == 0 and "frames shown" in captured.out and captured.err == ""
+    with VideoReader(result) as reader:
+        assert reader.fps == 20 and len(list(reader)) >= 2
+    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
+
+
+def test_the_command_explains_what_it_cannot_do(clip, tmp_path, capsys):
+    photo = tmp_path / "photo.png"
+    write_image(photo, to_uint8(EXPECTED["source"]))
+    for options, words in (
+        (["--input-format", "lavfi"], "--input-format"),
+        (["--camera", "no such camera"], "there is no camera no such camera"),
+        (["--input", str(clip), "-o", "/dev/video-none"], "no device /dev/video-none"),
+    ):
+        assert main(["live", str(photo), "--crop", "none", *options, *WEIGHTS]) == 1
+        assert words in capsys.readouterr().err
