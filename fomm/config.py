@@ -186,6 +186,8 @@ class LossWeights:
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
+    # how many times more flow and occlusion count under gaussians around the true key points
+    motion_keypoints: float = _between(0, 1e6, default=0)
     keypoints: float = _between(0, 1e6, default=0)  # distance to the true key points that come with the data
     keypoint_jacobians: float = _between(0, 1e6, default=0)  # distance to the true jacobians
 

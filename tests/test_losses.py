@@ -187,3 +187,8 @@ def test_flow_and_occlusion_by_hand():
     assert losses.occlusion_loss(shown, unknown).item() == pytest.approx(-math.log(0.5), rel=1e-5)
     nothing = flow._replace(known=torch.zeros(1, 1, 2, dtype=torch.bool))
     assert losses.flow_loss(deformation, nothing) == losses.occlusion_loss(shown, nothing) == 0
+    weight = torch.tensor([[[[3.0, 1.0]]]])
+    both = flow._replace(seen=torch.tensor([[[True, True]]]))
+    assert losses.flow_loss(deformation, both, weight).item() == pytest.approx((3 * 0.3 + 9) / 4)
+    wanted = -(3 * math.log(0.5) + math.log(0.2)) / 4
+    assert losses.occlusion_loss(shown, flow, weight).item() == pytest.approx(wanted, rel=1e-5)

@@ -16,7 +16,7 @@ from fomm.clips import sidecar_of
 from fomm.errors import InputError
 from fomm.heads.motion import FPS, random_motion
 
-VERSION = 1  # of what is drawn; other numbers give other pictures
+VERSION = 2  # of what is drawn; other numbers give other pictures
 _PERSON, _CLIP, _NOISE = range(3)  # separate streams of random numbers
 
 

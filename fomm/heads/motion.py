@@ -52,8 +52,8 @@ def blinks(rng: np.random.Generator, frames: int, per_second: float) -> np.ndarr
 
 def speech(rng: np.random.Generator, frames: int) -> np.ndarray:
     """How far the jaw is open, 0 to 0.9: syllables, four to six a second, in phrases with rests between."""
-    phrases = np.clip(1.2 * wander(rng, frames, 1.5) + 0.7, 0, 1)
-    syllables = np.clip(0.45 * wander(rng, frames, 0.18), 0, 0.9)
+    phrases = np.clip(1.2 * wander(rng, frames, 1.5) + 0.9, 0, 1)
+    syllables = np.clip(0.6 * wander(rng, frames, 0.18) + 0.1, 0, 0.9)
     return np.clip(phrases * syllables + 0.1 * np.clip(wander(rng, frames, 1.0), 0, None), 0, 0.9)
 
 
@@ -65,7 +65,7 @@ def random_motion(rng: np.random.Generator, frames: int) -> Motion:
     angles = np.stack(
         [
             spread * lively * (0.95 * wander(child, frames, 1.5) + 0.31 * wander(child, frames, 0.5))
-            for child, spread in zip(turning.spawn(3), (0.35, 0.15, 0.12), strict=True)
+            for child, spread in zip(turning.spawn(3), (0.35, 0.18, 0.13), strict=True)
         ],
         1,
     )
@@ -80,8 +80,9 @@ def random_motion(rng: np.random.Generator, frames: int) -> Motion:
     _add(amounts, "mouthPucker", 0.6 * np.clip(0.5 * wander(pucker, frames, 0.3), 0, 1))
     _add(amounts, "mouthFunnel", 0.6 * np.clip(0.4 * wander(funnel, frames, 0.3), 0, 1))
     _both(amounts, "mouthStretch", 0.6 * np.clip(0.4 * wander(wide, frames, 0.3), 0, 1))
-    lids, across, updown = eyes.spawn(3)
-    _both(amounts, "eyeBlink", blinks(lids, frames, habits.uniform(0.25, 0.9)))
+    lids, across, updown, narrow = eyes.spawn(4)
+    squint = np.clip(0.4 * wander(narrow, frames, 1.2) - 0.2, 0, 0.7)
+    _both(amounts, "eyeBlink", np.maximum(blinks(lids, frames, habits.uniform(0.3, 1.5)), squint))
     look = np.clip(0.35 * wander(across, frames, 0.5), -1, 1)
     _add(amounts, "eyeLookOutLeft", np.maximum(look, 0))
     _add(amounts, "eyeLookInRight", np.maximum(look, 0))

@@ -112,22 +112,31 @@ def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Te
     return distance.sum() / (2 * inside.sum()).clamp(min=1)
 
 
-def flow_loss(deformation: Tensor, flow: Flow) -> Tensor:
+def flow_loss(deformation: Tensor, flow: Flow, weight: Tensor | None = None) -> Tensor:
     """Mean distance of the deformation from the true flow, of the pixels that the source shows.
 
     Args:
         deformation: Bxhxwx2, source coordinates for each driving pixel, xy in [-1, 1].
+        weight: Bx1xhxw, of each pixel in the mean; None: all count alike.
     """
-    there = flow.seen & flow.known
-    distance = (deformation - flow.position).abs() * there[..., None]
-    return distance.sum() / (2 * there.sum()).clamp(min=1)
+    distance = (deformation - flow.position).abs().mean(-1)
+    return _mean_where(distance, flow.seen & flow.known, weight)
 
 
-def occlusion_loss(occlusion_map: Tensor, flow: Flow) -> Tensor:
-    """Mean cross entropy of the occlusion map, Bx1xhxw, and of what the source shows."""
+def occlusion_loss(occlusion_map: Tensor, flow: Flow, weight: Tensor | None = None) -> Tensor:
+    """Mean cross entropy of the occlusion map, Bx1xhxw, and of what the source shows.
+
+    ``weight`` is that of ``flow_loss``.
+    """
     shown = flow.seen.to(occlusion_map.dtype)
-    loss = F.binary_cross_entropy(occlusion_map[:, 0], shown, reduction="none") * flow.known
-    return loss.sum() / flow.known.sum().clamp(min=1)
+    loss = F.binary_cross_entropy(occlusion_map[:, 0], shown, reduction="none")
+    return _mean_where(loss, flow.known, weight)
+
+
+def _mean_where(values: Tensor, there: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of Bxhxw ``values`` where ``there`` (bool), weighted by Bx1xhxw ``weight``; 0 if nowhere."""
+    share = there.to(values.dtype) if weight is None else there * weight[:, 0]
+    return (values * share).sum() / share.sum().clamp(min=1e-6)
 
 
 def box_map(points: Tensor, height: int, width: int) -> Tensor:

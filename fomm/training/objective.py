@@ -123,10 +123,16 @@ def _motion_terms(
         loss = losses.deformation_loss(deformation, batch.truth_source.value, batch.truth_driving.value)
         terms["deformation"] = weights.deformation * loss
     flow = batch.flow and batch.flow.resized(*deformation.shape[1:3])
-    if weights.flow and flow is not None:
-        terms["flow"] = weights.flow * losses.flow_loss(deformation, flow)
-    if weights.occlusion and flow is not None and occlusion_map is not None:
-        terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, flow)
+    if flow is None:
+        return terms
+    share = None
+    if weights.motion_keypoints and batch.truth_driving is not None:
+        spots = losses.spot_map(batch.truth_driving.value, *deformation.shape[1:3])
+        share = 1 + weights.motion_keypoints * spots
+    if weights.flow:
+        terms["flow"] = weights.flow * losses.flow_loss(deformation, flow, share)
+    if weights.occlusion and occlusion_map is not None:
+        terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, flow, share)
     return terms
 
 
