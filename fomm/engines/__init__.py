@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fomm.errors import InputError, MissingExtraError
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import InferenceNetworks, Rendered, Source, for_inference
+from fomm.model.inference import Rendered, Source, for_inference
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -98,22 +98,31 @@ def prepared(
         known = _kept[generator] = (weights, {})
     networks, key = known[1], (engine, precision, size)
     if key not in networks:
-        networks[key] = _converted(
-            for_inference(generator, kp_detector, _DTYPES.get(precision, torch.float32)), *key
-        )
+        networks[key] = _converted(generator, kp_detector, *key)
     return networks[key], engine, precision
 
 
-def _converted(networks: InferenceNetworks, engine: str, precision: str, size: tuple[int, int]) -> Engine:
+def _converted(
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    engine: str,
+    precision: str,
+    size: tuple[int, int],
+) -> Engine:
+    networks = for_inference(generator, kp_detector, _DTYPES.get(precision, torch.float32))
     if engine == "torch":
         return networks
+    motion = None
+    if precision == "int8":  # too coarse for motion, which goes in 16 bits where the processor has them
+        dtype = _DTYPES[_fast_precision(torch.device("cpu"))]
+        motion = for_inference(generator, kp_detector, dtype).motion
     from fomm.engines.graphs import GraphEngine
 
     if engine == "openvino":
         from fomm.engines.openvino import compiled
     else:
         from fomm.engines.onnxruntime import compiled
-    return GraphEngine(networks, size, precision, compiled)
+    return GraphEngine(networks, size, motion, compiled)
 
 
 def _fingerprint(*networks: torch.nn.Module) -> object:

@@ -5,7 +5,11 @@
     render      features, small, source_value[, source_jacobian], value[, jacobian]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. Images, values, jacobians and what ``render`` gives have the batch in front.
+All are float32. Images, values, jacobians and what ``render`` gives have the batch in front. Its end alone is
+
+    paint       moved -> prediction
+
+which is what goes in 8 bits.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -59,6 +63,21 @@ class _Render(nn.Module):
         return _plain(self.networks.render(source, Keypoints(*points[half:])))
 
 
+class _Paint(nn.Module):
+    def __init__(self, networks: InferenceNetworks) -> None:
+        super().__init__()
+        self.networks = networks
+
+    def forward(self, moved: Tensor) -> Tensor:
+        return self.networks.decoder.paint(moved.permute(0, 3, 1, 2))
+
+
+def paint_graph(networks: InferenceNetworks, moved: Tensor) -> Graph:
+    """What follows the motion; ``moved`` BxhxwxF float32, the source's features as the frames see them."""
+    names = frozenset({"moved", "prediction"})
+    return Graph("paint", _Paint(networks), {"moved": moved}, ("prediction",), names)
+
+
 def graphs_of(networks: InferenceNetworks, size: tuple[int, int], batch: int = 2) -> dict[str, Graph]:
     """The three graphs, by name, for pictures of one size (height, width) on the CPU."""
     channels = networks.num_channels
@@ -84,12 +103,13 @@ Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # a graph's inputs to its 
 
 
 class GraphEngine:
-    """Runs the three graphs, each made when it is first needed.
+    """Runs the graphs, each made when it is first needed.
 
     Args:
         networks: float32, on the CPU.
         size: of the pictures, height and width.
-        precision: ``"float32"``, or ``"int8"`` for a decoder that is calibrated on the first frames it sees.
+        motion: for 8 bits the motion network, which torch runs; the graph behind it paints in 8 bits, and is
+            calibrated on the first frames it sees. None: all in float32, by the three graphs.
         compiled: makes a graph run.
     """
 
@@ -97,10 +117,10 @@ class GraphEngine:
         self,
         networks: InferenceNetworks,
         size: tuple[int, int],
-        precision: str,
+        motion: nn.Module | None,
         compiled: Callable[[Graph], Run],
     ) -> None:
-        self.networks, self.size, self.precision, self.compiled = networks, size, precision, compiled
+        self.networks, self.size, self.motion, self.compiled = networks, size, motion, compiled
         self.runs: dict[str, Run] = {}
 
     def detect(self, images: Tensor) -> Keypoints:
@@ -114,9 +134,14 @@ class GraphEngine:
 
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """As ``InferenceNetworks.render``."""
-        if self.precision == "int8" and "render" not in self.runs:
-            networks = quantized(self.networks, [(source, kp_driving)])
-            self.runs["render"] = self.compiled(graphs_of(networks, self.size)["render"])
+        if self.motion is not None:
+            motion = self.motion(source.small, source.keypoints, kp_driving)
+            moved = self.networks.decoder.moved(source.features, *motion).permute(0, 2, 3, 1)
+            if "paint" not in self.runs:
+                networks = quantized(self.networks, [(source, kp_driving)])
+                self.runs["paint"] = self.compiled(paint_graph(networks, moved))
+            (prediction,) = self.runs["paint"]([moved])
+            return Rendered(prediction, *motion)
         points = (*_plain(source.keypoints), *_plain(kp_driving))
         prediction, deformation, *occlusion = self._run("render")([source.features, source.small, *points])
         return Rendered(prediction, deformation, occlusion[0] if occlusion else None)

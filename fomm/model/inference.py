@@ -187,6 +187,14 @@ class _Decoder(nn.Module):
         self.final = Convolution(*_widened(weight, bias, self.step), dtype, padding=3, stride=self.step)
 
     def forward(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
+        moved = self.moved(features, deformation, occlusion)
+        if is_plain_run() and moved.device.type == "cpu":
+            # one after the other: a picture's features just fit in the cache
+            return torch.cat([self.paint(picture[None]) for picture in moved])
+        return self.paint(moved)
+
+    def moved(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
+        """The source's features, 1xFxhxw, as B frames see them: BxFxhxw float32."""
         size = features.shape[2:]
         if deformation.shape[1:3] != size:
             planes = deformation.permute(0, 3, 1, 2)
@@ -196,15 +204,14 @@ class _Decoder(nn.Module):
         if occlusion is not None and occlusion.shape[2:] != size:
             occlusion = F.interpolate(occlusion, size, mode="bilinear", align_corners=False)
         if is_plain_run() and features.device.type == "cpu":
-            out = sample_rows(features, deformation, occlusion, align_corners=self.align_corners)
-            # one after the other: a picture's features just fit in the cache
-            return torch.cat([self._paint(picture[None].to(self.dtype)) for picture in out])
+            return sample_rows(features, deformation, occlusion, align_corners=self.align_corners)
         copies = features.expand(deformation.shape[0], -1, -1, -1)
         out = warp(copies, deformation, align_corners=self.align_corners)
-        return self._paint((out if occlusion is None else out * occlusion).to(self.dtype))
+        return out if occlusion is None else out * occlusion
 
-    def _paint(self, x: Tensor) -> Tensor:
-        out = self.final(self.up_blocks(self.bottleneck(x)))
+    def paint(self, moved: Tensor) -> Tensor:
+        """Features, BxFxhxw, to pictures, BxCxHxW float32 in [0, 1]."""
+        out = self.final(self.up_blocks(self.bottleneck(moved.to(self.dtype))))
         return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
 
 
