@@ -52,6 +52,17 @@ def test_detail_moves_along():
     assert abs(np.corrcoef(noise[0], still)[0, 1]) < 0.3
 
 
+def test_a_face_that_has_moved_stays_where_another_square_overlaps_it():
+    """The second square's network sees no change where the first one's face is."""
+    photo = np.clip(PHOTO, 60, 250)
+    first, second = (Paste(photo, Rect(x, 10, x + 40, 50), REST, align_corners=True) for x in (20, 40))
+    frame = photo.copy()
+    first(frame, REST - 0.2, STILL, None)
+    before = frame.copy()
+    second(frame, REST, STILL, None)
+    assert np.array_equal(frame, before) and (frame[25:35, 42:50] != photo[25:35, 42:50]).any()
+
+
 def test_where_the_source_shows_nothing_the_network_paints():
     frame = pasted(torch.full_like(REST, 0.5), occlusion=torch.zeros(1, 1, 16, 16))
     assert abs(frame[25:35, 35:45].astype(int) - 128).max() <= 2

@@ -37,8 +37,8 @@ class Paste:
         self.offset = (self.inner[0] - y0, self.inner[2] - x0)
         size = (y1 - y0, x1 - x0)
         pixels = cut(photo, Rect(x0, y0, x1, y1), size)
-        self.pixels = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
-        self.detail = self.pixels - _enlarged(rest, size)
+        exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
+        self.detail = exact - _enlarged(rest, size)
         ramp = [_ramp(length).to(rest.device) for length in size]
         self.fade = torch.minimum(ramp[0][:, None], ramp[1])  # hxw
 
@@ -52,7 +52,7 @@ class Paste:
             deformation: 1xhxwx2, where in the source each pixel comes from, xy in [-1, 1].
             occlusion_map: 1x1xhxw, 1 where the source shows it.
         """
-        size = self.pixels.shape[2:]
+        size = self.detail.shape[2:]
         flow = _enlarged(deformation.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
         detail = warp(self.detail, flow, align_corners=self.align_corners)
         if occlusion_map is not None:
@@ -60,11 +60,18 @@ class Paste:
         moved = _enlarged(prediction, size) + detail
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
         weight = ((_enlarged(change, size) - UNCHANGED) / (CHANGED - UNCHANGED)).clamp(0, 1) * self.fade
-        pixels = torch.lerp(self.pixels, moved, weight).clamp(0, 1)
-        pasted = (pixels[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         top, bottom, left, right = self.inner
         y, x = self.offset
-        frame[top:bottom, left:right] = pasted[y : y + bottom - top, x : x + right - left]
+        inner = np.s_[..., y : y + bottom - top, x : x + right - left]
+        # what is there may be another face that has moved, where two squares overlap
+        there = torch.from_numpy(frame[top:bottom, left:right].copy()).to(moved.device)
+        pixels = torch.lerp(there.permute(2, 0, 1)[None].float() / 255, moved[inner], weight[inner])
+        frame[top:bottom, left:right] = _bytes(pixels.clamp(0, 1))
+
+
+def _bytes(pixels: Tensor) -> np.ndarray:
+    """1x3xhxw in [0, 1] to hxwx3 uint8."""
+    return (pixels[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
