@@ -17,7 +17,7 @@ import numpy as np
 
 from fomm.camera import Newest
 from fomm.driving import shaped
-from fomm.errors import InputError
+from fomm.errors import InputError, MediaError
 from fomm.face.crop import Rect, enlarged_square, published_box
 from fomm.face.framing import Crop, cut, photo_squares
 from fomm.face.search import find_faces
@@ -123,7 +123,8 @@ class Live:
 
     def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
         if self._crop_driving != "auto":
-            return photo_squares(frame, self._crop_driving, None, "the driving frame", 0)[0]
+            (part,) = photo_squares(frame, self._crop_driving, None, "the driving frame", 0)
+            return shaped(part, size)
         boxes = [published_box(face) for face in find_faces(frame)]
         return shaped(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size) if boxes else None
 
@@ -136,6 +137,7 @@ class Summary(NamedTuple):
     rate: float  # frames shown in a second, on average
     median: float  # latency in seconds
     slow: float  # its 95th percentile
+    error: MediaError | None = None  # what ended the frames, where some had been shown
 
     def __str__(self) -> str:
         return (
@@ -187,9 +189,10 @@ def run(
         name: of the source, for errors.
 
     Raises:
-        MediaError: ffmpeg died, with its reason. InputError: the frames ended, and none had a face.
+        MediaError: ffmpeg died before a frame was shown, with its reason; later, the summary has it.
+        InputError: the frames ended, and none had a face.
     """
-    meter = _Meter()
+    meter, error, met = _Meter(), None, False
     with _ctrl_c() as interrupted:
         while not frames.over:
             wishes = [screen.wish() for screen in screens]
@@ -197,20 +200,27 @@ def run(
                 return meter.summary(frames.dropped)
             if "reset" in wishes:
                 live.reset()
-            seen = frames.take(PATIENCE)
+            try:
+                seen = frames.take(PATIENCE)
+            except MediaError as reason:
+                if not meter.latencies:
+                    raise
+                error = reason
+                break
             if seen is None:
                 continue
             picture = live.step(seen.frame)
+            met = met or not live.waiting
             status = meter.status(frames.dropped, live.waiting)
             for screen in screens:
                 screen.show(picture, status)
             meter.add(seen.time, clock())
-    if live.waiting:
+    if not met and error is None:
         raise InputError(
             f"{name}: no face was found; give the part by --crop-driving x,y,w,h, or take it as it is by "
             "--crop-driving none"
         )
-    return meter.summary(frames.dropped)
+    return meter.summary(frames.dropped)._replace(error=error)
 
 
 @contextmanager

@@ -71,10 +71,20 @@ class Recording(Screen):
             self._writer.write(self._last)
 
     def _fill(self) -> None:
-        """Repeat the last result until now."""
-        while self._last is not None and self._count < round((self._clock() - self._start) * self._rate):
+        """Repeat the last result until now.
+
+        A writer that is slower than the session would fall behind more and more: the time that such a one
+        takes is left out of the video.
+        """
+        begun = self._clock()
+        due = round((begun - self._start) * self._rate) - self._count
+        if self._last is None or due <= 0:
+            return
+        for _ in range(due):
             self._writer.write(self._last)
-            self._count += 1
+        self._count += due
+        taken = self._clock() - begun
+        self._start += taken if taken > due / self._rate else 0.0
 
 
 class VirtualCamera(Screen):

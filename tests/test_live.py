@@ -258,6 +258,25 @@ def test_frames_without_a_face_are_an_error_at_the_end(tiny):
             run(session, frames, [Seen()], name="clip.mp4")
 
 
+def test_a_face_that_was_seen_before_a_reset_was_seen(tiny):
+    session = Live(*tiny, crop="none", crop_driving="auto")
+    session.set_source(EXPECTED["source"])
+    face, wall = read_image(bundled("examples", "astronaut.png")), np.full((64, 64, 3), 90, np.uint8)
+    with Patient([face, wall]) as frames:
+        assert run(session, frames, [Seen({1: "reset"})]).shown == 2
+    assert session.waiting
+
+
+def test_a_camera_that_is_unplugged_ends_the_session_with_what_was_shown(live):
+    def frames():
+        yield from FRAMES[:2]
+        raise MediaError("the camera is gone")
+
+    with Patient(frames()) as newest:
+        summary = run(live, newest, [Seen()])
+    assert summary.shown == 2 and "is gone" in str(summary.error)
+
+
 def test_ctrl_c_ends_after_the_frame_at_work(live):
     before = signal.getsignal(signal.SIGINT)
 
@@ -399,6 +418,23 @@ def test_a_recording_lasts_as_long_as_the_session(tmp_path):
     with VideoReader(tmp_path / "out.mp4") as reader:
         levels = [int(frame.mean()) for frame in reader]
     assert_near(np.array(levels), np.array([40] * 5 + [120] + [200] * 5), 3, "levels over time")
+
+
+def test_a_writer_that_is_too_slow_does_not_hold_up_the_session():
+    """Ten frames a second are due, and each takes a second to write."""
+    now, written = [0.0], []
+
+    class Slow:
+        def write(self, picture):
+            now[0] += 1.0
+            written.append(picture)
+
+    recording = Recording(Slow(), 10, clock=lambda: now[0])
+    recording.show(FRAMES[0], NOTHING)
+    for _ in range(5):
+        now[0] += 0.3
+        recording.wish()
+    assert len(written) == 15 and now[0] == pytest.approx(5 * 0.3 + 15)
 
 
 def test_a_recording_of_nothing_is_no_file(tmp_path):

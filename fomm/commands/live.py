@@ -77,6 +77,8 @@ def _live(options: argparse.Namespace) -> None:
         frames = stack.enter_context(Newest(Reader(source)))
         summary = run(live, frames, screens, name=source.name)
     print(f"{summary}, by {engine} in {precision}")
+    if summary.error is not None:  # what was recorded before is kept
+        raise summary.error
 
 
 def _source(options: argparse.Namespace) -> "Source":
