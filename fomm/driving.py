@@ -40,7 +40,7 @@ class DrivingVideo:
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
             parts = video_squares(path, crop, start=start, duration=duration)
-            self.parts = [shaped(part, size) for part in parts] if crop == "auto" else parts
+            self.parts = [shaped(part, size) for part in parts]
 
     @contextmanager
     def frames(self) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
@@ -60,7 +60,7 @@ class DrivingVideo:
             if chosen != "auto":
                 raise InputError(f"best_frame is {chosen!r}; expected a frame's number or 'auto'")
             with self.frames() as (_, frames):
-                chosen = find_best_frame(source, frames)
+                chosen = find_best_frame(source, frames, name=str(self.path))
         with self.frames() as (_, frames):
             return frame_at(frames, chosen)
 

@@ -60,7 +60,7 @@ class MovedPhoto:
         self.picture = picture
         self.seen: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
         parts = photo_squares(self.picture, crop, face, name, min(self.seen))
-        if crop == "auto":
+        if crop != "none":
             parts = [shaped(part, self.seen) for part in parts]
         self.size = scaled(self.picture.shape[:2] if paste_back else self.seen, size)
         self.sources = [

@@ -29,7 +29,7 @@ def test_the_frame_that_shows_the_same_is_the_best():
 
 def test_without_a_face_it_is_said():
     source = read_image(bundled("examples", "astronaut.png"))
-    with pytest.raises(InputError, match="no face was found in the driving video"):
-        find_best_frame(source, [WALL])
-    with pytest.raises(InputError, match="no face was found in the photo"):
+    with pytest.raises(InputError, match=r"in any of the 2 frames of talk\.mp4"):
+        find_best_frame(source, [WALL, WALL], name="talk.mp4")
+    with pytest.raises(InputError, match="no face was found in the part of the photo"):
         find_best_frame(WALL, [source])

@@ -46,6 +46,8 @@ def test_what_cannot_be_cropped_is_said():
         photo_squares(empty, "auto", None, "wall.png", 64)
     with pytest.raises(InputError, match=r"wall\.png is 80x50 pixels; the part 80,0,5,5"):
         photo_squares(empty, (80, 0, 5, 5), None, "wall.png", 64)
+    with pytest.raises(InputError, match=r"the part 0,0,60000,60000 .* has more than \d+ pixels"):
+        photo_squares(empty, (0, 0, 60000, 60000), None, "wall.png", 64)
     with pytest.warns(UserWarning, match=r"group\.png: the head is \d+ pixels wide, less than the 512"):
         photo_squares(GROUP, "auto", 0, "group.png", 512)
     assert photo_squares(empty, "none", None, "wall.png", 64) == [Rect(0, 0, 80, 50)]
@@ -96,10 +98,14 @@ def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
         face = published_box(detect_faces(frame)[0])
         assert square.x0 <= face.x0 + 2 and square.x1 >= face.x1 - 2
     with pytest.raises(
-        InputError, match=r"wall\.mp4: no face was found in its 3 frames; .*--crop-driving none"
+        InputError, match=r"wall\.mp4: no face was found in any of its 3 frames; .*--crop-driving none"
     ):
         save_video(tmp_path / "wall.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 3, 25)
         video_squares(tmp_path / "wall.mp4", "auto")
+    small = [backdrop((320, 240), (head(0, 56), 100 + 2 * t, 40)) for t in range(4)]
+    save_video(tmp_path / "far.mp4", small, 25)
+    with pytest.warns(UserWarning, match=r"far\.mp4: the head is \d\d pixels wide, less than the 64"):
+        video_squares(tmp_path / "far.mp4", "auto")
     assert video_squares(tmp_path / "wall.mp4", "none") == [Rect(0, 0, 64, 64)]
     assert video_squares(tmp_path / "wall.mp4", (8, 8, 32, 32)) == [Rect(8, 8, 40, 40)]
 
@@ -119,11 +125,26 @@ def test_the_path_is_smooth_and_keeps_still_what_stands_still():
     assert path.shape == (31, 4) and np.allclose(path, (-5, -5, 15, 15))
 
 
-def test_the_driver_is_the_largest_face_and_stays_the_driver():
+def test_the_driver_is_the_face_that_fills_most_and_stays_the_driver():
     def face(x0, x1):
         return Face(np.float32([x0, 0, x1, x1 - x0]), 1.0, np.zeros((6, 2), np.float32))
 
-    found = [(0, [face(0, 10), face(50, 80)]), (3, [face(52, 70), face(0, 40)]), (6, []), (9, [face(0, 30)])]
+    # for a moment another one is larger
+    found = [
+        (0, [face(0, 10), face(50, 80)]),
+        (3, [face(52, 82), face(0, 40)]),
+        (6, []),
+        (9, [face(0, 10), face(54, 84)]),
+    ]
     track = main_face(found)
-    assert [(number, box.x0) for number, box in track.items()] == [(0, 50), (3, 52)]
+    assert [(number, box.x0) for number, box in track.items()] == [(0, 50), (3, 52), (9, 54)]
     assert enlarged_square(track[0]).width > 30
+
+
+def test_who_passes_by_at_first_is_not_the_driver():
+    def face(x0, x1):
+        return Face(np.float32([x0, 0, x1, x1 - x0]), 1.0, np.zeros((6, 2), np.float32))
+
+    found = [(0, [face(200, 280)]), *((3 * t, [face(10 + t, 60 + t)]) for t in range(1, 9))]
+    assert list(main_face(found)) == list(range(3, 27, 3))
+    assert main_face([(0, []), (3, [])]) == {}

@@ -14,7 +14,11 @@ from fomm.face.mesh import face_mesh
 
 
 def find_best_frame(
-    source: np.ndarray, frames: Iterable[np.ndarray], *, device: torch.device | str = "cpu"
+    source: np.ndarray,
+    frames: Iterable[np.ndarray],
+    *,
+    name: str = "the driving video",
+    device: torch.device | str = "cpu",
 ) -> int:
     """The number of the frame nearest to ``source`` in pose and expression.
 
@@ -24,6 +28,7 @@ def find_best_frame(
     Args:
         source: HxWx3 uint8.
         frames: the same, one by one; of the largest face in each.
+        name: of the video, for errors.
 
     Raises:
         InputError: no face was found in the source, or in no frame.
@@ -31,15 +36,19 @@ def find_best_frame(
     wanted = _shape_of(source, device)
     if wanted is None:
         raise InputError(
-            "the best frame cannot be found: no face was found in the photo; name a frame's number"
+            "the best frame cannot be found: no face was found in the part of the photo that moves; "
+            "name a frame's number"
         )
-    best, least = -1, np.inf
+    best, least, number = -1, np.inf, -1
     for number, frame in enumerate(frames):
         shape = _shape_of(frame, device)
         if shape is not None and (distance := float(np.square(shape - wanted).sum())) < least:
             best, least = number, distance
     if best < 0:
-        raise InputError("the best frame cannot be found: no face was found in the driving video")
+        raise InputError(
+            f"the best frame cannot be found: no face was found in any of the {number + 1} frames of {name}; "
+            "name a frame's number"
+        )
     return best
 
 

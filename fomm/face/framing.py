@@ -18,11 +18,13 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
 from fomm.face.search import FaceFinder, find_faces
+from fomm.images import most_pixels
 
 Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
 
 WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
+SMALLEST_DRIVER = 64  # pixels
 EVERY = 3  # a face is looked for in every so many frames of a video
 _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 
@@ -97,7 +99,8 @@ def video_squares(
     track = main_face(finder.all())
     if not track:
         raise InputError(
-            f"{video}: no face was found in its {count} frames; {_ADVICE.replace('--crop', '--crop-driving')}"
+            f"{video}: no face was found in any of its {count} frames; "
+            f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
     boxes = list(track.values())
     whole = boxes[0]
@@ -105,21 +108,33 @@ def video_squares(
         whole = union(whole, box)
     fixed = enlarged_square(whole)
     usual = float(np.median([enlarged_square(box).width for box in boxes]))
+    if usual < SMALLEST_DRIVER:
+        warnings.warn(
+            f"{video}: the head is {usual:.0f} pixels wide, less than the {SMALLEST_DRIVER} in which the "
+            "networks look for motion; a closer view moves the photo better",
+            stacklevel=2,
+        )
     return [fixed] if fixed.width <= WANDERS * usual else following(track, count, fps, usual)
 
 
 def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
-    """The boxes of who drives, by number of frame: the largest face at first, then the one nearest to it."""
-    track: dict[int, Rect] = {}
-    last: Rect | None = None
+    """The boxes of who drives, by number of frame: of all faces the one that fills most, over all frames.
+
+    A face goes on with the box that overlaps its last one most, and no box goes to two. So neither somebody
+    who passes by nor what is taken for a face in a single frame is followed.
+    """
+    tracks: list[dict[int, Rect]] = []
     for number, faces in found:
         boxes = [published_box(face) for face in faces]
-        if not boxes:
-            continue
-        near = max(boxes, key=lambda box: box.area if last is None else iou(box, last))
-        if last is None or iou(near, last) > 0:
-            track[number] = last = near
-    return track
+        lasts = [next(reversed(track.values())) for track in tracks]
+        pairs = [(iou(last, box), t, b) for t, last in enumerate(lasts) for b, box in enumerate(boxes)]
+        left = set(range(len(boxes)))
+        for overlap, t, b in sorted(pairs, reverse=True):
+            if overlap > 0 and b in left and number not in tracks[t]:
+                tracks[t][number] = boxes[b]
+                left.remove(b)
+        tracks += [{number: boxes[b]} for b in sorted(left)]
+    return max(tracks, key=lambda track: sum(box.area for box in track.values()), default={})
 
 
 def following(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:
@@ -158,5 +173,10 @@ def _given(crop: tuple[int, int, int, int], size: tuple[int, int], name: str) ->
         raise InputError(
             f"{name} is {size[1]}x{size[0]} pixels; "
             f"the part {x},{y},{width},{height} (x,y,w,h) shows nothing of it"
+        )
+    if width * height > most_pixels():
+        raise InputError(
+            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {most_pixels()} pixels; "
+            "take a smaller one"
         )
     return Rect(float(x), float(y), float(x + width), float(y + height))
