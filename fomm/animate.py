@@ -13,7 +13,7 @@ from fomm.driving import DrivingVideo, frame_at
 from fomm.errors import InputError
 from fomm.face.framing import Crop
 from fomm.frames import iterate_frames
-from fomm.media import VideoWriter, read_image
+from fomm.media import VideoReader, VideoWriter, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 from fomm.photo import MovedPhoto, Size
 from fomm.pipeline import Behind, ahead
@@ -127,6 +127,9 @@ def animate_file(
         MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found.
     """
+    for what, given in (("photo", photo), ("driving video", driving)):
+        if os.path.realpath(result) == os.path.realpath(given):
+            raise InputError(f"{result} is the {what} itself; choose another name for the result")
     moved = MovedPhoto(
         read_image(photo),
         str(photo),
@@ -143,20 +146,26 @@ def animate_file(
         precision=precision,
         engine=engine,
     )
-    chosen = crop_driving or ("none" if crop == "none" else "auto")
-    video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
-    references = moved.references(video, best_frame)
+    with VideoReader(driving, start=start, duration=duration) as reader:
+        fps, sound = reader.fps, driving if audio and reader.has_audio else None
+    writer = VideoWriter(
+        result,
+        fps=fps,
+        audio=sound,
+        audio_start=start,
+        audio_duration=duration,
+        weights_hash=generator.weights_hash,
+    )
     count = 0
-    with video.frames() as (reader, frames), ahead(map(video.at_size, frames)) as ready:
-        writer = VideoWriter(
-            result,
-            fps=reader.fps,
-            audio=driving if audio and reader.has_audio else None,
-            audio_start=start,
-            audio_duration=duration,
-            weights_hash=generator.weights_hash,
-        )
-        with writer, Behind(lambda step: writer.write(moved.finished(*step))) as written:
+    with writer:  # a place that cannot be written to is found before the video is watched
+        chosen = crop_driving or ("none" if crop == "none" else "auto")
+        video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
+        references = moved.references(video, best_frame)
+        with (
+            video.frames() as (reader, frames),
+            ahead(map(video.at_size, frames)) as ready,
+            Behind(lambda step: writer.write(moved.finished(*step))) as written,
+        ):
             for step in _bar(moved.steps(ready, references), reader.num_frames, progress):
                 written.put(step)
                 count += 1

@@ -56,6 +56,31 @@ def test_what_cannot_be_cropped_is_said(folder):
             list(crop_files(inputs, out, **options))
 
 
+def test_nothing_is_replaced(folder):
+    given = folder / "in"
+    before = {path.name: path.read_bytes() for path in given.iterdir()}
+    with pytest.raises(InputError, match=r"pair\.png, which was given; choose another --out"):
+        list(crop_files([given], given))
+    write_image(given / "pair-0.png", read_image(given / "pair.png"))
+    with pytest.raises(InputError, match=r"pair-0\.png, which was given"):
+        list(crop_files([given], given, face="all"))
+    (given / "pair-0.png").rename(given / "talk.png")
+    write_image(given / "wall.jpg", np.zeros((9, 9, 3), np.uint8))
+    with pytest.raises(InputError, match=r"wall\.jpg and .*wall\.png would both become .*wall\.png"):
+        list(crop_files([given], folder / "out"))
+    assert all((given / name).read_bytes() == data for name, data in before.items())
+
+
+def test_of_a_folder_pictures_and_videos_are_taken(folder):
+    (folder / "in" / "notes.txt").write_text("not a picture")
+    with VideoReader(folder / "in" / "talk.mp4") as reader:
+        save_video(folder / "in" / "loop.gif", list(reader)[:2], 10)
+    lines = {line["file"].rpartition("/")[2]: line for line in crop_files([folder / "in"], folder / "out")}
+    assert set(lines) == {"pair.png", "talk.mp4", "wall.png", "loop.gif"}
+    with VideoReader(folder / "out" / "loop.mp4") as reader:
+        assert len(list(reader)) == 2
+
+
 def test_the_command_prints_a_line_of_json_for_each_file(folder, capsys):
     assert main(["crop", str(folder / "in"), "--size", "64"]) == 1
     said = capsys.readouterr()
