@@ -25,7 +25,8 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
         raise error(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise error(f"cannot write {target}: a folder of that name is there; choose the name of a file")
-    temporary = target.with_name(f".{target.stem[:100]}.{secrets.token_hex(4)}.part{target.suffix}")
+    stem = os.fsencode(target.stem)[:100].decode(errors="ignore")  # file systems count bytes
+    temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
         yield temporary
         try:

@@ -234,7 +234,8 @@ def _write_file(
                 raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
         if sound is not None:
             with atomic_path(temporary, MediaError) as voiced:
-                streams.add_sound(temporary, sound, voiced, container, float(encoder.count / rate), comment)
+                seconds = float(encoder.count / rate)
+                streams.add_sound(temporary, sound, voiced, target, container, seconds, comment)
 
 
 def _add_gif_comment(path: Path, comment: str) -> None:

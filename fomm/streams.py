@@ -226,8 +226,12 @@ SOUND_ENCODINGS = {
 }
 
 
-def add_sound(video: Path, sound: Sound, out: Path, container: str, seconds: float, comment: str) -> None:
+def add_sound(
+    video: Path, sound: Sound, out: Path, target: Path, container: str, seconds: float, comment: str
+) -> None:
     """Write ``video`` (of ``seconds``) with ``sound`` to ``out``; the sound is cut to the video's length.
+
+    ``target`` is the name of ``out`` in messages.
 
     The pictures are copied as they are. This second pass is what makes the cut exact: while the frames come,
     the length of the video is not known. Raises ``MediaError`` when ffmpeg fails.
@@ -238,7 +242,7 @@ def add_sound(video: Path, sound: Sound, out: Path, container: str, seconds: flo
     output += [*SOUND_ENCODINGS[container], *_tags(comment), "-y", file_url(out)]
     code, _, log = run(["-loglevel", "error", *inputs, *output])
     if code:
-        raise MediaError(f"cannot add the sound of {sound.path}: {last_error(log, code)}")
+        raise MediaError(f"cannot add the sound of {sound.path} to {target}: {last_error(log, code)}")
 
 
 def _tags(comment: str) -> list[str]:

@@ -28,6 +28,15 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path, failure):
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
+def test_names_may_be_long_in_any_script(tmp_path):
+    """File systems count bytes: 80 of these characters are 240, and a temporary name may have 255 too."""
+    target = tmp_path / ("日" * 80 + ".mp4")
+    with atomic_path(target) as temporary:
+        with atomic_path(temporary) as second:
+            second.write_bytes(b"new")
+    assert target.read_bytes() == b"new" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(MediaError, match=r"missing.*does not exist"):
         with atomic_path(tmp_path / "missing" / "a.png", MediaError):
