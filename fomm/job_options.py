@@ -18,23 +18,23 @@ def crop_option(text: str) -> Crop:
         return "auto"
     if text == "none":
         return "none"
-    numbers = text.split(",")
-    if len(numbers) != 4 or not all(number.strip().lstrip("-").isdigit() for number in numbers):
+    numbers = re.fullmatch(",".join([r"\s*(-?\d{1,9})\s*"] * 4), text, re.ASCII)
+    if numbers is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not auto, none or four whole numbers x,y,w,h")
-    x, y, width, height = map(int, numbers)
+    x, y, width, height = map(int, numbers.groups())
     return x, y, width, height
 
 
 def frame_option(text: str) -> int | str:
     """A frame's number, from 0, or ``auto``."""
-    if text != "auto" and not text.lstrip("-").isdigit():
+    if text != "auto" and not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'auto'")
     return text if text == "auto" else int(text)
 
 
 def face_option(text: str) -> int | str:
     """A face's number, from 0, or ``all``."""
-    if text != "all" and not text.isdigit():
+    if text != "all" and not re.fullmatch(r"\d{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'all'")
     return text if text == "all" else int(text)
 
