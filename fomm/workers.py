@@ -47,11 +47,11 @@ def work_in_processes(
             for worker in [worker for worker in workers if worker.pipe in ready]:
                 done, answer = worker.item, worker.answer()
                 if isinstance(answer, Died):
-                    if not done:
-                        raise FommError(f"while it prepared for its work, {answer.reason}")
                     workers.remove(worker)
-                    if waiting:
+                    if waiting and done:
                         workers.append(_Worker(prepare, work))
+                    elif waiting and not workers:  # with others left, those go on
+                        raise FommError(f"while it prepared for its work, {answer.reason}")
                 elif waiting:
                     worker.give(waiting.popleft())
                 else:

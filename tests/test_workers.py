@@ -71,6 +71,18 @@ def test_what_preparing_raises_is_raised(kind, raised, words):
         list(work_in_processes(partial(refuse, kind), add, [1, 2], 2))
 
 
+def prepare_once(folder: Path) -> int:
+    """The third process and all that follow die of it."""
+    (folder / f"{os.getpid()}").touch()
+    return add(10, -1 if len(list(folder.iterdir())) > 2 else 0)
+
+
+def test_a_death_of_who_comes_later_leaves_the_work_to_the_others(tmp_path):
+    items = [-1, *range(1, 9)]
+    got = dict(work_in_processes(partial(prepare_once, tmp_path), add, items, 2))
+    assert isinstance(got.pop(-1), Died) and got == {item: item + 10 for item in items[1:]}
+
+
 def test_a_death_while_preparing_ends_the_run():
     with pytest.raises(FommError, match=r"while it prepared for its work, the worker process died"):
         list(work_in_processes(partial(add, 0, -1), add, [1], 1))
