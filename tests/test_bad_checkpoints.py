@@ -29,9 +29,11 @@ from hostile import Call, checkpoint_file, legacy_file, safetensors_file, tensor
 from in_processes import MEGABYTE, Case, check_refused, read_each, write_each
 
 from fomm import bundled
-from fomm.checkpoint import build_networks, read_checkpoint
+from fomm.checkpoint import DEFAULT_WEIGHTS, build_networks, load_checkpoints, read_checkpoint
 from fomm.config import load_config
 from fomm.errors import CheckpointError
+from fomm.face import blocks, identity
+from fomm.face.detector import BlazeFace
 
 FORMATS = {"zip": False, "legacy": True}
 
@@ -711,6 +713,21 @@ def shipped() -> dict[str, Path]:
 
 def test_every_file_of_weights_that_ships_has_its_sum():
     assert set(shipped()) == set(bundled.WEIGHTS), "fomm/bundled.py holds the SHA-256 of each"
+
+
+@pytest.mark.parametrize(
+    ("name", "load"),
+    [
+        ("detector.safetensors", lambda: blocks.load_weights(BlazeFace(), "detector", torch.device("cpu"))),
+        ("identity.safetensors", lambda: identity.identity_network.__wrapped__(torch.device("cpu"))),
+        (DEFAULT_WEIGHTS, load_checkpoints),
+    ],
+)
+def test_weights_that_ship_are_compared_with_their_sum_when_they_are_loaded(name, load, monkeypatch):
+    load()
+    monkeypatch.setitem(bundled.WEIGHTS, name, "0" * 64)
+    with pytest.raises(CheckpointError, match=rf"{name} is not the file that fomm came with"):
+        load()
 
 
 def test_a_changed_file_of_weights_is_found(tmp_path):

@@ -11,7 +11,7 @@ from skimage.transform import resize
 
 from fomm.bundled import bundled
 from fomm.frames import to_uint8
-from fomm.media import VideoReader, save_video, write_image
+from fomm.media import VideoReader, read_image, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 
@@ -49,6 +49,25 @@ def test_the_published_flags_and_defaults(demo):
     }
     with pytest.raises(SystemExit):
         demo.parse([])
+
+
+def test_the_best_frame_is_found(demo, tmp_path, capsys):
+    """The driving clip begins with another head: the motion starts at the photo's own."""
+    face, other = (read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg"))
+    write_image(tmp_path / "photo.png", face)
+    save_video(tmp_path / "driving.mp4", [other, other, face, other], fps=10)
+    results = []
+    for number, flags in enumerate((["--find_best_frame"], ["--best_frame", "2"], ["--best_frame", "0"])):
+        result = tmp_path / f"{number}.mp4"
+        arguments = [
+            "--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"),
+            "--source_image", str(tmp_path / "photo.png"), "--driving_video", str(tmp_path / "driving.mp4"),
+            "--result_video", str(result), "--relative", "--cpu", *flags,
+        ]  # fmt: skip
+        assert demo.main(arguments) == 0
+        with VideoReader(result) as reader:
+            results.append(np.stack(list(reader)))
+    assert np.array_equal(results[0], results[1]) and not np.array_equal(results[0], results[2])
 
 
 def test_the_demo_animates(demo, files, capsys):
