@@ -15,7 +15,7 @@ from training_case import SIZE, TRAIN, assert_same, state_of, training_config, w
 from fomm.checkpoint import build_networks, load_checkpoints, save_weights
 from fomm.config import config_from_dict
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
-from fomm.training import loop, objective
+from fomm.training import loop, objective, state
 from fomm.training.loop import train
 
 
@@ -136,6 +136,59 @@ def test_killed_two_dozen_times_the_run_goes_on_as_if_nothing_had_been(data, tmp
     check_kills(24, 12, data, tmp_path)
 
 
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+@pytest.mark.parametrize("writes", range(3))
+def test_killed_between_the_files_of_its_end_none_is_missing_or_old(data, tmp_path, monkeypatch, writes):
+    """Its last step writes a kept epoch, the weights and the state: after some of them it dies."""
+    config = training_config(num_epochs=1)
+    list(train(config, data, tmp_path / "whole", device="cpu"))
+    out, done = tmp_path / "killed", []
+    list(train(config, data, out, device="cpu", max_steps=4))
+
+    def dying(write):
+        def call(*args, **options):
+            if len(done) == writes:
+                raise Killed
+            done.append(write(*args, **options))
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "save_weights", dying(state.save_weights))
+        patch.setattr(torch, "save", dying(torch.save))
+        with pytest.raises(Killed):
+            list(train(config, data, out, device="cpu"))
+    list(train(config, data, out, device="cpu"))
+    for name in ("weights.safetensors", "weights-0001.safetensors"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_a_run_that_is_over_writes_its_weights_again(data, tmp_path):
+    list(train(training_config(), data, tmp_path, device="cpu", max_steps=2))
+    weights = tmp_path / "weights.safetensors"
+    content = weights.read_bytes()
+    weights.unlink()
+    assert not list(train(training_config(), data, tmp_path, device="cpu", max_steps=2))
+    assert weights.read_bytes() == content
+
+
+def test_what_a_kill_left_half_written_is_removed(data, tmp_path):
+    out = tmp_path / "run"
+    (out / "pictures").mkdir(parents=True)
+    left = [
+        ".state.0123abcd.part.pt",
+        ".weights-0010.0123abcd.part.safetensors",
+        "pictures/.1.0123abcd.part.png",
+    ]
+    for name in (*left, ".notes.part.txt", "part.pt"):
+        (out / name).touch()
+    list(train(training_config(), data, out, device="cpu", max_steps=1))
+    assert {path.name for path in out.rglob("*part*")} == {".notes.part.txt", "part.pt"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_asked_to_stop_it_saves_first(data, tmp_path, number):
     config = training_config(num_epochs=100_000)
@@ -161,7 +214,7 @@ def test_on_a_full_disk_the_state_before_stays(data, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
     try:
-        with pytest.raises(TrainingError, match=r"cannot write .*state.pt: .*make room and start again"):
+        with pytest.raises(TrainingError, match=r"cannot write .*: .*goes on from the state before"):
             list(train(config, data, tmp_path / "run", device="cpu"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -36,7 +36,7 @@ from fomm.training.objective import (
     looks_at_pictures,
 )
 from fomm.training.perceptual import perceptual_network
-from fomm.training.state import Run, resume_or_start, save, save_for_use
+from fomm.training.state import Run, remove_leftovers, resume_or_start, save, save_for_use
 from fomm.training.visualize import picture_grid
 
 SAVE_SECONDS = 300.0  # between two states on disk
@@ -100,6 +100,8 @@ def train(
         processes = stack.enter_context(Processes(device))
         stop = stack.enter_context(StopSignals())
         out.mkdir(parents=True, exist_ok=True)
+        if processes.first:
+            remove_leftovers(out)
         torch.manual_seed(seed)
         run = Run(config, params, processes)
         resume_or_start(run, out / "state.pt", init)
@@ -134,6 +136,9 @@ def train(
                 }
             )
 
+            if run.step >= total:  # a run that was killed at its end may have left no weights, or older ones
+                save_for_use(run, config, out / "weights.safetensors")
+
         earlier = run.seconds
         begun = saved = logged = time.monotonic()
         sums: dict[str, float] = {}
@@ -167,13 +172,14 @@ def train(
                 logged, sums, first = now, {}, run.step
                 logs.numbers(line)
                 yield line
+            if logs is not None and run.step % (steps_per_epoch * params.checkpoint_freq) == 0:
+                # before the state: a run that is killed in between comes by here again
+                save_for_use(run, config, out / f"weights-{run.step // steps_per_epoch:04d}.safetensors")
             if logs is not None and (last or now - saved > SAVE_SECONDS):
                 save(run, config, out)
                 if output is not None:
                     logs.picture(run.step, picture_grid(batch, output))
                 saved = time.monotonic()
-            if logs is not None and run.step % (steps_per_epoch * params.checkpoint_freq) == 0:
-                save_for_use(run, config, out / f"weights-{run.step // steps_per_epoch:04d}.safetensors")
             if last:
                 break
         stop.raise_again()

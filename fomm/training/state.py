@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from fomm.config import Config, TrainParams
 from fomm.errors import CheckpointError, ConfigError, TrainingError
 from fomm.training.distributed import Processes
 from fomm.training.objective import Networks
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part\.[a-z]+")  # the names that ``atomic_path`` gives
 
 
 class Run:
@@ -128,6 +131,20 @@ class Run:
         return Networks(generator.eval(), kp_detector.eval())
 
 
+def remove_leftovers(out: Path) -> None:
+    """What ``atomic_path`` was writing into the folder of a run when the run was killed.
+
+    Raises:
+        TrainingError: it cannot be removed.
+    """
+    for path in (*out.glob(".*.part.*"), *out.glob("pictures/.*.part.*")):
+        if _TEMPORARY.fullmatch(path.name):
+            try:
+                path.unlink()
+            except OSError as reason:
+                raise TrainingError(f"cannot remove {path}: {reason.strerror or reason}; do it") from reason
+
+
 def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> None:
     """The state on disk if there is one, else the weights of ``init``, else the random ones."""
     if path.exists():
@@ -162,20 +179,29 @@ def start_from(network: nn.Module, trained: nn.Module, origin: str | os.PathLike
 
 
 def save(run: Run, config: Config, out: Path) -> None:
-    """The state to go on from, and the weights for use; each is whole at any moment.
+    """The weights for use, then the state to go on from; each is whole at any moment.
+
+    In this order: a run that is killed between the two goes on from the state before, and writes both again.
 
     Raises:
-        TrainingError: the disk is full, or cannot be written; the files from before are untouched.
+        TrainingError: the disk is full, or cannot be written; the state from before is untouched.
     """
+    save_for_use(run, config, out / "weights.safetensors")
     with writing(out / "state.pt") as path:
         torch.save(run.state(), path)
-    save_for_use(run, config, out / "weights.safetensors")
 
 
 def save_for_use(run: Run, config: Config, path: Path) -> None:
-    """The averaged generator and key-point detector, as every other file of weights."""
+    """The averaged generator and key-point detector, as every other file of weights.
+
+    Raises:
+        TrainingError: the disk is full, or cannot be written, or a weight is not finite.
+    """
     networks = run.averaged(config)
-    save_weights(path, networks.generator, networks.kp_detector, config)
+    try:
+        save_weights(path, networks.generator, networks.kp_detector, config)
+    except CheckpointError as reason:
+        raise TrainingError(f"{reason}; started again, the run goes on from the state before") from reason
 
 
 @contextmanager
