@@ -165,6 +165,8 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         plot(found, options.plot)
+    if times > 1.1:
+        raise SystemExit("memory grows with the number of frames: it should stay within a tenth")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from in_processes import Case, check_refused, read_each, write_each
 
 from fomm import animate_file, load_checkpoints
 from fomm.cli import main
-from fomm.errors import MediaError
+from fomm.errors import FommError, MediaError
 from fomm.ffmpeg import probe
-from fomm.media import VideoReader, VideoWriter
+from fomm.media import VideoReader, VideoWriter, read_image
 
 FRAMES = 40
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
@@ -406,7 +406,7 @@ ADDRESSES = [
 ]
 
 
-def test_nobody_is_called(tmp_path, monkeypatch, capsys):
+def test_nobody_is_called(tiny, tmp_path, monkeypatch, capsys):
     """Names and contents that are addresses, in every place of the command line: no connection is opened."""
     monkeypatch.chdir(tmp_path)
     photo, driving = Path("photo.png"), Path("driving.mp4")
@@ -431,6 +431,17 @@ def test_nobody_is_called(tmp_path, monkeypatch, capsys):
             refuse(photo, name, "-o", "result.mp4")
             with pytest.raises(MediaError, match="cannot read"):
                 VideoWriter("result.mp4", fps=25, audio=name)
+        for name in addresses:  # as they are: a path on the command line loses one of two slashes
+            for call in (
+                lambda: VideoReader(name),
+                lambda: read_image(name),
+                lambda: animate_file(photo, name, "result.mp4", *tiny, progress=False),
+                lambda: animate_file(name, driving, "result.mp4", *tiny, progress=False),
+                lambda: load_checkpoints(checkpoint_path=name),
+                lambda: load_checkpoints(config_path=name, checkpoint_path=WEIGHTS[1]),
+            ):
+                with pytest.raises(FommError):
+                    call()
         for name in addresses:
             refuse(name, driving, "-o", "result.mp4")
             refuse(photo, driving, "-o", "result.mp4", "--checkpoint", name)

@@ -17,6 +17,7 @@ from golden_data import GOLDEN, assert_near
 from in_processes import Command, run_commands
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation, streams
+from fomm.bundled import bundled
 from fomm.checkpoint import convert
 from fomm.errors import CheckpointError, MediaError
 from fomm.media import VideoReader, VideoWriter, save_video, write_image
@@ -282,6 +283,24 @@ def test_no_space_for_a_result(tmp_path, full_disk, name, old):
     check_sentence(caught.value, MediaError, path)
     check_only(tmp_path, path)
     assert path.exists() == old and (not old or path.read_bytes() == b"old")
+
+
+def test_no_space_for_the_sound_of_a_result(tmp_path, monkeypatch):
+    """The pictures are written; the second pass, which adds the sound, finds the disk full."""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    sound, result = tmp_path / "sound.mp4", tmp_path / "result.mp4"
+    with VideoWriter(sound, fps=25, audio=bundled("examples", "driving.mp4")) as writer:
+        for _ in range(10):
+            writer.write(NOISE)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "full")
+    (tmp_path / "..result.full.part.full.part.mp4").symlink_to("/dev/full")
+    with pytest.raises(
+        MediaError, match=r"cannot add the sound .* to .*result\.mp4: .*No space left"
+    ) as caught:
+        save_video(result, [NOISE] * 4, 25, audio=sound)
+    check_sentence(caught.value, MediaError, result)
+    check_only(tmp_path, sound)
 
 
 def test_no_space_for_weights(tmp_path, full_disk):

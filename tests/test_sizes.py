@@ -4,6 +4,8 @@ import torch
 from golden_data import GOLDEN, assert_near, tiny_networks, tiny_params
 
 from fomm import Animator, InputError, load_checkpoints, make_animation
+from fomm.checkpoint import build_networks
+from fomm.config import load_config
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.model.inference import for_inference
 from fomm.model.sizes import nearest_size
@@ -107,3 +109,14 @@ def test_a_network_that_is_not_square(tmp_path, size):
         for frame, made in zip(driving, got, strict=True):
             wanted = generator(tensor(source), kp_detector(tensor(frame)), kp_source)["prediction"]
             assert_near(made, wanted[0].permute(1, 2, 0).numpy(), 1e-4, f"at {size}")
+
+
+@pytest.mark.slow
+def test_the_configuration_for_512_pixels_runs_as_it_is():
+    """With weights as they come: from the YAML file to a frame of 512x512."""
+    config = load_config("vox-512")
+    generator, kp_detector = (network.eval() for network in build_networks(config))
+    generator.frame_shape = config.dataset_params.frame_shape
+    photo = np.random.default_rng(0).random((700, 600, 3), np.float32)
+    (frame,) = Animator(photo, generator, kp_detector).animate([photo[::2, ::2]])
+    assert frame.shape == (512, 512, 3) and np.isfinite(frame).all()
