@@ -246,6 +246,45 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(data, tm
     assert_same(before, state_of(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("clip_norm", [10, None])
+@pytest.mark.parametrize("name", ["generator", "kp_detector", "discriminator"])
+def test_a_gradient_that_is_not_finite_changes_no_weight(data, tmp_path, monkeypatch, name, clip_norm):
+    """The loss itself is finite: a root of zero, whose slope has no end."""
+    list(train(training_config(clip_norm=clip_norm), data, tmp_path / "run", device="cpu", max_steps=2))
+    before, seen = state_of(tmp_path / "run"), {}
+    kind = "discriminator_losses" if name == "discriminator" else "generator_losses"
+    losses = getattr(objective, kind)
+
+    def broken(networks, *args):
+        result = losses(networks, *args)
+        terms = result if name == "discriminator" else result[0]
+        parameters = dict(getattr(networks, name, networks).named_parameters())
+        terms["broken"] = (0 * next(iter(parameters.values())).sum()).sqrt()
+        return result
+
+    def step(self, *args):
+        seen["parts"] = self.run.parts
+        return call(self, *args)
+
+    call = loop.Step.__call__
+    monkeypatch.setattr(objective, kind, broken)
+    monkeypatch.setattr(loop.Step, "__call__", step)
+    with pytest.raises(TrainingError, match=f"step 2: the gradients of {name} are not finite"):
+        list(train(training_config(clip_norm=clip_norm), data, tmp_path / "run", device="cpu"))
+    for part, network in seen["parts"].items():
+        for key, value in network.named_parameters():
+            assert torch.equal(value, before["networks"][part][key]), f"{part}.{key}"
+    assert_same(before, state_of(tmp_path / "run"))
+
+
+def test_losses_of_a_frozen_network_alone_are_a_mistake(data, tmp_path):
+    weights = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []}
+    config = training_config(lr_kp_detector=0, loss_weights=weights | {"keypoints": 10})
+    words = r"\(keypoints\) depends on a network that trains \(generator\); change a learning rate"
+    with pytest.raises(ConfigError, match=words):
+        list(train(config, data, tmp_path / "run", device="cpu"))
+
+
 def test_frozen_parts_stay(data, tmp_path):
     start = training_config()
     generator, kp_detector = build_networks(start)

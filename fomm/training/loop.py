@@ -18,25 +18,17 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from fomm._version import __version__
 from fomm.config import Config
-from fomm.errors import ConfigError, InputError, TrainingError
+from fomm.errors import ConfigError, InputError
 from fomm.training.augmentation import augment
-from fomm.training.dataset import Batch, open_pairs
+from fomm.training.dataset import open_pairs
 from fomm.training.distributed import Processes
 from fomm.training.interruption import StopSignals
 from fomm.training.logs import Logs
-from fomm.training.losses import ImagePyramid, RandomTransform
-from fomm.training.objective import (
-    DiscriminatorObjective,
-    GeneratorObjective,
-    Output,
-    looks_at_pictures,
-)
-from fomm.training.perceptual import perceptual_network
 from fomm.training.state import Run, remove_leftovers, resume_or_start, save, save_for_use
+from fomm.training.step import Step
 from fomm.training.visualize import picture_grid
 
 SAVE_SECONDS = 300.0  # between two states on disk
@@ -88,7 +80,8 @@ def train(
     Raises:
         ConfigError, InputError, MediaError, CheckpointError, MissingExtraError: something cannot be read,
             does not fit, or is not there.
-        TrainingError: a loss is not finite, before the weights are touched by it; or the disk is full.
+        TrainingError: a loss or a gradient is not finite, before the weights are touched by it; or the disk
+            is full.
     """
     params = config.train_params
     if params is None:
@@ -188,104 +181,3 @@ def train(
 def left_of(minutes: float | None, seconds: float) -> float:
     """Seconds until so many minutes are over."""
     return math.inf if minutes is None else 60 * minutes - seconds
-
-
-class Step:
-    """One step of all that trains: the losses, their gradients, the optimisers."""
-
-    def __init__(
-        self,
-        config: Config,
-        run: Run,
-        processes: Processes,
-        perceptual: str | os.PathLike | None,
-        precision: str | None,
-        compile: bool,
-    ) -> None:
-        device = processes.device
-        self.config, self.run, self.processes = config, run, processes
-        weights = run.params.loss_weights
-        self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
-        low = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
-        pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
-        self.judge = perceptual_network(perceptual).to(device) if any(weights.perceptual) else None
-        if compile:
-            for network in (*run.parts.values(), *([self.judge] if self.judge else [])):
-                network.compile()
-        self.generator = processes.share(
-            GeneratorObjective(run.networks, weights, pyramid, self.judge, low),
-            skips_weights=not looks_at_pictures(weights),
-        )
-        discriminator = run.networks.discriminator
-        self.discriminator = (
-            processes.share(DiscriminatorObjective(discriminator, weights, low)) if discriminator else None
-        )
-
-    def means(self) -> dict[str, str | None]:
-        """What decides the numbers beside the configuration."""
-        judge = type(self.judge).__name__ if self.judge else None
-        return {"precision": self.precision, "perceptual": judge}
-
-    def __call__(self, batch: Batch, chance: torch.Generator) -> tuple[dict[str, float], Output | None]:
-        """Returns the weighted losses, means over the processes, and what was painted."""
-        discriminator = self.run.networks.discriminator
-        if discriminator is not None:
-            discriminator.requires_grad_(False)
-        losses, output = self.generator(batch, draw_transform(self.config, batch, chance))
-        if not losses:
-            raise ConfigError(
-                "none of the weighted losses can be computed on these data: some need true key points; "
-                "weight others in train_params.loss_weights, or draw data with `fomm data heads`"
-            )
-        terms = self._minimise(losses, ("generator", "kp_detector"))
-        if self.discriminator is not None and discriminator is not None and output is not None:
-            discriminator.requires_grad_("discriminator" in self.run.rates)
-            terms |= self._minimise(self.discriminator(output), ("discriminator",))
-        return terms, output
-
-    def _minimise(self, losses: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, float]:
-        """A step of the named networks' optimisers down the sum of the losses, which are returned.
-
-        Raises:
-            TrainingError: a loss is not finite in one of the processes; no weight has been touched.
-        """
-        stacked = torch.stack(list(losses.values()))
-        terms = dict(zip(losses, self.processes.mean(stacked.detach()).tolist(), strict=True))
-        for name, value in terms.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"step {self.run.step}: the loss {name} is {value}; no weight was changed by it. "
-                    "Lower the learning rate, or look for broken clips"
-                )
-        optimizers = [self.run.optimizers[name] for name in names if name in self.run.optimizers]
-        if not optimizers:
-            return terms
-        for optimizer in optimizers:
-            optimizer.zero_grad(set_to_none=True)
-        stacked.sum().backward()
-        if self.run.params.clip_norm is not None:
-            weights = [
-                p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]
-            ]
-            nn.utils.clip_grad_norm_(weights, self.run.params.clip_norm)
-        for optimizer in optimizers:
-            optimizer.step()
-        return terms
-
-
-def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> RandomTransform | None:
-    """The transform of the equivariance terms, where they are weighted."""
-    params = config.train_params
-    assert params is not None
-    weights, shape = params.loss_weights, params.transform_params
-    if not (weights.equivariance_value or weights.equivariance_jacobian):
-        return None
-    return RandomTransform.sample(
-        batch.source.shape[0],
-        sigma_affine=shape.sigma_affine,
-        sigma_tps=shape.sigma_tps or 0.0,
-        points_tps=shape.points_tps or 2,
-        generator=chance,
-        device=batch.source.device,
-        align_corners=config.model_params.generator_params.align_corners,
-    )
