@@ -121,6 +121,18 @@ def test_clips_without_truth_and_of_one_frame(tmp_path, in_memory):
     assert not pairs.has_truth and pairs.batch(0).truth_source is None
 
 
+def test_truth_of_some_clips_alone_is_a_mistake_where_it_is_wanted(clips):
+    (clips / "b#0.landmarks.npz").unlink()
+    assert open_on_cpu(clips).batch(0).truth_source is None
+    words = r"b#0\.npz has no b#0\.landmarks\.npz beside it, as 1 of the 3 clips; .*draw the clips again"
+    for options in ({"with_truth": True}, {"with_flow": True}):
+        with pytest.raises(InputError, match=words):
+            open_on_cpu(clips, **options)
+    for sidecar in clips.glob("*.landmarks.npz"):
+        sidecar.unlink()
+    assert open_on_cpu(clips, with_truth=True).batch(0).truth_source is None
+
+
 def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
     frames = (
         np.random.default_rng(0).integers(255, size=(9, 4, 4, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)

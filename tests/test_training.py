@@ -285,6 +285,16 @@ def test_losses_of_a_frozen_network_alone_are_a_mistake(data, tmp_path):
         list(train(config, data, tmp_path / "run", device="cpu"))
 
 
+def test_a_missing_sidecar_is_named_where_a_loss_needs_it(data, tmp_path):
+    (data / "train" / "b#1.landmarks.npz").unlink()
+    weights = dict.fromkeys(("l1_face", "l1_keypoints", "deformation", "keypoints", "keypoint_jacobians"), 0)
+    for name in weights:
+        config = training_config(loss_weights=weights | {name: 1})
+        with pytest.raises(InputError, match=r"b#1\.npz has no b#1\.landmarks\.npz"):
+            list(train(config, data, tmp_path / "run", device="cpu"))
+    list(train(training_config(loss_weights=weights), data, tmp_path / "run", device="cpu", max_steps=1))
+
+
 def test_frozen_parts_stay(data, tmp_path):
     start = training_config()
     generator, kp_detector = build_networks(start)

@@ -75,6 +75,7 @@ def open_pairs(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 0,
+    with_truth: bool = False,
     with_flow: bool = False,
 ) -> Pairs:
     """The pairs of a folder of clips.
@@ -90,15 +91,18 @@ def open_pairs(
         rank: of this process among the ``world_size`` that share each batch.
         workers: threads that read ahead, or that read everything at once; with 0 the caller's own reads what
             it asks for, and as many threads as there are cores read everything.
+        with_truth: true key points are wanted: all clips come with them, or none.
         with_flow: the true motion between the frames comes with them, from the surface beside each clip.
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
-        InputError: no clips, or one of another aspect, or of unknown motion where that is wanted.
+        InputError: no clips, or one of another aspect, or of unknown points or motion where they are wanted.
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
     draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
+    if with_truth or with_flow:
+        draws.check_truth()
     if with_flow and not draws.has_truth:
         raise InputError(
             f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: the losses of the true "

@@ -6,7 +6,7 @@ import numpy as np
 
 from fomm.clips import sidecar_of
 from fomm.config import DatasetParams
-from fomm.errors import ConfigError
+from fomm.errors import ConfigError, InputError
 
 
 class Draws:
@@ -16,7 +16,8 @@ class Draws:
         self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
     ) -> None:
         self.clips = clips
-        self.has_truth = all(sidecar_of(clip).exists() for clip in clips)
+        self.without_truth = [clip for clip in clips if not sidecar_of(clip).exists()]
+        self.has_truth = not self.without_truth
         self.batch_size, self.seed = batch_size, seed
         share = batch_size // world_size
         self.share = slice(rank * share, (rank + 1) * share)
@@ -30,6 +31,16 @@ class Draws:
             name = clip.name.split("#")[0] if params.id_sampling else clip.name
             groups.setdefault(name, []).append(index)
         self.groups = list(groups.values())
+
+    def check_truth(self) -> None:
+        """Raises ``InputError`` where some clips come with true key points and others do not."""
+        if 0 < len(self.without_truth) < len(self.clips):
+            clip = self.without_truth[0]
+            raise InputError(
+                f"{clip} has no {sidecar_of(clip).name} beside it, as {len(self.without_truth)} of the "
+                f"{len(self.clips)} clips; the losses of true key points and motion need one for each: draw "
+                "the clips again, or weight those losses with 0"
+            )
 
     def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """B numbers of clips, and 2xB places of the frames in them, in [0, 1): 0 is a clip's first frame."""

@@ -110,6 +110,12 @@ def looks_at_pictures(weights: LossWeights) -> bool:
     return any((*pixels, *weights.perceptual, weights.generator_gan))
 
 
+def needs_truth(weights: LossWeights) -> bool:
+    """Whether a weighted loss compares with true key points or true motion."""
+    points = (weights.keypoints, weights.keypoint_jacobians, weights.l1_face, weights.l1_keypoints)
+    return any(points) or _looks_at_motion(weights)
+
+
 def _looks_at_motion(weights: LossWeights) -> bool:
     return any((weights.deformation, weights.flow, weights.occlusion))
 
