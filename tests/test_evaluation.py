@@ -373,10 +373,31 @@ def test_clips_that_do_not_fit(tmp_path, frames, landmarks, message):
         read_clip(tmp_path / "x#0.npz")
 
 
+@pytest.mark.parametrize("known", [(), ("landmarks",), ("pose",)])
+def test_what_a_sidecar_does_not_know_is_not_there(monkeypatch, data, tmp_path, known):
+    """Sidecars of true key points alone, as the training takes them, and of one more thing."""
+    whole = read_clip(list_clips(data)[0])
+    np.savez(tmp_path / "ann#0.npz", frames=whole.frames[:3])
+    truth = {name: getattr(whole, name)[:3] for name in known}
+    np.savez(tmp_path / "ann#0.landmarks.npz", keypoints=np.zeros((3, 2, 2)), **truth)
+    clip = read_clip(tmp_path / "ann#0.npz")
+    assert [name for name in ("landmarks", "pose") if getattr(clip, name) is not None] == list(known)
+    results = evaluate_stub(monkeypatch, "driving", tmp_path)["reconstruction"]["results"]["stub"]
+    assert ("akd_exact68" in results, "correlation_exact" in results) == (
+        "landmarks" in known,
+        "pose" in known,
+    )
+    assert results["l1_face"] == pytest.approx(0, abs=1e-4)
+
+
 def test_damaged_clips(tmp_path):
     write_clip(tmp_path, "x#0", np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 68, 2)))
     (tmp_path / "x#0.npz").write_bytes(b"no zip")
     with pytest.raises(MediaError, match=r"x#0\.npz cannot be read"):
+        read_clip(tmp_path / "x#0.npz")
+    write_clip(tmp_path, "x#0", np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 68, 2)))
+    (tmp_path / "x#0.landmarks.npz").write_bytes(b"no zip")
+    with pytest.raises(MediaError, match=r"x#0\.landmarks\.npz cannot be read"):
         read_clip(tmp_path / "x#0.npz")
 
 

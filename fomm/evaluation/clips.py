@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def list_clips(data: str | os.PathLike[str], limit: int | None = None) -> list[P
 
 
 def read_clip(path: Path, aspect: float = 1.0) -> Clip:
-    """One clip, and its sidecar if there is one.
+    """One clip, and what its sidecar knows of landmarks and pose: both, one, none, or there is no sidecar.
 
     Args:
         path: one of ``list_clips``.
@@ -76,14 +77,24 @@ def read_clip(path: Path, aspect: float = 1.0) -> Clip:
     frames, sidecar = read_frames(path, aspect), sidecar_of(path)
     if not sidecar.is_file():
         return Clip(clip_name(path), frames)
-    truth = read_arrays(sidecar, "landmarks", "pose")
-    landmarks, pose, count = truth["landmarks"], truth["pose"], len(frames)
-    if landmarks.shape != (count, 68, 2) or pose.shape != (count, 3):
-        raise MediaError(
-            f"{sidecar} holds landmarks {landmarks.shape} and pose {pose.shape}; "
-            f"{path.name} has {count} frames, for which ({count}, 68, 2) and ({count}, 3) are needed"
-        )
-    return Clip(clip_name(path), frames, landmarks.astype(np.float32), pose.astype(np.float32))
+    shapes = {"landmarks": (len(frames), 68, 2), "pose": (len(frames), 3)}
+    truth = read_arrays(sidecar, *(name for name in shapes if name in _names_in(sidecar)))
+    for name, array in truth.items():
+        if array.shape != shapes[name]:
+            raise MediaError(
+                f"{sidecar} holds {name} {array.shape}; "
+                f"{path.name} has {len(frames)} frames, for which {shapes[name]} is needed"
+            )
+    return Clip(clip_name(path), frames, **{name: array.astype(np.float32) for name, array in truth.items()})
+
+
+def _names_in(path: Path) -> set[str]:
+    """The names of the arrays in an npz file. Raises MediaError for another file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile) as reason:
+        raise MediaError(f"{path} cannot be read as an npz file: {reason}") from reason
 
 
 def list_hash(paths: Sequence[Path]) -> str:
