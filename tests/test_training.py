@@ -5,17 +5,20 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 import torch
+import yaml
 from golden_data import GOLDEN
 from PIL import Image
 from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
-from fomm.checkpoint import build_networks, load_checkpoints, save_weights
+from fomm.checkpoint import build_networks, load_checkpoints, read_checkpoint, save_weights
 from fomm.config import config_from_dict
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
 from fomm.training import loop, objective, state
+from fomm.training.distributed import Processes
 from fomm.training.loop import train
 
 
@@ -383,6 +386,54 @@ def test_weights_are_a_start_at_another_size(data, tmp_path):
     _, before = load_checkpoints(checkpoint_path=init, cpu=True)
     after = {key: value for key, value in kp_detector.state_dict().items() if key != "down.weight"}
     assert_same(dict(before.state_dict()), after)
+
+
+def golden_config(**discriminator):
+    """That of the golden checkpoint, with a schedule."""
+    tiny = yaml.safe_load((GOLDEN / "tiny.yaml").read_text())
+    tiny["model_params"]["discriminator_params"] |= discriminator
+    own = training_config().to_dict()["train_params"]
+    weights = own["loss_weights"] | {"feature_matching": [10, 10, 10]}
+    return config_from_dict(tiny | {"train_params": own | {"loss_weights": weights}})
+
+
+def test_the_discriminator_of_a_checkpoint_is_a_start_where_it_fits(tmp_path):
+    file = GOLDEN / "tiny-cpk.pth.tar"
+    held = read_checkpoint(file).tensors
+
+    def first_discriminator(config):
+        run = state.Run(config, config.train_params, Processes("cpu"))
+        state.resume_or_start(run, tmp_path / "none.pt", file)
+        assert torch.equal(run.networks.generator.final.weight, held["generator.final.weight"])
+        assert_same(run.average["generator"], dict(run.networks.generator.state_dict()))
+        return run.networks.discriminator
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        taken = first_discriminator(golden_config())
+    for key, value in taken.state_dict().items():
+        assert torch.equal(value, held[f"discriminator.{key}"]), key
+    with pytest.warns(UserWarning, match=r"tiny-cpk.pth.tar is not taken: .*mis-shaped.*begins anew"):
+        first_discriminator(golden_config(use_kp=False))
+    alone = golden_config().to_dict()
+    alone["train_params"]["loss_weights"]["generator_gan"] = 0.0
+    with pytest.warns(UserWarning, match=r"is not taken: this run has none"):
+        assert first_discriminator(config_from_dict(alone)) is None
+
+
+def test_a_checkpoint_that_does_not_tell_its_network_is_a_start(data, tmp_path):
+    """Its tensors cannot tell a scale of 0.4, and it has no configuration: the run's own is its."""
+    own = training_config().to_dict()
+    own["model_params"]["kp_detector_params"]["scale_factor"] = 0.4
+    config = config_from_dict(own)
+    generator, kp_detector = build_networks(config)
+    file = tmp_path / "cpk.pth.tar"
+    torch.save({"generator": generator.state_dict(), "kp_detector": kp_detector.state_dict()}, file)
+    with pytest.raises(CheckpointError, match="give the configuration of its training"):
+        load_checkpoints(checkpoint_path=file)
+    frozen = config_from_dict(own | {"train_params": own["train_params"] | {"lr_kp_detector": 0.0}})
+    list(train(frozen, data, tmp_path / "run", device="cpu", init=file, max_steps=1))
+    assert_same(state_of(tmp_path / "run")["networks"]["kp_detector"], kp_detector.state_dict())
 
 
 def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_path, monkeypatch):

@@ -63,8 +63,8 @@ def train(
         config: with ``train_params``.
         data: the folder that holds ``train/``.
         out: the folder of the run; goes on where it stopped if there is a ``state.pt`` in it.
-        init: a checkpoint to start from, read as ``load_checkpoints`` does, of the same network, trained for
-            pictures of this size or another.
+        init: a checkpoint to start from, of any kind that ``load_checkpoints`` reads, of the same network,
+            trained for pictures of this size or another. Its discriminator is taken where it fits.
         perceptual: see ``perceptual_network``.
         device: CUDA where there is one, else the CPU; under ``torchrun`` each process has its own.
         precision: of the networks, ``"float32"`` or ``"bfloat16"`` (autocast: weights, key points, warps and
@@ -98,7 +98,7 @@ def train(
             remove_leftovers(out)
         torch.manual_seed(seed)
         run = Run(config, params, processes)
-        resume_or_start(run, out / "state.pt", init)
+        resume_or_start(run, out / "state.pt", init, say=processes.first)
         pairs = open_pairs(
             Path(data) / "train",
             config.dataset_params,

@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from fomm.atomic import atomic_path
-from fomm.checkpoint import build_discriminator, build_networks, load_checkpoints, save_weights
+from fomm.checkpoint import (
+    build_discriminator,
+    build_networks,
+    load_strictly,
+    read_checkpoint,
+    save_weights,
+)
 from fomm.config import Config, TrainParams
 from fomm.errors import CheckpointError, ConfigError, TrainingError
 from fomm.training.distributed import Processes
@@ -145,8 +152,11 @@ def remove_leftovers(out: Path) -> None:
                 raise TrainingError(f"cannot remove {path}: {reason.strerror or reason}; do it") from reason
 
 
-def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> None:
-    """The state on disk if there is one, else the weights of ``init``, else the random ones."""
+def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None, *, say: bool = True) -> None:
+    """The state on disk if there is one, else the weights of ``init``, else the random ones.
+
+    ``say`` is that of ``start_from``.
+    """
     if path.exists():
         try:
             run.restore(torch.load(path, map_location="cpu", weights_only=True))
@@ -155,27 +165,47 @@ def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None) -> Non
                 f"{path} is no state of this run; use another folder, or delete it to begin anew"
             ) from error
     elif init is not None:
-        generator, kp_detector = load_checkpoints(checkpoint_path=init, device="cpu")
-        start_from(run.networks.generator, generator, init)
-        start_from(run.networks.kp_detector, kp_detector, init)
+        start_from(run, init, say=say)
         run.start_average()
 
 
-def start_from(network: nn.Module, trained: nn.Module, origin: str | os.PathLike) -> None:
-    """The weights of ``trained``, which may be of another size of picture.
+def start_from(run: Run, init: str | os.PathLike, *, say: bool) -> None:
+    """The weights of ``init``, which may be of another size of picture, and need not tell its configuration.
 
     The kernels that shrink the picture first are no weights: they follow from ``scale_factor``, and stay.
 
+    Args:
+        say: warn where the file's discriminator is not taken.
+
     Raises:
-        CheckpointError: ``trained`` is another network.
+        CheckpointError: the file holds other networks, or cannot be read.
     """
     kernel = "down.weight"
-    own = {name: value for name, value in network.state_dict().items() if name.endswith(kernel)}
-    weights = {name: value for name, value in trained.state_dict().items() if not name.endswith(kernel)}
+    own = {
+        f"{name}.{key}": value
+        for name, network in run.parts.items()
+        for key, value in network.state_dict().items()
+        if key.endswith(kernel)
+    }
+    found = read_checkpoint(init).tensors
+    tensors = own | {key: value for key, value in found.items() if not key.endswith(kernel)}
+    networks = {name: network for name, network in run.parts.items() if name != "discriminator"}
+    load_strictly(networks, tensors, str(init))
+    if any(name.startswith("discriminator.") for name in found):
+        reason = _load_discriminator(run, tensors, str(init))
+        if reason and say:
+            warnings.warn(f"the discriminator in {init} is not taken: {reason}", stacklevel=2)
+
+
+def _load_discriminator(run: Run, tensors: dict[str, Tensor], where: str) -> str:
+    """Takes the discriminator among the tensors if it fits; else why not, and the run's own stays random."""
+    if run.networks.discriminator is None:
+        return "this run has none (train_params.loss_weights.generator_gan is 0)"
     try:
-        network.load_state_dict(own | weights)
-    except RuntimeError as error:
-        raise CheckpointError(f"{origin} holds another network than the configuration: {error}") from error
+        load_strictly({"discriminator": run.networks.discriminator}, tensors, where)
+    except CheckpointError as reason:
+        return f"{reason}; this run's begins anew"
+    return ""
 
 
 def save(run: Run, config: Config, out: Path) -> None:
