@@ -56,10 +56,12 @@ class Paste:
         flow = _enlarged(deformation.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
         detail = warp(self.detail, flow, align_corners=self.align_corners)
         if occlusion_map is not None:
-            detail = detail * _enlarged(occlusion_map, size)
+            detail = detail * _enlarged(occlusion_map, size, "bilinear")
         moved = _enlarged(prediction, size) + detail
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
-        weight = ((_enlarged(change, size) - UNCHANGED) / (CHANGED - UNCHANGED)).clamp(0, 1) * self.fade
+        weight = ((_enlarged(change, size, "bilinear") - UNCHANGED) / (CHANGED - UNCHANGED)).clamp(
+            0, 1
+        ) * self.fade
         top, bottom, left, right = self.inner
         y, x = self.offset
         inner = np.s_[..., y : y + bottom - top, x : x + right - left]
@@ -74,8 +76,9 @@ def _bytes(pixels: Tensor) -> np.ndarray:
     return (pixels[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _enlarged(maps: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    return F.interpolate(maps.float(), tuple(size), mode="bicubic", align_corners=False)
+def _enlarged(maps: Tensor, size: tuple[int, int] | torch.Size, mode: str = "bicubic") -> Tensor:
+    """Pictures and motion are smooth; what is a share in [0, 1] must stay one, which "bilinear" does, quicker."""
+    return F.interpolate(maps.float(), tuple(size), mode=mode, align_corners=False)
 
 
 def _ramp(length: int) -> Tensor:
