@@ -32,11 +32,29 @@ list(loop.train(config_from_dict(json.loads(sys.argv[1])), sys.argv[2], sys.argv
 """
 
 
+# A process that fetches what is not there, and leaves a note of its number.
+FETCHER = """
+import sys, time
+from pathlib import Path
+import torch
+from fomm.training.distributed import Processes
+folder = Path(sys.argv[1])
+with Processes("cpu") as processes:
+    with processes.one_before_the_others():
+        if not (folder / "fetched").exists():
+            time.sleep(2)
+            with open(folder / "fetched", "a") as file:
+                file.write(str(processes.rank))
+    assert processes.mean(torch.tensor([1.0])).item() == 1  # the group of the training is as it was
+    (folder / f"ready-{processes.rank}").touch()
+"""
+LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
 def torchrun(tmp_path, *options: str) -> list[str]:
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return [*launcher, *options, str(script)]
+    return [*LAUNCHER, *options, str(script)]
 
 
 def shared_config(**train_params):
@@ -92,6 +110,16 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0 and state_of(tmp_path / "run")["step"] > 0, errors
+
+
+@pytest.mark.slow
+def test_one_process_fetches_while_the_other_waits(tmp_path):
+    """Two processes that find the same cache empty, and a download that takes a while."""
+    script = tmp_path / "worker.py"
+    script.write_text(FETCHER)
+    subprocess.run([*LAUNCHER, str(script), str(tmp_path)], check=True, timeout=300)
+    assert (tmp_path / "fetched").read_text() == "0"
+    assert (tmp_path / "ready-0").exists() and (tmp_path / "ready-1").exists()
 
 
 def test_one_process_shares_with_nobody():

@@ -1,10 +1,12 @@
 import hashlib
 import sys
 import urllib.error
+import warnings
 
 import pytest
 import torch
 
+from fomm.config import load_config
 from fomm.errors import CheckpointError, MissingExtraError
 from fomm.training import perceptual
 
@@ -59,6 +61,16 @@ def test_vgg_comes_from_the_cache_and_is_fetched_only_where_asked(tmp_path, monk
         assert isinstance(perceptual.perceptual_network("vgg19"), perceptual.VGG19Features)
     assert fetched == [(perceptual.VGG19_URL, "dcbb9e9d")]
     assert isinstance(perceptual.perceptual_network(), perceptual.VGG19Features)  # it lies in the cache
+
+
+def test_published_weights_without_vgg_are_said_once_and_how_to_get_it():
+    lite, vgg = perceptual.EfficientNetLite0Features(), perceptual.VGG19Features()
+    with pytest.warns(UserWarning, match=r"uses EfficientNet-lite0, .*use --perceptual vgg19"):
+        perceptual.say_stand_in(lite, load_config("vox-256").train_params.loss_weights.perceptual)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        perceptual.say_stand_in(vgg, (10, 10, 10, 10, 10))
+        perceptual.say_stand_in(lite, load_config("heads-256").train_params.loss_weights.perceptual)
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):

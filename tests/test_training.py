@@ -15,11 +15,13 @@ from PIL import Image
 from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
 from fomm.checkpoint import build_networks, load_checkpoints, read_checkpoint, save_weights
+from fomm.cli import main
 from fomm.config import config_from_dict
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
-from fomm.training import loop, objective, state
+from fomm.training import loop, objective, state, step
 from fomm.training.distributed import Processes
 from fomm.training.loop import train
+from fomm.training.perceptual import EfficientNetLite0Features
 
 
 @pytest.fixture
@@ -445,6 +447,27 @@ def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_pat
     rate = state["optimizers"]["generator"]["param_groups"][0]["lr"]
     assert rate == pytest.approx(1e-4 * min(1, state["step"] / 100))  # a tenth: the milestone is behind
     assert not list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))  # it is over
+
+
+def test_one_process_alone_prints(data, tmp_path, monkeypatch, capsys):
+    config = tmp_path / "tiny.yaml"
+    config.write_text(yaml.safe_dump(training_config().to_dict()))
+    monkeypatch.setattr(loop, "train", lambda *args, **options: iter(()))
+    for rank, said in (("0", "run/weights.safetensors: the weights for use\n"), ("1", "")):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["train", "--config", str(config), "--data", str(data), "--out", "run"]) == 0
+        assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(("choice", "said"), [(None, 1), ("efficientnet-lite0", 0)])
+def test_a_stand_in_for_vgg_is_said_where_nobody_chose_it(data, tmp_path, monkeypatch, choice, said):
+    monkeypatch.setattr(step, "perceptual_network", lambda choice: EfficientNetLite0Features())
+    config = training_config(loss_weights={"perceptual": [10, 10, 10, 10, 10]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(train(config, data, tmp_path, device="cpu", perceptual=choice, max_steps=1))
+    assert sum("use --perceptual vgg19" in str(warning.message) for warning in caught) == said
+    assert json.loads((tmp_path / "settings.json").read_text())["perceptual"] == "EfficientNetLite0Features"
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from fomm.config import load_config
+    from fomm.training.distributed import rank
     from fomm.training.loop import train
 
     names = [
@@ -69,7 +70,8 @@ def _train(options: argparse.Namespace) -> None:
     )
     for line in lines:
         print(progress_line(line), flush=True)
-    print(f"{options.out / 'weights.safetensors'}: the weights for use")
+    if rank() == 0:  # which wrote them
+        print(f"{options.out / 'weights.safetensors'}: the weights for use")
 
 
 def progress_line(line: dict[str, float]) -> str:

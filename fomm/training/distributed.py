@@ -5,6 +5,8 @@ here does anything. On CUDA each process takes the device of its number on its m
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
@@ -16,6 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from fomm.errors import InputError
 
 
+def rank() -> int:
+    """The number of this process among those of a training, from 0."""
+    return int(os.environ.get("RANK", 0))
+
+
 class Processes:
     """The processes of a training, from the view of one of them. A context manager: it leaves the group.
 
@@ -25,7 +32,8 @@ class Processes:
     """
 
     def __init__(self, device: str | torch.device | None = None) -> None:
-        self.rank, self.count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.rank, self.count = rank(), int(os.environ.get("WORLD_SIZE", 1))
+        self._first_here = int(os.environ.get("LOCAL_RANK", self.rank)) == 0
         self.device = _device_of_this_process(device, self.count)
         self._joined = self.count > 1 and not dist.is_initialized()
         if self._joined:
@@ -48,6 +56,25 @@ class Processes:
     def first(self) -> bool:
         """Whether this is the one that writes files and logs."""
         return self.rank == 0
+
+    @contextmanager
+    def one_before_the_others(self) -> Iterator[None]:
+        """A block that one process of each machine goes through while the others wait: it may download."""
+        if self.count == 1:
+            yield
+            return
+        # a group of its own: that of the training does not wait for so long
+        group = dist.new_group(backend="gloo", timeout=timedelta(hours=2))
+        try:
+            if not self._first_here:
+                dist.barrier(group)
+            try:
+                yield
+            finally:
+                if self._first_here:
+                    dist.barrier(group)
+        finally:
+            dist.destroy_process_group(group)
 
     def share(self, objective: nn.Module, *, skips_weights: bool = False) -> nn.Module:
         """The module, its gradients averaged over the processes.

@@ -7,6 +7,8 @@ import importlib.resources
 import os
 import pickle
 import re
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -110,6 +112,7 @@ class EfficientNetLite0Features(nn.Module):
         return maps
 
 
+PUBLISHED_WEIGHTS = (10, 10, 10, 10, 10)  # of the loss, for the five maps of VGG-19
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # the address that torch hub has
 
 
@@ -138,6 +141,17 @@ def perceptual_network(choice: str | os.PathLike | None = None) -> nn.Module:
             f"{path} holds no weights of VGG-19 (vgg19-dcbb9e9d.pth) or EfficientNet-lite0; give one of them"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def say_stand_in(network: nn.Module, weights: Sequence[float]) -> None:
+    """Warns where the published weights of the loss, which are for VGG-19, meet the features of another."""
+    if tuple(weights) == PUBLISHED_WEIGHTS and not isinstance(network, VGG19Features):
+        warnings.warn(
+            "the perceptual loss has its published weights, which are for VGG-19, but uses "
+            "EfficientNet-lite0, since VGG-19 is not in torch hub's cache; to train as published use "
+            "--perceptual vgg19, which downloads it (550 MB), or --perceptual FILE",
+            stacklevel=2,
+        )
 
 
 def _find_weights(choice: str | os.PathLike | None) -> Path:

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from fomm.training.objective import (
     Output,
     looks_at_pictures,
 )
-from fomm.training.perceptual import perceptual_network
+from fomm.training.perceptual import perceptual_network, say_stand_in
 from fomm.training.state import Run
 
 Group = tuple[str, ...]  # names of networks
@@ -42,7 +43,7 @@ class Step:
         self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
         low = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
-        self.judge = perceptual_network(perceptual).to(device) if any(weights.perceptual) else None
+        self.judge = self._find_judge(perceptual) if any(weights.perceptual) else None
         if compile:
             for network in (*run.parts.values(), *([self.judge] if self.judge else [])):
                 network.compile()
@@ -54,6 +55,14 @@ class Step:
         self.discriminator = (
             processes.share(DiscriminatorObjective(discriminator, weights, low)) if discriminator else None
         )
+
+    def _find_judge(self, choice: str | os.PathLike | None) -> nn.Module:
+        """The network of the perceptual loss; what is downloaded for it is so once on each machine."""
+        with self.processes.one_before_the_others() if choice == "vgg19" else nullcontext():
+            judge = perceptual_network(choice)
+        if choice is None and self.processes.first:
+            say_stand_in(judge, self.run.params.loss_weights.perceptual)
+        return judge.to(self.processes.device)
 
     def means(self) -> dict[str, str | None]:
         """What decides the numbers beside the configuration."""
