@@ -195,7 +195,7 @@ class LossWeights:
 @dataclass(frozen=True)
 class TrainParams:
     num_epochs: int = _count(10**6)
-    num_repeats: int = _count(10**6)  # times that each clip is drawn in an epoch
+    num_repeats: int = _count(10**6)  # times that each clip (id_sampling: person) is drawn in an epoch
     epoch_milestones: tuple[int, ...] = _between(0, 10**6)  # the learning rates fall tenfold at each
     lr_generator: float = _between(0, 10)
     lr_discriminator: float = _between(0, 10)
@@ -207,6 +207,7 @@ class TrainParams:
     loss_weights: LossWeights = field(kw_only=True)
     clip_norm: float | None = _between(1e-6, 1e6, default=None)  # the gradients' norm is cut to it
     ema_decay: float | None = _between(0, 1, default=None)  # the averaged weights are saved for use
+    warmup_steps: int = _between(0, 10**6, default=0)  # of a run, in which its rates climb from nearly 0
     freeze_norm: bool = False  # batch norms keep their statistics: for fine-tuning with few pairs in a batch
 
 

@@ -12,6 +12,7 @@ from fomm.config import config_from_dict, config_names, find_config, load_config
 from fomm.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"
+OWN = {"heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "vox-512"}
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 MINIMAL = {
     "dataset_params": {"frame_shape": [64, 96, 3]},
@@ -40,8 +41,7 @@ def differences(expected: object, got: object, path: str = "") -> list[str]:
 
 
 def test_eight_published_and_our_own():
-    own = {"heads-128", "heads-128-keypoints", "heads-256", "vox-512"}
-    assert set(config_names()) == {*PUBLISHED, *own}
+    assert set(config_names()) == {*PUBLISHED, *OWN}
     assert len(PUBLISHED) == 8
 
 
@@ -57,6 +57,19 @@ def test_to_dict_and_back(name):
     config = load_config(name)
     data = json.loads(json.dumps(config.to_dict()))
     assert config_from_dict(data) == config
+
+
+def test_our_own_average_their_weights_and_published_ones_neither_that_nor_warm_up():
+    for name in config_names():
+        params = load_config(name).train_params
+        assert (params.ema_decay is not None) == (name in OWN), name
+        assert params.warmup_steps == (100 if name.startswith("heads") else 0), name
+
+
+def test_drawn_heads_are_shown_in_either_order_and_never_mirrored():
+    for name in OWN - {"vox-512"}:
+        flip = load_config(name).dataset_params.augmentation_params.flip_param
+        assert flip.time_flip and not flip.horizontal_flip, name
 
 
 def test_our_own_show_the_motion_networks_the_same_size():

@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fomm.config import AugmentationParams, CameraParams, DatasetParams
+from fomm.config import AugmentationParams, CameraParams, DatasetParams, FlipParams
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.media import save_video
 from fomm.training.dataset import Batch, dataset_bytes, open_pairs
 
 SIZE = 32
+EITHER_ORDER = AugmentationParams(flip_param=FlipParams(time_flip=True))
 CPU = torch.device("cpu")
 
 
@@ -68,13 +69,16 @@ def test_batches_depend_on_seed_and_step_alone(clips, in_memory):
     assert not torch.equal(one.batch(5).source, one.batch(6).source)
     assert not torch.equal(one.batch(5).source, open_on_cpu(clips, seed=8).batch(5).source)
     assert (one.num_clips, one.has_truth) == (3, True)
+    assert one.num_items == 3  # or two people, with id_sampling
+    params = DatasetParams(frame_shape=(SIZE, SIZE, 3), id_sampling=True)
+    assert open_pairs(clips, params, 4, 7, in_memory=in_memory, device=CPU).num_items == 2
     source = one.batch(5).source
     assert source.shape == (4, 3, SIZE, SIZE) and source.dtype == torch.float32
     assert 0 <= source.min() <= source.max() <= 1
 
 
 def test_both_frames_are_of_one_clip_and_the_truth_is_theirs(clips):
-    batch = open_on_cpu(clips, 256).batch(0)
+    batch = open_on_cpu(clips, 256, augmentation=EITHER_ORDER).batch(0)
     source, driving = numbers(batch.source), numbers(batch.driving)
     assert torch.equal(source[:, 0], driving[:, 0])
     assert len(source.unique(dim=0)) == 5 + 6 + 7 == len(driving.unique(dim=0))  # every frame is drawn
@@ -238,7 +242,9 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
     np.savez(tmp_path / "a#0.npz", frames=np.stack([np.full((8, 8, 3), i, np.uint8) for i in range(2)]))
     np.savez(tmp_path / "a#0.landmarks.npz", **known, surface=surface)
     one, other = (
-        open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True).batch(0)
+        open_on_cpu(
+            tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True, augmentation=EITHER_ORDER
+        ).batch(0)
         for in_memory in (False, True)
     )
     assert_equal(one, other)

@@ -438,6 +438,25 @@ def test_a_checkpoint_that_does_not_tell_its_network_is_a_start(data, tmp_path):
     assert_same(state_of(tmp_path / "run")["networks"]["kp_detector"], kp_detector.state_dict())
 
 
+def test_rates_climb_for_as_many_steps_as_asked_and_fall_at_milestones():
+    for warmup, wanted in ((0, [1, 1, 1, 0.1]), (4, [0.25, 0.5, 1, 0.1])):
+        config = training_config(warmup_steps=warmup)
+        run = state.Run(config, config.train_params, Processes("cpu"))
+        for (run.step, epoch), share in zip([(0, 0), (1, 0.1), (3, 0.9), (9, 1)], wanted, strict=True):
+            run.set_rate(epoch)
+            rates = [group["lr"] for optimizer in run.optimizers.values() for group in optimizer.param_groups]
+            assert rates == pytest.approx(3 * [1e-3 * share]), (warmup, epoch)
+
+
+def test_with_id_sampling_an_epoch_goes_through_people_as_published(data, tmp_path):
+    """Three clips of two people: 2 x 4 repeats / 2 pairs are 4 steps of an epoch, and 2 epochs are 8."""
+    people = training_config().to_dict()
+    people["dataset_params"]["id_sampling"] = True
+    list(train(config_from_dict(people), data, tmp_path, device="cpu"))
+    assert state_of(tmp_path)["step"] == 8
+    assert (tmp_path / "weights-0001.safetensors").exists()
+
+
 def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LOG_STEPS", 1)
     config = training_config(num_epochs=1000, epoch_milestones=[500])
@@ -445,7 +464,7 @@ def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_pat
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert 3 <= state["seconds"] < 6 and state["step"] == lines[-1]["step"] < lines[-1]["of"]
     rate = state["optimizers"]["generator"]["param_groups"][0]["lr"]
-    assert rate == pytest.approx(1e-4 * min(1, state["step"] / 100))  # a tenth: the milestone is behind
+    assert rate == pytest.approx(1e-4)  # a tenth: the milestone is behind
     assert not list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))  # it is over
 
 

@@ -41,10 +41,12 @@ class Batch(NamedTuple):
 class Pairs(ABC):
     """This process's share of every batch.
 
-    Attributes: ``num_clips`` in the data set; ``has_truth``, whether all of them come with key points.
+    Attributes: ``num_clips`` in the data set; ``num_items``, what an epoch goes through, as published: the
+    people with ``id_sampling``, else the clips; ``has_truth``, whether all clips come with key points.
     """
 
     num_clips: int
+    num_items: int
     has_truth: bool
 
     @abstractmethod
@@ -148,7 +150,8 @@ class _DiskPairs(Pairs):
         workers: int,
         with_flow: bool,
     ) -> None:
-        self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
+        self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
+        self.has_truth = draws.has_truth
         self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
         self._with_flow = with_flow
         self._opened: dict[int, tuple[ClipFile, _Truth | None]] = {}
@@ -221,7 +224,8 @@ class _MemoryPairs(Pairs):
     ) -> None:
         from tqdm import tqdm
 
-        self.num_clips, self.has_truth = len(draws.clips), draws.has_truth
+        self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
+        self.has_truth = draws.has_truth
         self._draws, self._device = draws, device
         aspect = shape[1] / shape[0]
         pool = ThreadPoolExecutor(threads, "reader")

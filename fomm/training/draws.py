@@ -25,7 +25,8 @@ class Draws:
         camera = augmentation.camera_param if augmentation else None
         flip = augmentation.flip_param if augmentation else None
         self.still = camera.still if camera else 0.0
-        self.in_order = flip is not None and not flip.time_flip
+        self.in_order = flip is None or not flip.time_flip  # as published: of two frames the earlier first
+        # an epoch's length and each draw count these: people, or single clips
         groups: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             name = clip.name.split("#")[0] if params.id_sampling else clip.name
@@ -49,7 +50,7 @@ class Draws:
         members = rng.random(self.batch_size)
         clips = [group[int(place * len(group))] for group, place in zip(groups, members, strict=True)]
         places = rng.random((2, self.batch_size))
-        if self.in_order:  # else either frame may come first, as time_flip asks for
+        if self.in_order:  # else either frame may come first, which is to sort and reverse at random
             places.sort(axis=0)
         places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
         return np.array(clips)[self.share], places[:, self.share]

@@ -112,7 +112,7 @@ def train(
             with_truth=needs_truth(params.loss_weights),
             with_flow=bool(params.loss_weights.flow or params.loss_weights.occlusion),
         )
-        steps_per_epoch = math.ceil(pairs.num_clips * params.num_repeats / params.batch_size)
+        steps_per_epoch = math.ceil(pairs.num_items * params.num_repeats / params.batch_size)
         total = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)
         if left_of(minutes, run.seconds) <= 0:
             total = run.step

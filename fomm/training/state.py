@@ -101,9 +101,10 @@ class Run:
                 average[key].copy_(state[key])
 
     def set_rate(self, epoch: float) -> None:
-        """The rates fall tenfold at each milestone; the first steps of a run climb to them."""
+        """The rates fall tenfold at each milestone; where ``warmup_steps`` asks, they climb from 0 first."""
         factor = 0.1 ** sum(epoch >= milestone for milestone in self.params.epoch_milestones)
-        factor *= min(1.0, (self.step + 1) / 100)
+        if self.params.warmup_steps:
+            factor *= min(1.0, (self.step + 1) / self.params.warmup_steps)
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self.rates[name] * factor
