@@ -1,5 +1,7 @@
 import json
 import math
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from fomm.evaluation.contestants import DRIVING, UNCHANGED
 from fomm.evaluation.faces import TRAITS, followed, track_face
 from fomm.evaluation.measure import Tools, animation_case, reconstruction_case
 from fomm.evaluation.metrics import Box
-from fomm.face import detect_faces, face_mesh
+from fomm.face import alignment, detect_faces, face_mesh
 from fomm.frames import to_pictures, to_tensor
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -251,13 +253,15 @@ def test_the_published_landmarks_are_used_where_they_are_there(data):
     case = reconstruction_case(clip, tools)
     measured, _ = measure.measure(case, clip.frames / np.float32(255), tools, {}, case.driving_face)
     np.testing.assert_array_equal(measured.frames["akd"], np.ones(FRAMES))  # 2 on the result, 1 on the truth
+    np.testing.assert_array_equal(measured.frames["akd_missing_rate"], np.zeros(FRAMES))
     assert all(frames.dtype == np.uint8 and len(frames) == FRAMES for frames in asked)
 
 
 def test_the_published_landmarks_are_found_where_they_are_cached(monkeypatch):
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     monkeypatch.setattr(faces, "face_alignment_is_ready", lambda: False)
-    assert faces.find_landmarks("cpu") == (None, "face-alignment's weights are not in torch hub's cache")
+    nothing, reason = faces.find_landmarks("cpu")
+    assert nothing is None and "not in torch hub's cache; --landmarks face-alignment fetches them" in reason
 
     monkeypatch.setattr(faces, "face_alignment_is_ready", lambda: True)
     points = np.ones((68, 2), np.float32)
@@ -272,6 +276,54 @@ def test_the_published_landmarks_are_found_where_they_are_cached(monkeypatch):
 
     monkeypatch.setattr(faces, "landmarks_68", broken)
     assert faces.find_landmarks("cpu") == (None, "no libGL")
+    with pytest.raises(MissingExtraError, match="no libGL"):
+        faces.find_landmarks("cpu", "face-alignment")
+    with pytest.raises(InputError, match="by face-alignment or not measured, not by 'dlib'"):
+        faces.find_landmarks("cpu", "dlib")
+
+
+class FaceAlignment:
+    """In the place of the package: a face in the middle of every picture that is not flat."""
+
+    def __init__(self, kind, device, compile):
+        self.face_detector = self
+
+    def detect_from_image(self, image):
+        return [(20, 10, 40, 30, 0.9)] if image.std() > 1 else []
+
+    def get_landmarks_from_image(self, image, detected_faces):
+        return [np.full((68, 2), image.mean())]
+
+
+def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, tmp_path):
+    """Nothing is cached. The missing rate beside AKD is that of the same detector, not of the mesh."""
+    module = types.ModuleType("face_alignment")
+    module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
+    monkeypatch.setitem(sys.modules, "face_alignment", module)
+    alignment._network.cache_clear()
+    frames = read_clip(list_clips(data)[0]).frames[:4].copy()
+    frames[2] = 0  # here the truth has no face, and nobody misses one
+    np.savez(tmp_path / "ann#0.npz", frames=frames)
+    monkeypatch.setattr(
+        contestants.Contestant,
+        "animate",
+        lambda self, source, driving, size, relative: [
+            frames[0] / np.float32(255),
+            *np.zeros((3, *frames.shape[1:]), "f4"),
+        ],
+    )
+    try:
+        report = evaluate_stub(monkeypatch, "driving", tmp_path, landmarks="face-alignment")
+    finally:
+        alignment._network.cache_clear()
+    assert "akd" not in report["absent"] and report["versions"]["face-alignment"]
+    numbers = report["reconstruction"]["results"]
+    assert numbers["stub"]["akd"] == 0  # of the one frame in which both have a face
+    assert numbers["stub"]["akd_missing_rate"] == pytest.approx(2 / 3)
+    assert numbers[DRIVING]["akd_missing_rate"] == numbers[UNCHANGED]["akd_missing_rate"] == 0
+    without = evaluate_stub(monkeypatch, "driving", tmp_path)
+    assert "akd" in without["absent"] and "face-alignment" not in without["versions"]
+    assert "akd_missing_rate" not in without["reconstruction"]["results"]["stub"]
 
 
 def test_no_lossy_codec_stands_between(monkeypatch, data):

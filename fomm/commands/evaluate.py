@@ -45,6 +45,11 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
         "--fid-weights", metavar="FILE", type=Path,
         help="pytorch-fid's pt_inception-2015-12-05-6726825d.pth; without it, the one in torch hub's cache",
     )  # fmt: skip
+    means.add_argument(
+        "--landmarks", choices=("face-alignment",),
+        help="measure the published AKD, with weights that the package downloads if they are not there yet; "
+        "without it, AKD is measured where they are in torch hub's cache",
+    )  # fmt: skip
     parser.set_defaults(run=_evaluate)
 
 
@@ -62,6 +67,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         "config",
         "perceptual",
         "fid_weights",
+        "landmarks",
         "device",
     )
     report = evaluate(

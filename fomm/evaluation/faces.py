@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fomm.errors import MissingExtraError
+from fomm.errors import InputError, MissingExtraError
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 from fomm.evaluation.pose import eye_opening, head_pose, ibug_points, mouth_opening
@@ -18,6 +18,7 @@ from fomm.face import Face, detect_faces_in, face_identities, face_meshes
 from fomm.face.alignment import face_alignment_is_ready, landmarks_68
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
+FACE_ALIGNMENT = "face-alignment"  # the package of the published landmarks
 MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
 
 Landmarks68 = Callable[[np.ndarray], np.ndarray]  # TxHxWx3 uint8 -> Tx68x2 pixels, nan where no face is
@@ -92,13 +93,27 @@ def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
     return best if best is not None and shared(best) > 0 else None
 
 
-def find_landmarks(device: torch.device | str) -> tuple[Landmarks68 | None, str]:
-    """The published detector of 68 points and "", or None and why there is none; nothing is downloaded."""
-    if not face_alignment_is_ready():
-        return None, "face-alignment's weights are not in torch hub's cache"
+def find_landmarks(device: torch.device | str, choice: str | None = None) -> tuple[Landmarks68 | None, str]:
+    """The published detector of 68 points and "", or None and why there is none.
+
+    Args:
+        device: where its networks run.
+        choice: ``"face-alignment"`` asks for it, and lets the package download its weights; None takes it
+            where they are cached, and downloads nothing.
+
+    Raises ``MissingExtraError`` where it was asked for and cannot be had, ``InputError`` for another choice.
+    """
+    if choice not in (None, FACE_ALIGNMENT):
+        raise InputError(f"landmarks are by {FACE_ALIGNMENT} or not measured, not by {choice!r}")
+    if choice is None and not face_alignment_is_ready():
+        return None, (
+            "face-alignment's weights are not in torch hub's cache; --landmarks face-alignment fetches them"
+        )
     try:
         landmarks_68([], device=device)  # loads the networks
     except MissingExtraError as reason:
+        if choice is not None:
+            raise
         return None, str(reason)
 
     def landmarks(frames: np.ndarray) -> np.ndarray:

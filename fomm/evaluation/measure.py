@@ -171,9 +171,18 @@ def measure(
     track = known.track if known else track_face(result, boxes, tools.device)
     by_frame = {name: np.array(values) for name, values in numbers.items()} | _face_numbers(case, track)
     if case.landmarks is not None and tools.landmarks is not None:
-        by_frame["akd"] = metrics.point_distance(tools.landmarks(result), case.landmarks)
+        by_frame |= _published_numbers(tools.landmarks(result), case.landmarks)
     flicker = metrics.flicker((frame / np.float32(255) for frame in result), case.still)
     return Measured(track.traits, track.found, by_frame, flicker), result
+
+
+def _published_numbers(result: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Of Tx68x2 points each, nan where their detector found no face: the distance, and what it leaves out."""
+    expected, found = (np.isfinite(points).all(axis=(1, 2)) for points in (truth, result))
+    return {
+        "akd": metrics.point_distance(result, truth),
+        "akd_missing_rate": metrics.missing(expected, found),
+    }
 
 
 def _picture_errors(frame: np.ndarray, truth: np.ndarray, box: Box | None) -> dict[str, float]:

@@ -11,6 +11,7 @@ shown unchanged, and the driving clip itself. What each number means is in ``doc
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import platform
@@ -31,7 +32,7 @@ from fomm.evaluation import summary
 from fomm.evaluation.clips import list_clips, list_hash
 from fomm.evaluation.contestants import Contestant, load_contestants
 from fomm.evaluation.course import Course
-from fomm.evaluation.faces import find_landmarks
+from fomm.evaluation.faces import FACE_ALIGNMENT, find_landmarks
 from fomm.evaluation.features import find_inception, find_perceptual
 from fomm.evaluation.gallery import Gallery, as_picture
 from fomm.evaluation.measure import Tools
@@ -57,6 +58,7 @@ def evaluate(
     config: PathLike | None = None,
     perceptual: PathLike | None = None,
     fid_weights: PathLike | None = None,
+    landmarks: str | None = None,
     device: str | torch.device | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -75,6 +77,8 @@ def evaluate(
         config: the configuration of ``checkpoint``, needed where its file does not tell.
         perceptual: the network of the perceptual distance, as ``perceptual_network`` takes it.
         fid_weights: pytorch-fid's file for FID; without it, torch hub's cache is looked into.
+        landmarks: ``"face-alignment"`` measures the published AKD even if the package has to download its
+            weights first; without it, only where they are in torch hub's cache.
         device: where the networks run; the fastest there is when None.
         progress: show a progress bar on stderr.
 
@@ -92,7 +96,7 @@ def evaluate(
         {clip for items in lists.values() for pair in items for clip in (pair.source, pair.driving)}
     )
     contestants = load_contestants(checkpoint, against, config, device)
-    tools, absent = _tools(contestants[0].device, perceptual, fid_weights)
+    tools, absent = _tools(contestants[0].device, perceptual, fid_weights, landmarks)
     if out is not None:
         _make_folder(Path(out))  # before the work, not after it
     report: dict[str, Any] = {
@@ -104,7 +108,7 @@ def evaluate(
         "pairs": None if pairs is None else _origin_of_pairs(Path(pairs), absent_clips),
         "seed": seed,
         "device": str(contestants[0].device),
-        "versions": _versions(),
+        "versions": _versions() | ({FACE_ALIGNMENT: _version_of(FACE_ALIGNMENT)} if tools.landmarks else {}),
         "networks": {network.frechet_name: network.fingerprint() for network in tools.features},
         "absent": absent,
     }
@@ -141,12 +145,15 @@ def _lists(
 
 
 def _tools(
-    device: torch.device, perceptual: PathLike | None, fid_weights: PathLike | None
+    device: torch.device,
+    perceptual: PathLike | None,
+    fid_weights: PathLike | None,
+    landmarks_choice: str | None,
 ) -> tuple[Tools, dict[str, str]]:
     """The networks that measure, and why some are not there."""
     absent = {"aed": NO_AED}
     face_device = device if device.type == "cuda" else torch.device("cpu")
-    landmarks, reason = find_landmarks(face_device)
+    landmarks, reason = find_landmarks(face_device, landmarks_choice)
     if landmarks is None:
         absent["akd"] = reason
     features = []
@@ -177,6 +184,13 @@ def _versions() -> dict[str, str]:
         "scipy": scipy.__version__,
         "python": platform.python_version(),
     }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # it was put on the path without being installed
+        return "unknown"
 
 
 def _make_folder(folder: Path) -> None:

@@ -29,6 +29,10 @@ WORDS = (
     ),
     Word("akd", "AKD, px", "low", 3, "As published: 68 points by face-alignment on result and truth."),
     Word(
+        "akd_missing_rate", "AKD, missing rate", "low", 4,
+        "Frames in which face-alignment finds no face, of those in whose true frame it does.",
+    ),
+    Word(
         "akd_mesh468", "AKD of the mesh, px", "low", 3,
         "468 points by the face mesh on result and truth; not the published AKD.",
     ),
@@ -37,8 +41,8 @@ WORDS = (
         "68 points of the face mesh against the renderer's; the driving clip's own number is the floor.",
     ),
     Word(
-        "missing_rate", "missing rate", "low", 4,
-        "Frames without a face, of those whose driving frame has one.",
+        "missing_rate", "missing rate of the mesh", "low", 4,
+        "Frames in which fomm's own detector finds no face, of those in whose driving frame it does.",
     ),
     Word(
         "aed_dlib128", "AED of dlib's network", "low", 4,
