@@ -347,6 +347,9 @@ def test_mistakes_are_named(data, tmp_path):
         list(train(training_config(), data, tmp_path / "run", precision="half"))
     with pytest.raises(InputError, match="is not a folder"):
         list(train(training_config(), tmp_path / "nothing", tmp_path / "run"))
+    words = r"data/train has no folder train: training data are .*data/train/train/PERSON#CLIP\.npz"
+    with pytest.raises(InputError, match=words):
+        list(train(training_config(), data / "train", tmp_path / "run"))
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no clips"):
         list(train(training_config(), tmp_path / "empty", tmp_path / "run"))

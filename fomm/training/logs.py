@@ -50,7 +50,8 @@ class Logs:
 
     def picture(self, step: int, picture: Image.Image) -> None:
         """What the networks see at a step."""
-        picture.save(self.pictures / f"{step:08d}.png")
+        with atomic_path(self.pictures / f"{step:08d}.png", TrainingError) as path:
+            picture.save(path)
         if self._writer is not None:
             self._writer.add_image("pictures", np.asarray(picture), step, dataformats="HWC")
 

@@ -100,7 +100,7 @@ def train(
         run = Run(config, params, processes)
         resume_or_start(run, out / "state.pt", init, say=processes.first)
         pairs = open_pairs(
-            Path(data) / "train",
+            find_training_data(Path(data)),
             config.dataset_params,
             params.batch_size,
             seed,
@@ -178,6 +178,17 @@ def train(
             if last:
                 break
         stop.raise_again()
+
+
+def find_training_data(data: Path) -> Path:
+    """``data/train``. Raises ``InputError`` where it is not there."""
+    train = data / "train"
+    if data.is_dir() and not train.is_dir():
+        raise InputError(
+            f"{data} has no folder train: training data are {train}/PERSON#CLIP.npz or other clips, and "
+            "test/ beside it for what is kept out; move the clips there"
+        )
+    return train
 
 
 def left_of(minutes: float | None, seconds: float) -> float:
