@@ -77,7 +77,7 @@ def _bytes(pixels: Tensor) -> np.ndarray:
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int] | torch.Size, mode: str = "bicubic") -> Tensor:
-    """Pictures and motion are smooth; what is a share in [0, 1] must stay one, which "bilinear" does, quicker."""
+    """Pictures and motion by "bicubic", which is smooth; shares by "bilinear", which keeps them in [0, 1]."""
     return F.interpolate(maps.float(), tuple(size), mode=mode, align_corners=False)
 
 
