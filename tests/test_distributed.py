@@ -13,19 +13,24 @@ from training_case import assert_same, state_of, training_config, write_clips
 
 from fomm.training.distributed import Processes
 from fomm.training.loop import train
+from fomm.training.state import Run
 
-# A process of a run: configuration, data, out; where the file KILL is missing, process 1 dies at step 3.
+# A process of a run: configuration, data, out; where the file KILL is missing, process 1 dies at step 3. Into
+# the folder STEPS, if there is one, each process notes the number of the step that it begins, and nothing is
+# saved before the end.
 WORKER = """
 import json, os, signal, sys
 from pathlib import Path
 from fomm.config import config_from_dict
-from fomm.training import loop, state
-loop.SAVE_SECONDS = 0.0
-marker, step = os.environ.get("KILL"), loop.Step.__call__
+from fomm.training import loop
+marker, notes, step = os.environ.get("KILL"), os.environ.get("STEPS"), loop.Step.__call__
+loop.SAVE_SECONDS = 1e9 if notes else 0.0
 def killed(self, *args):
     if marker and self.run.step == 3 and self.processes.rank == 1 and not Path(marker).exists():
         Path(marker).touch()
         os.kill(os.getpid(), signal.SIGKILL)
+    if notes:
+        (Path(notes) / f"{self.processes.rank}").write_text(f"{self.run.step}")
     return step(self, *args)
 loop.Step.__call__ = killed
 list(loop.train(config_from_dict(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3], device="cpu"))
@@ -65,17 +70,26 @@ def shared_config(**train_params):
 @pytest.mark.slow
 def test_two_processes_train_as_one_would(tmp_path):
     data = write_clips(tmp_path / "data")
-    # without Adam's division by tiny gradients: it makes noise of rounding
-    config = shared_config(loss_weights={"generator_gan": 0}, clip_norm=1e-3)
+    # without Adam's division by tiny gradients, which makes noise of rounding, and without the random
+    # transforms, which each process draws for itself
+    weights = {"generator_gan": 0, "equivariance_value": 0, "equivariance_jacobian": 0}
+    config = shared_config(loss_weights=weights, clip_norm=1e-3)
     list(train(config, data, tmp_path / "one", device="cpu"))
     command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "two")]
     subprocess.run(command, check=True, timeout=600)
+    torch.manual_seed(0)
+    start = Run(config, config.train_params, Processes("cpu")).state()["networks"]
     one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
-    assert one["step"] == two["step"] == 12
-    for name, network in one["networks"].items():
-        for key, value in network.items():
-            error = (value - two["networks"][name][key]).abs().max()
-            assert error <= 2e-3, f"{name}.{key} differs by {error} after 12 steps of 1e-3"
+    assert (
+        one["step"] == two["step"] == 12
+    )  # in which rounding grows; alone, a process would be off by nine tenths
+    for name in start:
+        before, alone, together = (
+            torch.cat([value.float().flatten() for value in networks[name].values()])
+            for networks in (start, one["networks"], two["networks"])
+        )
+        moved, error = (alone - before).norm(), (alone - together).norm()
+        assert error < 0.3 * moved, f"{name} moved by {moved}, and differs by {error}"
 
 
 @pytest.mark.slow
@@ -102,14 +116,23 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     data = write_clips(tmp_path / "data")
     config = training_config(num_epochs=100_000)
     command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "run")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    state = tmp_path / "run" / "state.pt"
+    steps = tmp_path / "steps"
+    steps.mkdir()
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"STEPS": str(steps)}
+    )
     deadline = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < deadline:
+    while not ((steps / "0").exists() and (steps / "1").exists()):
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
+    time.sleep(1)  # they are at different places of a step
+    state = tmp_path / "run" / "state.pt"
+    assert not state.exists()
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0 and state_of(tmp_path / "run")["step"] > 0, errors
+    last = [int((steps / rank).read_text()) for rank in "01"]
+    assert process.returncode != 0 and state.exists(), errors  # nothing but the signal had it written
+    assert last[0] == last[1] == state_of(tmp_path / "run")["step"] - 1 > 0, errors
 
 
 @pytest.mark.slow

@@ -494,20 +494,31 @@ def test_a_stand_in_for_vgg_is_said_where_nobody_chose_it(data, tmp_path, monkey
 
 @pytest.mark.slow
 def test_compiled_networks_train_alike(data, tmp_path, monkeypatch):
+    """All three networks, by all losses of the configuration."""
     if shutil.which("c++") is None:
         pytest.skip("torch.compile needs a C++ compiler on a CPU")
-    weights = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []}
-    config = training_config(
-        lr_generator=0, loss_weights=weights | {"keypoints": 10, "keypoint_jacobians": 1}
-    )
-    monkeypatch.setattr(loop, "LOG_STEPS", 4)
+    compiled_parts, compile = [], torch.nn.Module.compile
+
+    def noted(module):
+        compiled_parts.append(type(module).__name__)
+        compile(module)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", noted)
+    monkeypatch.setattr(loop, "LOG_STEPS", 2)
     lines = [
-        list(train(config, data, tmp_path / str(compiled), device="cpu", compile=compiled))
+        list(
+            train(
+                training_config(), data, tmp_path / str(compiled), device="cpu", compile=compiled, max_steps=2
+            )
+        )
         for compiled in (False, True)
     ]
-    for plain, compiled in zip(*lines, strict=True):
-        for name in ("keypoints", "keypoint_jacobians"):
-            assert compiled[name] == pytest.approx(plain[name], rel=1e-3), name
+    assert compiled_parts == ["OcclusionAwareGenerator", "KPDetector", "MultiScaleDiscriminator"]
+    (plain,), (compiled,) = lines
+    names = plain.keys() - {"seconds_per_step", "seconds_left"}
+    assert {"l1", "generator_gan", "discriminator_gan", "keypoints", "deformation"} <= names
+    for name in names:
+        assert compiled[name] == pytest.approx(plain[name], rel=1e-2), name
 
 
 @pytest.mark.slow
