@@ -130,7 +130,6 @@ def train(
                     "versions": {"fomm": __version__, "torch": torch.__version__},
                 }
             )
-
             if run.step >= total:  # a run that was killed at its end may have left no weights, or older ones
                 save_for_use(run, config, out / "weights.safetensors")
 
