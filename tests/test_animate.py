@@ -279,7 +279,7 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
     files, options = (folder / "photo.png", folder / "driving.mp4"), {"crop": "auto", "duration": 0.1}
     part = MovedPhoto(photo, "photo.png", *tiny, crop="auto", face=None, paste_back=True)
-    height, width = part.pastes[0].detail.shape[2:]
+    height, width = part.pastes[0].size
     assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
     assert animate_file(*files, folder / "whole/", *tiny, paste_back=True, **options) == 1
     assert animate_file(*files, folder / "part/", *tiny, **options) == 1

@@ -1,6 +1,10 @@
 import numpy as np
+import pytest
 import torch
+import torch.nn.functional as F
+from golden_data import assert_near
 
+from fomm.face import paste
 from fomm.face.crop import Rect
 from fomm.face.paste import Paste
 from fomm.model.geometry import coordinate_grid
@@ -66,3 +70,26 @@ def test_a_face_that_has_moved_stays_where_another_square_overlaps_it():
 def test_where_the_source_shows_nothing_the_network_paints():
     frame = pasted(torch.full_like(REST, 0.5), occlusion=torch.zeros(1, 1, 16, 16))
     assert abs(frame[25:35, 35:45].astype(int) - 128).max() <= 2
+
+
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+def test_rows_are_made_as_by_interpolation(mode):
+    maps = torch.rand(1, 2, 7, 9, generator=torch.Generator().manual_seed(1))
+    wanted = F.interpolate(maps, (31, 20), mode=mode, align_corners=False)
+    enlarged = paste._Enlarged(maps, (31, 20), mode)
+    assert_near(torch.cat([enlarged[:10], enlarged[10:]], 2), wanted.numpy(), 1e-5, "enlarged rows")
+
+
+def test_bands_join_without_a_trace(monkeypatch):
+    """A large square: the same in bands and in one go."""
+    photo = RNG.integers(0, 255, (200, 260, 3), dtype=np.uint8)
+    results = []
+    for rows in (paste._BAND, 1000):
+        monkeypatch.setattr(paste, "_BAND", rows)
+        frame = photo.copy()
+        moved = STILL + 0.05 * torch.sin(3 * STILL.flip(-1))
+        shown = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))
+        Paste(photo, Rect(20, -30, 250, 200), REST, align_corners=True)(frame, 1 - REST, moved, shown)
+        results.append(frame.astype(int))
+    assert_near(results[0], results[1], 1, "bands")
+    assert (results[0] != photo).mean() > 0.5

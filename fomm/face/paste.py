@@ -7,6 +7,8 @@ and added again. Where nothing moves, the photo itself comes out, pixel for pixe
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -18,6 +20,7 @@ from fomm.model.geometry import warp
 
 BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
 UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
+_BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
 
 
 class Paste:
@@ -34,13 +37,11 @@ class Paste:
         self.align_corners, self.rest = align_corners, rest
         x0, y0, x1, y1 = (round(value) for value in part)
         self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
-        self.offset = (self.inner[0] - y0, self.inner[2] - x0)
-        size = (y1 - y0, x1 - x0)
-        pixels = cut(photo, Rect(x0, y0, x1, y1), size)
+        self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
+        pixels = cut(photo, Rect(x0, y0, x1, y1), self.size)
         exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
-        self.detail = exact - _enlarged(rest, size)
-        ramp = [_ramp(length).to(rest.device) for length in size]
-        self.fade = torch.minimum(ramp[0][:, None], ramp[1])  # hxw
+        self.detail = exact - _Enlarged(rest, self.size, "bicubic")[:]
+        self.ramps = [_ramp(length).to(rest.device) for length in self.size]
 
     def __call__(
         self, frame: np.ndarray, prediction: Tensor, deformation: Tensor, occlusion_map: Tensor | None
@@ -52,33 +53,49 @@ class Paste:
             deformation: 1xhxwx2, where in the source each pixel comes from, xy in [-1, 1].
             occlusion_map: 1x1xhxw, 1 where the source shows it.
         """
-        size = self.detail.shape[2:]
-        flow = _enlarged(deformation.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
-        detail = warp(self.detail, flow, align_corners=self.align_corners)
-        if occlusion_map is not None:
-            detail = detail * _enlarged(occlusion_map, size, "bilinear")
-        moved = _enlarged(prediction, size) + detail
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
-        weight = ((_enlarged(change, size, "bilinear") - UNCHANGED) / (CHANGED - UNCHANGED)).clamp(
-            0, 1
-        ) * self.fade
+        painted = _Enlarged(prediction, self.size, "bicubic")
+        flow = _Enlarged(deformation.permute(0, 3, 1, 2), self.size, "bicubic")
+        # what is a share has to stay one
+        changed = _Enlarged(change, self.size, "bilinear")
+        shown = None if occlusion_map is None else _Enlarged(occlusion_map, self.size, "bilinear")
         top, bottom, left, right = self.inner
-        y, x = self.offset
-        inner = np.s_[..., y : y + bottom - top, x : x + right - left]
-        # what is there may be another face that has moved, where two squares overlap
-        there = torch.from_numpy(frame[top:bottom, left:right].copy()).to(moved.device)
-        pixels = torch.lerp(there.permute(2, 0, 1)[None].float() / 255, moved[inner], weight[inner])
-        frame[top:bottom, left:right] = _bytes(pixels.clamp(0, 1))
+        columns = slice(left - self.corner[1], right - self.corner[1])
+        height = _BAND if prediction.device.type == "cpu" else bottom - top
+        for row in range(top, bottom, height):
+            there = frame[row : min(row + height, bottom), left:right]
+            rows = slice(row - self.corner[0], row - self.corner[0] + len(there))
+            grid = flow[rows].permute(0, 2, 3, 1)[:, :, columns]
+            moved = warp(self.detail, grid, align_corners=self.align_corners)
+            if shown is not None:
+                moved *= shown[rows][..., columns]
+            moved += painted[rows][..., columns]
+            fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
+            weight = ((changed[rows][..., columns] - UNCHANGED) / (CHANGED - UNCHANGED)).clamp_(0, 1) * fade
+            # what is there may be another face that has moved, where two squares overlap
+            before = torch.from_numpy(there.copy()).to(moved.device).permute(2, 0, 1)[None].float() / 255
+            pixels = torch.lerp(before, moved, weight).clamp_(0, 1)
+            there[:] = (pixels[0] * 255).round_().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def _bytes(pixels: Tensor) -> np.ndarray:
-    """1x3xhxw in [0, 1] to hxwx3 uint8."""
-    return (pixels[0] * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+class _Enlarged:
+    """``F.interpolate`` of maps 1xCxhxw to a size, of which only the rows that are asked for are made."""
+
+    def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
+        height, width = maps.shape[2:]
+        self.rows = _interpolation(height, size[0], mode, maps.device)
+        self.wide = maps.float() @ _interpolation(width, size[1], mode, maps.device).T  # 1xCxhxW
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """1xCxrxW."""
+        return self.rows[rows] @ self.wide
 
 
-def _enlarged(maps: Tensor, size: tuple[int, int] | torch.Size, mode: str = "bicubic") -> Tensor:
-    """Pictures and motion by "bicubic", which is smooth; shares by "bilinear", which keeps them in [0, 1]."""
-    return F.interpolate(maps.float(), tuple(size), mode=mode, align_corners=False)
+@lru_cache(maxsize=16)
+def _interpolation(length: int, larger: int, mode: str, device: torch.device) -> Tensor:
+    """The matrix, larger x length, by which interpolation makes so many numbers of so many."""
+    unit = torch.eye(length)[None, :, :, None]
+    return F.interpolate(unit, (larger, 1), mode=mode, align_corners=False)[0, ..., 0].T.to(device)
 
 
 def _ramp(length: int) -> Tensor:
