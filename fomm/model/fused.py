@@ -109,40 +109,29 @@ class Up(nn.Module):
     """``UpBlock2d``: its 3x3 convolution of doubled pixels is four 2x2 ones of the pixels themselves.
 
     Two of three taps fall on copies of one pixel, so their weights are added up. Which two, differs between
-    the upper and the lower half of a pixel, and between left and right: four kernels, which run as one.
+    the upper and the lower half of a pixel, and between left and right: four kernels, which run as one. They
+    give one row and one column more than there are pixels. Put in reverse order into the pixels' halves,
+    the last half first, all numbers come to their places, with a border of one around them.
     """
 
     def __init__(self, block: UpBlock2d, dtype: torch.dtype) -> None:
         super().__init__()
         weight, bias = folded(block.conv, block.norm)
-        self.features = len(bias)
         taps = weight.permute(0, 2, 3, 1).contiguous()  # Ox3x3xI
-        kernels = weight.new_empty(2, 2, self.features, 2, 2, taps.shape[-1])  # of halves p and q: Ox2x2xI
+        outputs, inputs = len(bias), taps.shape[-1]
+        kernels = weight.new_empty(outputs, 2, 2, 2, 2, inputs)  # for halves 1 - p and 1 - q: 2x2xI
         for p, rows in enumerate(_halves(taps.unbind(1))):
             for y, row in enumerate(rows):
                 for q, columns in enumerate(_halves(row.unbind(1))):
                     for x, column in enumerate(columns):
-                        kernels[p, q, :, y, x] = column
+                        kernels[:, 1 - p, 1 - q, y, x] = column
         kernels = kernels.flatten(0, 2).permute(0, 3, 1, 2)
-        self.conv = Convolution(kernels, bias.repeat(4), dtype, padding=1)
+        self.conv = Convolution(kernels, bias.repeat_interleave(4), dtype, padding=1, relu=True)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """BxCxHxW to twice the size; ``skip`` joins the channels at their end."""
-        height, width = x.shape[2:]
-        parts = self.conv(x).unflatten(1, (4, self.features))  # Bx4xOx(H+1)x(W+1)
-        halves = [
-            (p, q, parts[:, 2 * p + q, :, p : p + height, q : q + width]) for p in (0, 1) for q in (0, 1)
-        ]
-        if not is_plain_run():
-            out = F.pixel_shuffle(torch.stack([part for *_, part in halves], 2).flatten(1, 2), 2).relu()
-            return out if skip is None else torch.cat((out, skip), dim=1)
-        channels = self.features + (0 if skip is None else skip.shape[1])
-        joined = x.new_empty(len(x), 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
-        for p, q, part in halves:
-            torch.clamp_min(part, 0, out=joined[:, : self.features, p::2, q::2])
-        if skip is not None:
-            joined[:, self.features :] = skip
-        return joined
+        out = F.pixel_shuffle(self.conv(x), 2)[:, :, 1:-1, 1:-1]
+        return out if skip is None else torch.cat((out, skip), dim=1)
 
 
 class FusedHourglass(nn.Module):
