@@ -432,16 +432,16 @@ def test_nobody_is_called(tiny, tmp_path, monkeypatch, capsys):
             with pytest.raises(MediaError, match="cannot read"):
                 VideoWriter("result.mp4", fps=25, audio=name)
         for name in addresses:  # as they are: a path on the command line loses one of two slashes
-            for call in (
-                lambda: VideoReader(name),
-                lambda: read_image(name),
-                lambda: animate_file(photo, name, "result.mp4", *tiny, progress=False),
-                lambda: animate_file(name, driving, "result.mp4", *tiny, progress=False),
-                lambda: load_checkpoints(checkpoint_path=name),
-                lambda: load_checkpoints(config_path=name, checkpoint_path=WEIGHTS[1]),
+            for call, *arguments in (
+                (VideoReader, name),
+                (read_image, name),
+                (animate_file, photo, name, "result.mp4", *tiny),
+                (animate_file, name, driving, "result.mp4", *tiny),
+                (load_checkpoints, None, name),
+                (load_checkpoints, name, WEIGHTS[1]),
             ):
                 with pytest.raises(FommError):
-                    call()
+                    call(*arguments)
         for name in addresses:
             refuse(name, driving, "-o", "result.mp4")
             refuse(photo, driving, "-o", "result.mp4", "--checkpoint", name)

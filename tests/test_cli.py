@@ -55,7 +55,8 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
         assert animate(files, *TINY, *options) == 0
         assert tuple(seen[name] for name in parts) == wanted
     for wrong in (
-        ["--crop", "1,2,3"], ["--crop", "1,--2,3,4"], ["--face", "left"], ["--face", "²"], ["--crop", "face"], ["--size", "0"], ["--size", "64x"],
+        ["--crop", "1,2,3"], ["--crop", "1,--2,3,4"], ["--crop", "face"], ["--face", "left"], ["--face", "²"],
+        ["--size", "0"], ["--size", "64x"],
         ["--start", "-1"], ["--duration", "nan"], ["--shard", "0/2"], ["--shard", "3/2"],
     ):  # fmt: skip
         assert animate(files, *TINY, *wrong) == 2
