@@ -29,7 +29,10 @@ def need(engine: str) -> None:
 @pytest.fixture(scope="module")
 def shipped():
     generator, kp_detector = load_checkpoints(cpu=True)
-    frames = torch.from_numpy(render_clip(3, 0, 0, 6, 128, step=6).frames).permute(0, 3, 1, 2) / 255
+    frames = (
+        torch.from_numpy(render_clip(3, 0, 0, 6, generator.frame_shape[0], step=6).frames).permute(0, 3, 1, 2)
+        / 255
+    )
     with torch.inference_mode():
         kp_source, kp_driving = kp_detector(frames[:1]), kp_detector(frames[1:])
         motion = generator.dense_motion_network(frames[:1], kp_source, kp_driving)
@@ -41,7 +44,9 @@ def shipped():
 def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, precision):
     need(engine)
     generator, kp_detector, frames, motion, expected = shipped
-    networks, *chosen = prepared(generator, kp_detector, (128, 128), engine=engine, precision=precision)
+    networks, *chosen = prepared(
+        generator, kp_detector, generator.frame_shape[:2], engine=engine, precision=precision
+    )
     assert chosen == [engine, precision]
     with torch.inference_mode():
         source = networks.encode(frames[:1])
@@ -142,7 +147,7 @@ def test_what_cannot_be_chosen(monkeypatch, engine, precision, device, message):
 def test_torch_alone_imports_no_other_engine():
     code = (
         "import sys, json; from fomm.engines import prepared; from fomm.checkpoint import load_checkpoints;"
-        "prepared(*load_checkpoints(cpu=True), (128, 128));"
+        "networks = load_checkpoints(cpu=True); prepared(*networks, networks[0].frame_shape[:2]);"
         "print(json.dumps(sorted({'onnx', 'onnxruntime', 'openvino', 'numba'} & set(sys.modules))))"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

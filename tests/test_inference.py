@@ -114,7 +114,10 @@ def test_sizes_that_are_no_multiple_of_the_tiles(height, width):
 
 def test_the_weights_that_ship():
     generator, kp_detector = load_checkpoints(cpu=True)
-    frames = torch.from_numpy(render_clip(5, 0, 0, 3, 128, step=8).frames).permute(0, 3, 1, 2) / 255
+    frames = (
+        torch.from_numpy(render_clip(5, 0, 0, 3, generator.frame_shape[0], step=8).frames).permute(0, 3, 1, 2)
+        / 255
+    )
     networks = for_inference(generator, kp_detector)
     result = networks.render(networks.encode(frames[:1]), networks.detect(frames[1:])).prediction
     error = difference(result, plain(generator, kp_detector, frames[:1], frames[1:]).prediction)
@@ -135,7 +138,10 @@ def test_every_published_configuration_at_its_size(name):
 def test_sixteen_bits_keep_the_picture():
     """Key points and sampling stay in float32, so what is lost is rounding of colours alone."""
     generator, kp_detector = load_checkpoints(cpu=True)
-    frames = torch.from_numpy(render_clip(5, 1, 0, 2, 128, step=8).frames).permute(0, 3, 1, 2) / 255
+    frames = (
+        torch.from_numpy(render_clip(5, 1, 0, 2, generator.frame_shape[0], step=8).frames).permute(0, 3, 1, 2)
+        / 255
+    )
     expected = plain(generator, kp_detector, frames[:1], frames[1:]).prediction
     for dtype in (torch.bfloat16, torch.float16):
         networks = for_inference(generator, kp_detector, dtype)

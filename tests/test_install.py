@@ -15,6 +15,7 @@ from checkout import ROOT, tracked_files
 from golden_data import GOLDEN
 
 from fomm import __version__
+from fomm.checkpoint import DEFAULT_WEIGHTS
 from fomm.media import VideoReader
 
 pytestmark = pytest.mark.slow
@@ -119,7 +120,7 @@ def test_wheel_holds_every_file(wheel, source_files):
     strays = {name for name in held - expected if not name.startswith(f"{info}/")}
     assert not strays
     needed = {
-        "fomm/checkpoints/heads-128.safetensors",
+        f"fomm/checkpoints/{DEFAULT_WEIGHTS}",
         "fomm/examples/driving.mp4",
         "fomm/heads/assets/bust.npz",
     }
@@ -167,7 +168,7 @@ def test_checkout_finds_its_files(checkout, tmp_path, editable):
     programs = new_environment(tmp_path / "environment")
     if editable:
         install(programs, "--no-build-isolation", "-e", checkout)
-    files = {"configs": "vox-256.yaml", "checkpoints": "heads-128.safetensors", "examples": "driving.mp4"}
+    files = {"configs": "vox-256.yaml", "checkpoints": DEFAULT_WEIGHTS, "examples": "driving.mp4"}
     script = f"from fomm.bundled import bundled\nfor f, n in {files}.items(): print(bundled(f, n))"
     found = run(programs / "python", "-c", script, cwd=tmp_path if editable else checkout).splitlines()
     assert [Path(path) for path in found] == [checkout / folder / name for folder, name in files.items()]
