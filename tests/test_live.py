@@ -278,7 +278,14 @@ def test_a_camera_that_is_unplugged_ends_the_session_with_what_was_shown(live):
 
 
 def test_ctrl_c_ends_after_the_frame_at_work(live):
-    before = signal.getsignal(signal.SIGINT)
+    outside = signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
+    try:
+        _press_ctrl_c(live)
+    finally:
+        signal.signal(signal.SIGINT, outside)
+
+
+def _press_ctrl_c(live):
 
     class Interrupting(Seen):
         def show(self, picture, status):
@@ -290,7 +297,7 @@ def test_ctrl_c_ends_after_the_frame_at_work(live):
     with Newest(itertools.cycle(FRAMES)) as frames:
         summary = run(live, frames, [screen])
     assert summary.shown == len(screen.pictures) == 3
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # -- where frames come from ------------------------------------------------------------------------
