@@ -152,3 +152,16 @@ def test_one_process_shares_with_nobody():
         assert torch.equal(processes.mean(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
         assert processes.synchronise_norms(module) is module
     assert not torch.distributed.is_initialized()
+
+
+def test_a_process_that_does_not_find_the_others_ends():
+    """Even where the library would wait for ever."""
+    script = (
+        "import time; from fomm.training import distributed as d; d._PATIENCE['gloo'], d._GRACE = 0.5, 0.5\n"
+        "d.dist.init_process_group = lambda *args, **options: time.sleep(120); d.Processes('cpu')"
+    )
+    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == 1 and "_find_together" in done.stderr, done.stderr

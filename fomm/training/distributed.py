@@ -4,6 +4,7 @@
 here does anything. On CUDA each process takes the device of its number on its machine.
 """
 
+import faulthandler
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fomm.errors import InputError
+
+_PATIENCE = {"nccl": 600, "gloo": 120}  # seconds for what the processes do together
+_GRACE = 15  # seconds more until a process that does not find the others is ended
 
 
 def rank() -> int:
@@ -39,9 +43,7 @@ class Processes:
         if self._joined:
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)
-            # Gloo sometimes does not find together after a restart: then it is left, and started once more
-            backend, patience = ("nccl", 10) if self.device.type == "cuda" else ("gloo", 2)
-            dist.init_process_group(backend, timeout=timedelta(minutes=patience))
+            _find_together("nccl" if self.device.type == "cuda" else "gloo")
 
     def __enter__(self) -> "Processes":
         return self
@@ -99,6 +101,20 @@ class Processes:
             dist.all_reduce(values)
             values /= self.count
         return values
+
+
+def _find_together(backend: str) -> None:
+    """Joins the group.
+
+    Gloo sometimes does not find together after a restart, and not in all of its waits does it look at the
+    time. So this process is ended when it waits for too long, for torchrun to start all of them once more.
+    """
+    patience = _PATIENCE[backend]
+    faulthandler.dump_traceback_later(patience + _GRACE, exit=True)
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def _device_of_this_process(device: str | torch.device | None, count: int) -> torch.device:
