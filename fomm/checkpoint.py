@@ -43,7 +43,7 @@ __all__ = [
     "sha256_of",
 ]
 
-DEFAULT_WEIGHTS = "heads-128.safetensors"
+DEFAULT_WEIGHTS = "heads-256.safetensors"
 
 _NETWORKS = ("generator", "kp_detector", "discriminator")
 _PARTS = tuple(f"{name}." for name in _NETWORKS)
