@@ -11,7 +11,6 @@ The plot needs matplotlib (``pip install 'fomm[bench]'``).
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peak import peak_memory
 
 from fomm import __version__
 from fomm.animate import animate_file
@@ -66,13 +66,7 @@ def run_alone(network: str, photo: Path, driving: Path, batch: int, threads: int
         crop=part, crop_driving=part, paste_back=True, batch_size=batch, progress=False,
     )  # fmt: skip
     seconds = time.perf_counter() - begun
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells there includes the process that started this one
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        peak = int(line.split()[1]) / 1e3
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
-    print(count, seconds, peak)
+    print(count, seconds, peak_memory())
 
 
 def measured(network: str, frames: int, height: int, batch: int, threads: int) -> dict[str, float]:

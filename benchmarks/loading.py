@@ -11,7 +11,6 @@ turns; the medians are shown. The files are in the system's cache: a disk is not
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from peak import peak_memory
 from torch import nn
 
 from fomm.checkpoint import build_discriminator, build_networks, load_checkpoints
@@ -87,15 +87,6 @@ ALONE: dict[str, Callable[[Path], dict[str, float]]] = {
     "pieces": read_pieces,
     "whole": read_whole,
 }
-
-
-def peak_memory() -> float:
-    """Of this process so far, MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells there includes the process that started this one
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def measure(folder: Path, rounds: int, threads: int) -> list[dict]:

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peak import peak_memory
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -274,7 +274,7 @@ def first_frame(threads: int, rounds: int = 3) -> dict[str, float]:
     return {"wall": wall, "processor": processor}
 
 
-def peak_memory(contestant: Contestant, options: argparse.Namespace) -> float:
+def peak_memory_alone(contestant: Contestant, options: argparse.Namespace) -> float:
     """Of a process that does nothing but run the contestant once, MB."""
     command = [
         sys.executable, __file__, "--alone", contestant.engine, "--networks", contestant.network,
@@ -285,19 +285,14 @@ def peak_memory(contestant: Contestant, options: argparse.Namespace) -> float:
 
 
 def run_alone(options: argparse.Namespace) -> None:
-    """What ``peak_memory`` starts."""
+    """What ``peak_memory_alone`` starts."""
     (name,), (precision,) = options.networks, options.precisions
     contestant = Contestant(name, "cpu", options.alone, precision, options.batch)
     options.clips = 1
     make_runnable(contestant, open_networks(name, "cpu"), options)
     assert contestant.run is not None, contestant.missing
     contestant.run()
-    status = Path("/proc/self/status")
-    if status.exists():  # what getrusage tells there includes the process that started this one
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        print(int(line.split()[1]) / 1e3)
-    else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3))
+    print(peak_memory())
 
 
 def row_of(contestant: Contestant, plain: Contestant, frames: int, work: float, rate: float) -> dict:
@@ -354,7 +349,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
     rows = [row_of(c, plain[c.device], options.frames, work, rates.get(c.device, 1.0)) for c in contestants]
     for row, contestant in zip(rows, contestants, strict=True):
         if contestant.run is not None and contestant.device == "cpu":
-            row["peak_memory_mb"] = peak_memory(contestant, options)
+            row["peak_memory_mb"] = peak_memory_alone(contestant, options)
     return {
         "network": name,
         "operations_of_the_source": once,

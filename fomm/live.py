@@ -42,7 +42,6 @@ class Live:
         generator, kp_detector: as ``load_checkpoints`` gives them.
         crop, crop_driving, face, paste_back: see ``animate_file``.
         relative, adapt_movement_scale, precision, engine: see ``Animator``.
-
     """
 
     def __init__(

@@ -115,7 +115,8 @@ def _converted(
     motion = None
     if precision == "int8":  # too coarse for motion, which goes in 16 bits where the processor has them
         dtype = _DTYPES[_fast_precision(torch.device("cpu"))]
-        motion = for_inference(generator, kp_detector, dtype).motion
+        same = dtype == networks.dtype
+        motion = networks.motion if same else for_inference(generator, kp_detector, dtype).motion
     from fomm.engines.graphs import GraphEngine
 
     if engine == "openvino":
