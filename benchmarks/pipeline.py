@@ -57,6 +57,11 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
     small = [cut(frame, part, animator.size) for frame in frames]
     made = list(animator.steps(small))
 
+    def move() -> None:
+        list(animator.steps(small))
+        if animator.device.type == "cuda":
+            torch.cuda.synchronize()
+
     def read() -> None:
         with VideoReader(driving) as reader:
             for _ in reader:
@@ -64,7 +69,7 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
 
     def put_back() -> None:
         for step in made:
-            paste(picture.copy(), *step)
+            paste(picture.copy(), *step.rendered)
 
     def write() -> None:
         with VideoWriter(result, fps=25) as writer:
@@ -78,7 +83,7 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
         ),
         "decode": read,
         "resize": lambda: [cut(frame, part, animator.size) for frame in frames],
-        "networks": lambda: list(animator.steps(small)),
+        "networks": move,
         "paste back": put_back,
         "encode": write,
     }  # fmt: skip
@@ -92,7 +97,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--frames", type=int, default=48, help="(default: 48)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--batch", type=int, default=4, help="frames in one pass (default: 4)")
+    parser.add_argument("--batch", type=int, help="frames in one pass; without it, what suits the device")
     parser.add_argument("--device", help="without it, the fastest there is")
     parser.add_argument("--precision", default="auto", help="(default: auto)")
     parser.add_argument("--engine", default="auto", help="(default: auto)")

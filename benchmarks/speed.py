@@ -34,6 +34,7 @@ from fomm.config import load_config
 from fomm.engines import PRECISIONS, Engine, prepared
 from fomm.errors import InputError, MissingExtraError
 from fomm.evaluation.metrics import psnr, squared_error, ssim
+from fomm.gpu import default_batch
 from fomm.heads.dataset import render_clip
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.model.inference import InferenceNetworks
@@ -52,7 +53,7 @@ class Contestant:
     device: str
     engine: str
     precision: str
-    batch: int
+    batch: int = 1
     run: Callable[[], Tensor] | None = None  # all frames once, TxCxHxW; None where it cannot run here
     missing: str = ""  # why not
     wall: list[float] = field(default_factory=list)  # seconds of each turn
@@ -125,8 +126,7 @@ def contestants_of(name: str, options: argparse.Namespace) -> list[Contestant]:
             if device == "cuda" and engine not in ("plain loop", "torch"):
                 continue
             for precision in sorted(precisions, key="float32 bfloat16 float16 int8".split().index):
-                batch = 1 if engine == "plain loop" else options.batch
-                contestant = Contestant(name, device, engine, precision, batch)
+                contestant = Contestant(name, device, engine, precision)
                 found.append(contestant)
                 if networks is None:
                     contestant.missing = "no such device"
@@ -152,6 +152,7 @@ def make_runnable(contestant: Contestant, networks: Networks, options: argparse.
     except (InputError, MissingExtraError) as reason:
         contestant.missing = str(reason)
         return
+    contestant.batch = options.batch or default_batch(torch.device(contestant.device), (size, size))
     contestant.run = lambda: engine_loop(engine, frames, contestant.batch)
     if contestant.network == SHIPPED:
         measure_quality(contestant, networks, engine, size, options.clips)
@@ -221,10 +222,11 @@ def operations(name: str) -> tuple[float, float]:
     return counts[0], counter.get_total_flops()
 
 
-def stages(name: str, batch: int, rounds: int = 7) -> dict[str, float]:
+def stages(name: str, batch: int | None, rounds: int = 7) -> dict[str, float]:
     """Milliseconds a frame of each step on the CPU in float32, medians; those of the source once."""
     networks = open_networks(name, "cpu")
     size = size_of(name, networks)
+    batch = batch or default_batch(torch.device("cpu"), (size, size))
     frames = frames_of(0, batch, size)
     engine, *_ = prepared(*networks, (size, size))
     assert isinstance(engine, InferenceNetworks)
@@ -278,7 +280,7 @@ def peak_memory_alone(contestant: Contestant, options: argparse.Namespace) -> fl
     """Of a process that does nothing but run the contestant once, MB."""
     command = [
         sys.executable, __file__, "--alone", contestant.engine, "--networks", contestant.network,
-        "--precisions", contestant.precision, "--frames", "8", "--batch", str(options.batch),
+        "--precisions", contestant.precision, "--frames", "8", "--batch", str(contestant.batch),
         "--threads", str(options.threads),
     ]  # fmt: skip
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -287,7 +289,7 @@ def peak_memory_alone(contestant: Contestant, options: argparse.Namespace) -> fl
 def run_alone(options: argparse.Namespace) -> None:
     """What ``peak_memory_alone`` starts."""
     (name,), (precision,) = options.networks, options.precisions
-    contestant = Contestant(name, "cpu", options.alone, precision, options.batch)
+    contestant = Contestant(name, "cpu", options.alone, precision)
     options.clips = 1
     make_runnable(contestant, open_networks(name, "cpu"), options)
     assert contestant.run is not None, contestant.missing
@@ -409,7 +411,7 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, default=24, help="in a turn (default: 24)")
     parser.add_argument("--rounds", type=int, default=5, help="turns (default: 5)")
-    parser.add_argument("--batch", type=int, default=4, help="frames in one pass (default: 4)")
+    parser.add_argument("--batch", type=int, help="frames in one pass; without it, what suits the device")
     parser.add_argument("--clips", type=int, default=4, help="for the quality (default: 4)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: torch's)")
     parser.add_argument("--json", type=Path, help="write the numbers to this file as well")

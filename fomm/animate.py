@@ -30,7 +30,7 @@ def make_animation(
     *,
     progress: bool = True,
     best_frame: int | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     precision: str = "float32",
     engine: str | None = None,
 ) -> list[np.ndarray]:
@@ -46,7 +46,7 @@ def make_animation(
         progress: show a progress bar, where the output is a terminal.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
             from it, forwards and backwards. By default the first.
-        batch_size: frames in one pass of the networks.
+        batch_size: frames in one pass of the networks, see ``Animator``.
         precision, engine: see ``Animator``.
 
     Returns:
@@ -95,7 +95,7 @@ def animate_file(
     side_by_side: bool = False,
     start: float = 0.0,
     duration: float | None = None,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     precision: str = "float32",
     engine: str | None = None,
     progress: bool = True,

@@ -3,8 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +11,22 @@ from torch import Tensor
 
 from fomm.engines import prepared
 from fomm.errors import InputError
-from fomm.frames import check_picture, iterate_frames, to_pictures, to_tensor
+from fomm.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
+from fomm.gpu import begun_ahead, default_batch, enough_memory, mark, memory_error
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.inference import Rendered
 from fomm.model.sizes import nearest_size
+
+
+class Step(NamedTuple):
+    """What the networks make of some frames; a GPU may still be at it."""
+
+    rendered: Rendered
+    made: torch.cuda.Event | None  # when it is done; None: it is
+
+    def frame(self, index: int) -> "Step":
+        """One of them, still with a batch's dimension in front."""
+        return self._replace(rendered=self.rendered.frame(index))
 
 
 class Animator:
@@ -29,7 +40,8 @@ class Animator:
         relative: move the source's key points as the driving ones move since the reference frame; else take
             the driving key points as they are, with the driving face's shape and place.
         adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
-        batch_size: frames in one pass of the networks; halved where the device's memory holds no more.
+        batch_size: frames in one pass of the networks; None: 4 on a CPU, on a GPU as many as keep it busy and
+            find room. Halved where the device's memory holds no more.
         precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
             device has, int8 aside: that one is calibrated on the first frames, once for each generator.
         engine: ``"torch"``, ``"openvino"`` or ``"onnxruntime"``; None or ``"auto"`` for torch, or for an
@@ -49,21 +61,21 @@ class Animator:
         *,
         relative: bool = True,
         adapt_movement_scale: bool = True,
-        batch_size: int = 4,
+        batch_size: int | None = None,
         precision: str = "float32",
         engine: str | None = None,
     ) -> None:
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         picture = check_picture(source_image, "source_image")
         self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
-        self.batch_size = batch_size
         self.device = next(generator.parameters()).device
         # networks that were built by hand take the source's size
         height, width, _ = generator.frame_shape or picture.shape
         self.size = (height, width)
         _check_size(generator, kp_detector, self.size)
-        with torch.inference_mode(), _enough_memory(self.device, self.size):
+        self.batch_size = batch_size or default_batch(self.device, self.size)
+        with torch.inference_mode(), enough_memory(self.device, self.size):
             self.networks, self.engine, self.precision = prepared(
                 generator, kp_detector, self.size, engine=engine, precision=precision
             )
@@ -73,7 +85,7 @@ class Animator:
     def reference(self, frame: Any) -> Keypoints:
         """The key points of a driving frame that relative motion starts from."""
         picture = check_picture(frame, "the reference frame")
-        with torch.inference_mode(), _enough_memory(self.device, self.size):
+        with torch.inference_mode(), enough_memory(self.device, self.size):
             return self.networks.detect(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
@@ -88,58 +100,70 @@ class Animator:
             InputError: a frame cannot be used; frames before it have been given.
         """
         for step in self.steps(driving_video, reference):
-            yield to_pictures(step.prediction)[0]
+            yield to_pictures(step.rendered.prediction)[0]
 
     def at_rest(self) -> Tensor:
         """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
-        with torch.inference_mode(), _enough_memory(self.device, self.size):
+        with torch.inference_mode(), enough_memory(self.device, self.size):
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
-    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Rendered]:
+    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Step]:
         """As ``animate``, but each frame comes as tensors, with the motion behind it."""
+        batches = self._batches(driving_video, reference)
+        if self.device.type == "cuda":
+            batches = begun_ahead(batches)
+        for batch in batches:
+            for index in range(len(batch.rendered.prediction)):
+                yield batch.frame(index)
+
+    def _batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[Step]:
         frames = iterate_frames(driving_video)
+        start = None if reference is None else self._start(reference)
         while chunk := list(itertools.islice(frames, self.batch_size)):
             while chunk:
                 batch = chunk[: self.batch_size]
                 try:
-                    rendered, reference = self._animate_batch(batch, reference)
+                    rendered, start = self._animate_batch(batch, start)
                 except torch.OutOfMemoryError:
                     rendered = None
                 if rendered is None:  # only here does Python forget what filled the memory
                     self._take_smaller_batches(len(batch))
                 else:
-                    for index in range(len(batch)):
-                        yield rendered.frame(index)
+                    yield Step(rendered, mark(self.device))
                     chunk = chunk[len(batch) :]
 
-    def _animate_batch(
-        self, frames: list[np.ndarray], reference: Keypoints | None
-    ) -> tuple[Rendered, Keypoints]:
+    def _start(self, reference: Keypoints) -> "_Start":
+        """Worked out once: a GPU has to stop for the scale."""
+        scaled = self.relative and self.adapt_movement_scale
+        return _Start(reference, movement_scale(self.encoded.keypoints, reference) if scaled else 1.0)
+
+    def _animate_batch(self, frames: list[np.ndarray], start: "_Start | None") -> tuple[Rendered, "_Start"]:
         with torch.inference_mode():
-            batch = torch.cat([to_tensor(frame, self.size, self.device) for frame in frames])
-            kp_driving = self.networks.detect(batch)
-            if reference is None:
-                reference = kp_driving.map(lambda t: t[:1])
-            return self._render(kp_driving, reference), reference
+            kp_driving = self.networks.detect(to_batch(frames, self.size, self.device))
+            if start is None:
+                start = self._start(kp_driving.map(lambda t: t[:1]))
+            if self.relative:
+                kp_driving = relative_motion(self.encoded.keypoints, kp_driving, *start)
+            return self.networks.render(self.encoded, kp_driving), start
 
     def _take_smaller_batches(self, too_many: int) -> None:
         if too_many == 1:
-            raise _memory_error(self.device, self.size)
+            raise memory_error(self.device, self.size)
         self.batch_size = too_many // 2
         warnings.warn(
             f"the memory of {self.device} does not hold {too_many} frames at once; "
             f"going on with {self.batch_size}",
-            stacklevel=3,
+            stacklevel=4,
         )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _render(self, kp_driving: Keypoints, reference: Keypoints) -> Rendered:
-        if self.relative:
-            kp_source = self.encoded.keypoints
-            scale = movement_scale(kp_source, reference) if self.adapt_movement_scale else 1.0
-            kp_driving = relative_motion(kp_source, kp_driving, reference, scale)
-        return self.networks.render(self.encoded, kp_driving)
+
+class _Start(NamedTuple):
+    """Where relative motion starts."""
+
+    reference: Keypoints
+    scale: float  # of the movement
 
 
 def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, size: tuple[int, int]) -> None:
@@ -153,19 +177,4 @@ def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, siz
     raise InputError(
         f"{what} {size[1]}x{size[0]} pixels (width x height), which these networks cannot take; "
         f"the nearest that they can is {width}x{height}: {advice}"
-    )
-
-
-@contextmanager
-def _enough_memory(device: torch.device, size: tuple[int, int]) -> Iterator[None]:
-    try:
-        yield
-    except torch.OutOfMemoryError as reason:
-        raise _memory_error(device, size) from reason
-
-
-def _memory_error(device: torch.device, size: tuple[int, int]) -> InputError:
-    return InputError(
-        f"the memory of {device} does not hold one frame of {size[1]}x{size[0]}; "
-        "end other programs that use it, or choose the device cpu"
     )

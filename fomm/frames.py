@@ -1,6 +1,6 @@
 """Pictures as arrays, and as the tensors that the networks take."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fomm.errors import InputError, shown
+from fomm.gpu import sent
 
 _ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
 
@@ -50,11 +51,16 @@ def check_picture(picture: Any, what: str) -> np.ndarray:
 
 def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) -> Tensor:
     """A checked picture as 1x3xHxW float32 in [0, 1], resized (antialiased) where its size is another."""
-    tensor = torch.from_numpy(np.array(picture, order="C")).to(device)  # a copy: the array may be read-only
-    tensor = tensor.permute(2, 0, 1)[None].float()
-    if picture.dtype == np.uint8:
-        tensor = tensor / 255
-    if picture.shape[:2] != size:
+    return to_batch([picture], size, device)
+
+
+def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torch.device) -> Tensor:
+    """As ``to_tensor``, of B pictures: Bx3xHxW. Alike ones are sent to the device together, as they are."""
+    if len({(picture.shape, picture.dtype) for picture in pictures}) > 1:
+        return torch.cat([to_tensor(picture, size, device) for picture in pictures])
+    tensor = sent(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
+    tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()
+    if tensor.shape[2:] != size:
         tensor = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
     return tensor.clamp(0, 1)
 
@@ -62,6 +68,11 @@ def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) 
 def to_pictures(batch: Tensor) -> np.ndarray:
     """Bx3xHxW to BxHxWx3 float32, on the CPU."""
     return batch.permute(0, 2, 3, 1).float().cpu().numpy()
+
+
+def to_bytes(batch: Tensor) -> np.ndarray:
+    """Bx3xHxW in [0, 1] to BxHxWx3 uint8, on the CPU; a quarter of the floats has to leave the device."""
+    return (batch.clamp(0, 1) * 255).round_().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from fomm.animator import Animator
+from fomm.animator import Animator, Step
 from fomm.driving import DrivingVideo, shaped
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.face.framing import Crop, cut, photo_squares
 from fomm.face.paste import Paste
-from fomm.frames import to_pictures, to_uint8
+from fomm.frames import to_bytes, to_uint8
+from fomm.gpu import Beside, enough_memory
 from fomm.images import most_pixels
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import Rendered
 
 Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
 
@@ -67,18 +67,20 @@ class MovedPhoto:
             self.picture if crop == "none" else cut(self.picture, part, self.seen) for part in parts
         ]
         self.animators = [Animator(source, generator, kp_detector, **moving) for source in self.sources]
-        self.pastes = [
-            Paste(self.picture, part, animator.at_rest(), align_corners=generator.align_corners)
-            for part, animator in zip(parts, self.animators, strict=True)
-            if paste_back
-        ]
-        self.side_by_side = side_by_side
+        self.device = self.animators[0].device
+        with enough_memory(self.device, self.picture.shape[:2]):
+            self.pastes = [
+                Paste(self.picture, part, animator.at_rest(), align_corners=generator.align_corners)
+                for part, animator in zip(parts, self.animators, strict=True)
+                if paste_back
+            ]
+        self.side_by_side, self.beside = side_by_side, Beside(self.device)
 
     def at_rest(self) -> np.ndarray:
         """The frame while nothing moves, HxWx3 uint8."""
         if self.pastes:
             return resized(self.picture, self.size).copy()
-        return resized(to_uint8(to_pictures(self.animators[0].at_rest())[0]), self.size)
+        return resized(to_bytes(self.animators[0].at_rest())[0], self.size)
 
     def references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
         """Where relative motion starts, for each part; the video is read up to that frame."""
@@ -91,7 +93,7 @@ class MovedPhoto:
 
     def steps(
         self, frames: Iterator[np.ndarray], references: Sequence[Keypoints | None]
-    ) -> Iterator[tuple[np.ndarray, tuple[Rendered, ...]]]:
+    ) -> Iterator[tuple[np.ndarray, tuple[Step, ...]]]:
         """Each driving frame, and every part moved by it. ``references``: for each part, see ``Animator``."""
         frames, *copies = itertools.tee(frames, len(self.animators) + 1)
         moved = [
@@ -102,17 +104,21 @@ class MovedPhoto:
         for made in zip(*moved, strict=True):
             yield next(frames), made
 
-    def finished(self, driving: np.ndarray, made: tuple[Rendered, ...]) -> np.ndarray:
-        """One step as the frame that is written, HxWx3 uint8."""
-        if self.pastes:
-            frame = self.picture.copy()
-            for paste, step in zip(self.pastes, made, strict=True):
-                paste(frame, *step)
-            return resized(frame, self.size)
-        panels = [to_pictures(made[0].prediction)[0]]
+    def finished(self, driving: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
+        """One step of each part as the frame that is written, HxWx3 uint8; for a thread of its own."""
+        with (
+            self.beside.after(step.made for step in steps),
+            enough_memory(self.device, self.picture.shape[:2]),
+        ):
+            if self.pastes:
+                frame = self.picture.copy()
+                for paste, step in zip(self.pastes, steps, strict=True):
+                    paste(frame, *step.rendered)
+                return resized(frame, self.size)
+            panels = [to_bytes(steps[0].rendered.prediction)[0]]
         if self.side_by_side:
-            panels = [to_pictures(self.animators[0].source)[0], driving, *panels]
-        return np.concatenate([resized(to_uint8(panel), self.size) for panel in panels], axis=1)
+            panels = [to_bytes(self.animators[0].source)[0], to_uint8(driving), *panels]
+        return np.concatenate([resized(panel, self.size) for panel in panels], axis=1)
 
 
 def scaled(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     assert animate(files, *TINY) == 0
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
-        "side_by_side": False, "start": 0.0, "duration": None, "batch_size": 4,
+        "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "engine": "torch", "precision": "float32",
     }  # fmt: skip
@@ -199,7 +199,7 @@ def test_help_gives_defaults_and_units(command, capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert "default: None" not in text and "default: False" not in text
     expected = {
-        "animate": ("SECONDS", "(default: 0.0)", "(default: 4)", "(default)"),
+        "animate": ("SECONDS", "(default: 0.0)", "as many as suit the device", "(default)"),
         "demo": ("(default: demo.mp4)",),
         "data heads": ("(default: 1000)", "pixels", "(default: 128)", "(default: npz)"),
     }

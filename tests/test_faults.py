@@ -4,6 +4,7 @@ import itertools
 import re
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -185,6 +186,8 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering,
     def kill(*_):
         done.append(1)
         if len(done) == 3:
+            while len(processes) <= which:  # a thread of its own starts the second one
+                time.sleep(0.01)
             processes[which].kill()
 
     before_rendering(kill)

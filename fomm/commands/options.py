@@ -33,7 +33,10 @@ def add_device(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
     group = parser.add_argument_group("computation")
     group.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
     group.add_argument(
-        "--batch-size", metavar="N", type=int, default=4, help="frames in one pass of the networks"
+        "--batch-size",
+        metavar="N",
+        type=int,
+        help="frames in one pass of the networks; without it, as many as suit the device",
     )
     return group
 

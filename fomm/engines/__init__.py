@@ -111,7 +111,11 @@ def _converted(
 ) -> Engine:
     networks = for_inference(generator, kp_detector, _DTYPES.get(precision, torch.float32))
     if engine == "torch":
-        return networks
+        if next(networks.buffers()).device.type != "cuda":
+            return networks
+        from fomm.engines.recording import RecordedNetworks
+
+        return RecordedNetworks(networks)
     motion = None
     if precision == "int8":  # too coarse for motion, which goes in 16 bits where the processor has them
         dtype = _DTYPES[_fast_precision(torch.device("cpu"))]

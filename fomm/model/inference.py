@@ -45,15 +45,13 @@ class Rendered(NamedTuple):
 
     prediction: Tensor  # BxCxHxW float32 in [0, 1]
     deformation: Tensor  # Bxhxwx2: where in the source each pixel comes from, xy in [-1, 1]
-    occlusion_map: Tensor | None  # Bx1xhxw in [0, 1]: 1 where the source shows it
+    occlusion_map: Tensor | None = None  # Bx1xhxw in [0, 1]: 1 where the source shows it
 
     def frame(self, index: int) -> "Rendered":
         """One of them, still with a batch's dimension in front."""
-        prediction, deformation, occlusion_map = (
-            None if tensor is None else tensor[index : index + 1] for tensor in self
-        )
-        assert prediction is not None and deformation is not None
-        return Rendered(prediction, deformation, occlusion_map)
+        here = slice(index, index + 1)
+        shown = None if self.occlusion_map is None else self.occlusion_map[here]
+        return Rendered(self.prediction[here], self.deformation[here], shown)
 
 
 class InferenceNetworks(nn.Module):
