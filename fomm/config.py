@@ -186,6 +186,8 @@ class LossWeights:
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
+    # of each true key point in l1_keypoints and motion_keypoints; empty: all alike
+    keypoint_shares: tuple[float, ...] = _between(0, 1, default=())
     # how many times more flow and occlusion count under gaussians around the true key points
     motion_keypoints: float = _between(0, 1e6, default=0)
     keypoints: float = _between(0, 1e6, default=0)  # distance to the true key points that come with the data
@@ -208,6 +210,8 @@ class TrainParams:
     clip_norm: float | None = _between(1e-6, 1e6, default=None)  # the gradients' norm is cut to it
     ema_decay: float | None = _between(0, 1, default=None)  # the averaged weights are saved for use
     warmup_steps: int = _between(0, 10**6, default=0)  # of a run, in which its rates climb from nearly 0
+    # side of a square, pixels: so much around the face is painted and compared; None: all of the picture
+    window: int | None = _between(8, 8192, default=None)
     freeze_norm: bool = False  # batch norms keep their statistics: for fine-tuning with few pairs in a batch
 
 

@@ -89,13 +89,21 @@ class OcclusionAwareGenerator(nn.Module):
         Returns:
             BxCxHxW in [0, 1].
         """
+        return self.paint(self.move(features, motion))
+
+    def move(self, features: Tensor, motion: Motion) -> Tensor:
+        """The first half of ``decode``: the features warped and masked, BxFxhxw."""
         out = self.deform(features, motion.deformation)
         if motion.occlusion_map is not None:
             occlusion = motion.occlusion_map.to(out.dtype)
             if occlusion.shape[2:] != out.shape[2:]:
                 occlusion = F.interpolate(occlusion, out.shape[2:], mode="bilinear", align_corners=False)
             out = out * occlusion
-        out = self.bottleneck(out)
+        return out
+
+    def paint(self, moved: Tensor) -> Tensor:
+        """The second half: moved features, all of them or a window, to a picture of them."""
+        out = self.bottleneck(moved)
         for block in self.up_blocks:
             out = block(out)
         return torch.sigmoid(self.final(out))
@@ -110,15 +118,26 @@ class OcclusionAwareGenerator(nn.Module):
         image = image.expand(deformation.shape[0], -1, -1, -1)
         return warp(image, deformation, align_corners=self.align_corners)
 
-    def forward(self, source: Tensor, kp_driving: Keypoints, kp_source: Keypoints) -> dict[str, Tensor]:
+    def forward(
+        self,
+        source: Tensor,
+        kp_driving: Keypoints,
+        kp_source: Keypoints,
+        window: Callable[[Tensor], Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Everything the training looks at.
 
+        Args:
+            window: what to keep of the moved features BxFxhxw; the rest is not painted.
+
         Returns:
-            ``prediction`` BxCxHxW; ``deformed``, the source itself warped, BxCxHxW; and of the ``Motion``
-            ``deformation``, ``mask``, ``sparse_deformed`` and, where estimated, ``occlusion_map``.
+            ``prediction`` BxCxHxW, or of the window alone; ``deformed``, the source itself warped, BxCxHxW;
+            and of the ``Motion`` ``deformation``, ``mask``, ``sparse_deformed`` and, where estimated,
+            ``occlusion_map``.
         """
         motion = self.dense_motion_network(source, kp_source, kp_driving)
         output = {name: value for name, value in motion._asdict().items() if value is not None}
         output["deformed"] = self.deform(source, motion.deformation)
-        output["prediction"] = self.decode(self.encode(source), motion)
+        moved = self.move(self.encode(source), motion)
+        output["prediction"] = self.paint(moved if window is None else window(moved))
         return output

@@ -146,9 +146,17 @@ def box_map(points: Tensor, height: int, width: int) -> Tensor:
     return ((grid >= low) & (grid <= high)).all(-1)[:, None].to(points.dtype)
 
 
-def spot_map(points: Tensor, height: int, width: int, variance: float = 0.01) -> Tensor:
-    """Bx1xHxW: the highest of the gaussians around each image's points (BxNx2, xy in [-1, 1])."""
-    return gaussian_maps(points, height, width, variance).amax(1, keepdim=True)
+def spot_map(
+    points: Tensor, height: int, width: int, shares: Sequence[float] = (), variance: float = 0.01
+) -> Tensor:
+    """Bx1xHxW: the highest of the gaussians around each image's points (BxNx2, xy in [-1, 1]).
+
+    ``shares`` are their N heights; without them all are 1.
+    """
+    spots = gaussian_maps(points, height, width, variance)
+    if shares:
+        spots = spots * torch.tensor(shares, device=spots.device)[:, None, None]
+    return spots.amax(1, keepdim=True)
 
 
 def perceptual_loss(

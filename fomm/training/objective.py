@@ -1,16 +1,19 @@
 """What one step minimises: which terms, on which pictures, with which weights."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fomm.config import LossWeights
+from fomm.config import Config, LossWeights
+from fomm.errors import ConfigError
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
 from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.losses import ImagePyramid, RandomTransform
+from fomm.training.windows import Windows
 
 _FULL = nullcontext()  # precision: nothing is entered
 
@@ -30,7 +33,7 @@ class Output(NamedTuple):
     kp_driving: Keypoints
     real: dict[float, Tensor]  # the driving frames, by scale
     generated: dict[float, Tensor]  # their reconstruction, by scale
-    generator: dict[str, Tensor]  # of OcclusionAwareGenerator
+    generator: dict[str, Tensor]  # of OcclusionAwareGenerator; around a window, the driving frame
 
 
 def generator_losses(
@@ -41,6 +44,7 @@ def generator_losses(
     transform: RandomTransform | None,
     perceptual: nn.Module | None,
     low: AbstractContextManager = _FULL,
+    windows: Windows | None = None,
 ) -> tuple[dict[str, Tensor], Output | None]:
     """The weighted terms for the generator and the key-point detector, by name; their sum is minimised.
 
@@ -48,6 +52,8 @@ def generator_losses(
         transform: for the equivariance terms, where they are weighted.
         perceptual: the network of the perceptual term, where it is weighted.
         low: entered around the networks alone, such as autocast; losses have full precision.
+        windows: what is painted and compared of each picture; None: all of it. Key points and motion are
+            those of the whole in any case.
 
     Returns:
         The terms, and what was painted for them; None where no weighted term looks at a painted picture.
@@ -75,9 +81,13 @@ def generator_losses(
         return terms, None
 
     with low:
-        output = networks.generator(batch.source, kp_source=kp_source, kp_driving=kp_driving)
-    output["prediction"] = output["prediction"].float()
-    real, generated = pyramid(batch.driving), pyramid(output["prediction"])
+        output = networks.generator(
+            batch.source, kp_source=kp_source, kp_driving=kp_driving, window=windows and windows.cut
+        )
+    wanted, prediction = batch.driving, output["prediction"].float()
+    if windows is not None:
+        wanted = windows.cut_pictures(wanted)
+    real, generated = pyramid(wanted), pyramid(prediction)
     if perceptual is not None and any(weights.perceptual):
         with low:
             distance = losses.perceptual_loss(perceptual, real, generated, weights.perceptual)
@@ -92,15 +102,18 @@ def generator_losses(
     if weights.l1:
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
     if weights.l1_edges:
-        edges = losses.edge_loss(batch.driving, output["prediction"])
-        terms["l1_edges"] = weights.l1_edges * edges
+        terms["l1_edges"] = weights.l1_edges * losses.edge_loss(wanted, prediction)
     if batch.truth_source is not None and batch.truth_driving is not None:
-        points = batch.truth_driving.value
-        for name, area in (("l1_face", losses.box_map), ("l1_keypoints", losses.spot_map)):
+        points, size = batch.truth_driving.value, batch.driving.shape[2:]
+        for name, area in (("l1_face", losses.box_map), ("l1_keypoints", partial(_spots, weights))):
             if weight := getattr(weights, name):
-                where = area(points, *batch.driving.shape[2:])
-                terms[name] = weight * losses.weighted_l1(batch.driving, output["prediction"], where)
+                where = area(points, *size)
+                if windows is not None:
+                    where = windows.cut_pictures(where)
+                terms[name] = weight * losses.weighted_l1(wanted, prediction, where)
     terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
+    whole = prediction if windows is None else windows.fill(batch.driving, prediction.detach())
+    output["prediction"] = whole
     return terms, Output(kp_source, kp_driving, real, generated, output)
 
 
@@ -133,13 +146,28 @@ def _motion_terms(
         return terms
     share = None
     if weights.motion_keypoints and batch.truth_driving is not None:
-        spots = losses.spot_map(batch.truth_driving.value, *deformation.shape[1:3])
+        spots = _spots(weights, batch.truth_driving.value, *deformation.shape[1:3])
         share = 1 + weights.motion_keypoints * spots
     if weights.flow:
         terms["flow"] = weights.flow * losses.flow_loss(deformation, flow, share)
     if weights.occlusion and occlusion_map is not None:
         terms["occlusion"] = weights.occlusion * losses.occlusion_loss(occlusion_map, flow, share)
     return terms
+
+
+def check_shares(config: Config) -> None:
+    """Raises ``ConfigError`` where ``loss_weights.keypoint_shares`` are not as many as the key points."""
+    params, count = config.train_params, config.model_params.common_params.num_kp
+    shares = () if params is None else params.loss_weights.keypoint_shares
+    if shares and len(shares) != count:
+        raise ConfigError(
+            f"train_params.loss_weights.keypoint_shares has {len(shares)} numbers, but the networks have "
+            f"{count} key points (num_kp): give one for each, or none"
+        )
+
+
+def _spots(weights: LossWeights, points: Tensor, height: int, width: int) -> Tensor:
+    return losses.spot_map(points, height, width, weights.keypoint_shares)
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
@@ -189,10 +217,10 @@ class GeneratorObjective(nn.Module):
         self._rest = (networks, weights, pyramid, perceptual, low)  # in a tuple: looked at, not trained here
 
     def forward(
-        self, batch: Batch, transform: RandomTransform | None
+        self, batch: Batch, transform: RandomTransform | None, windows: Windows | None
     ) -> tuple[dict[str, Tensor], Output | None]:
         networks, weights, pyramid, perceptual, low = self._rest
-        return generator_losses(networks, batch, weights, pyramid, transform, perceptual, low)
+        return generator_losses(networks, batch, weights, pyramid, transform, perceptual, low, windows)
 
 
 class DiscriminatorObjective(nn.Module):

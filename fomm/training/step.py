@@ -17,10 +17,12 @@ from fomm.training.objective import (
     DiscriminatorObjective,
     GeneratorObjective,
     Output,
+    check_shares,
     looks_at_pictures,
 )
 from fomm.training.perceptual import perceptual_network, say_stand_in
 from fomm.training.state import Run
+from fomm.training.windows import check_window, draw_windows
 
 Group = tuple[str, ...]  # names of networks
 
@@ -37,6 +39,8 @@ class Step:
         precision: str | None,
         compile: bool,
     ) -> None:
+        check_window(config)
+        check_shares(config)
         device = processes.device
         self.config, self.run, self.processes = config, run, processes
         weights = run.params.loss_weights
@@ -74,7 +78,10 @@ class Step:
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
             discriminator.requires_grad_(False)
-        losses, output = self.generator(batch, draw_transform(self.config, batch, chance))
+        transform = draw_transform(self.config, batch, chance)
+        known = batch.truth_driving and batch.truth_driving.value
+        windows = draw_windows(self.config, known, len(batch.driving), chance)
+        losses, output = self.generator(batch, transform, windows)
         if not losses:
             raise ConfigError(
                 "none of the weighted losses can be computed on these data: some need true key points; "

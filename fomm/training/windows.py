@@ -1,0 +1,86 @@
+"""A square of each picture of a batch: painting and comparing that alone is cheaper than the whole."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+
+from fomm.config import Config
+from fomm.errors import ConfigError
+
+
+class Windows(NamedTuple):
+    """One square for each of B pictures, in steps of the generator's cells (pixels of its features)."""
+
+    corners: list[tuple[int, int]]  # top and left, cells
+    side: int  # cells
+    cell: int  # pixels
+
+    def cut(self, features: Tensor) -> Tensor:
+        """The windows of features BxFxhxw."""
+        return self._cut(features, 1)
+
+    def cut_pictures(self, pictures: Tensor) -> Tensor:
+        """The windows of pictures BxCxHxW."""
+        return self._cut(pictures, self.cell)
+
+    def fill(self, pictures: Tensor, windows: Tensor) -> Tensor:
+        """A copy of pictures BxCxHxW with ``windows`` in their places."""
+        filled, side = pictures.clone(), self.side * self.cell
+        for picture, window, (top, left) in zip(filled, windows, self.corners, strict=True):
+            top, left = top * self.cell, left * self.cell
+            picture[:, top : top + side, left : left + side] = window
+        return filled
+
+    def _cut(self, maps: Tensor, step: int) -> Tensor:
+        side = self.side * step
+        return torch.stack(
+            [
+                one[:, top * step : top * step + side, left * step : left * step + side]
+                for one, (top, left) in zip(maps, self.corners, strict=True)
+            ]
+        )
+
+
+def check_window(config: Config) -> None:
+    """Raises ``ConfigError`` where ``train_params.window`` does not fit the pictures or the networks."""
+    params, model = config.train_params, config.model_params
+    if params is None or params.window is None:
+        return
+    cell = 2**model.generator_params.num_down_blocks
+    smallest = min(config.dataset_params.frame_shape[:2])
+    if params.window % cell or params.window > smallest:
+        raise ConfigError(
+            f"train_params.window is {params.window} pixels; it is a multiple of {cell} (2^num_down_blocks), "
+            f"and at most {smallest}, the smaller side of dataset_params.frame_shape"
+        )
+    if model.discriminator_params is not None and model.discriminator_params.use_kp:
+        raise ConfigError(
+            "train_params.window does not go with discriminator_params.use_kp, whose key points lie in the "
+            "whole picture; take one of them out"
+        )
+
+
+def draw_windows(config: Config, points: Tensor | None, batch: int, chance: Generator) -> Windows | None:
+    """Windows for B pictures, or None where ``train_params.window`` asks for none.
+
+    Args:
+        points: BxKx2, xy in [-1, 1]: each window has a random one of them in its middle, or as near to it as
+            the picture's border allows. None: windows lie anywhere.
+        chance: on the CPU, so that a seed means the same on every device.
+    """
+    params = config.train_params
+    if params is None or params.window is None:
+        return None
+    cell = 2**config.model_params.generator_params.num_down_blocks
+    side = params.window // cell
+    height, width = (length // cell for length in config.dataset_params.frame_shape[:2])
+    if points is None:
+        middle = 2 * torch.rand(batch, 2, generator=chance) - 1
+    else:
+        chosen = torch.randint(points.shape[1], (batch,), generator=chance)
+        middle = points.cpu()[torch.arange(batch), chosen]
+    size = torch.tensor([width, height])
+    corner = (((middle + 1) / 2 * size) - side / 2).round()
+    corner = corner.clamp(min=torch.zeros(2), max=(size - side).float()).long()
+    return Windows([(int(top), int(left)) for left, top in corner], side, cell)
