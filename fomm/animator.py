@@ -12,7 +12,7 @@ from torch import Tensor
 from fomm.engines import prepared
 from fomm.errors import InputError
 from fomm.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
-from fomm.gpu import begun_ahead, default_batch, enough_memory, mark, memory_error
+from fomm.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.inference import Rendered
 from fomm.model.sizes import nearest_size
@@ -97,10 +97,13 @@ class Animator:
             reference: where relative motion starts, see ``reference``; by default the first frame.
 
         Raises:
-            InputError: a frame cannot be used; frames before it have been given.
+            InputError: a frame cannot be used; those of the batches before it have been given.
         """
+        beside = Beside(self.device)
         for step in self.steps(driving_video, reference):
-            yield to_pictures(step.rendered.prediction)[0]
+            with beside.after([step.made]):
+                picture = to_pictures(step.rendered.prediction)[0]
+            yield picture
 
     def at_rest(self) -> Tensor:
         """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
@@ -156,6 +159,10 @@ class Animator:
             stacklevel=4,
         )
         if self.device.type == "cuda":
+            from fomm.engines.recording import RecordedNetworks
+
+            assert isinstance(self.networks, RecordedNetworks)
+            self.networks.forget()
             torch.cuda.empty_cache()
 
 

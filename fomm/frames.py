@@ -55,8 +55,9 @@ def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) 
 
 
 def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torch.device) -> Tensor:
-    """As ``to_tensor``, of B pictures: Bx3xHxW. Alike ones are sent to the device together, as they are."""
-    if len({(picture.shape, picture.dtype) for picture in pictures}) > 1:
+    """As ``to_tensor``, of B pictures: Bx3xHxW. Of the right size they are sent to the device together."""
+    kinds = {(picture.shape[:2], picture.dtype) for picture in pictures}
+    if len(pictures) > 1 and (len(kinds) > 1 or pictures[0].shape[:2] != size):  # large ones one by one
         return torch.cat([to_tensor(picture, size, device) for picture in pictures])
     tensor = sent(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
     tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()

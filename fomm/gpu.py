@@ -16,8 +16,8 @@ from fomm.errors import InputError
 T = TypeVar("T")
 
 _CPU_BATCH = 4
-_MOST_PIXELS = 32 * 256 * 256  # of a batch: more do not make a large GPU faster
-_BYTES_PER_PIXEL = 2048  # that the passes over a frame need at most, by the widths of vox-256
+_GPU_PIXELS = 32 * 256 * 256  # of a batch: enough to keep a large one busy
+_BYTES_PER_PIXEL = 2048  # of a frame, while the passes over it run, at the widths of vox-256; rather too many
 
 
 def default_batch(device: torch.device, size: tuple[int, int]) -> int:
@@ -25,8 +25,9 @@ def default_batch(device: torch.device, size: tuple[int, int]) -> int:
     if device.type != "cuda":
         return _CPU_BATCH
     free, _ = torch.cuda.mem_get_info(device)
-    pixels = min(_MOST_PIXELS, free // _BYTES_PER_PIXEL)
-    return max(1, pixels // (size[0] * size[1]))
+    pixels = min(_GPU_PIXELS, free // 2 // _BYTES_PER_PIXEL)
+    count = max(1, pixels // (size[0] * size[1]))
+    return 2 ** (count.bit_length() - 1)  # a power of two: few sizes, and halves of others
 
 
 @contextmanager
@@ -47,7 +48,8 @@ def memory_error(device: torch.device, size: tuple[int, int]) -> InputError:
 
 
 @cache
-def _sending(device: torch.device) -> torch.cuda.Stream:
+def _stream(device: torch.device, _purpose: str) -> torch.cuda.Stream:
+    """One for each purpose: what a stream has allocated stays with it."""
     return torch.cuda.Stream(device)
 
 
@@ -55,7 +57,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on the device. A GPU gets it by a stream of its own, while it works on others."""
     if device.type != "cuda":
         return tensor.to(device)
-    stream = _sending(device)
+    stream = _stream(device, "sending")
     with torch.cuda.stream(stream):
         there = tensor.pin_memory().to(device, non_blocking=True)
     working = torch.cuda.current_stream(device)
@@ -70,10 +72,10 @@ def mark(device: torch.device) -> torch.cuda.Event | None:
 
 
 class Beside:
-    """A stream for what is made of results: it does not wait for work that the GPU was given after them."""
+    """The stream for what is made of results: it does not wait for work that the GPU was given after them."""
 
     def __init__(self, device: torch.device) -> None:
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = _stream(device, "finishing") if device.type == "cuda" else None
 
     @contextmanager
     def after(self, marks: Iterable[torch.cuda.Event | None]) -> Iterator[None]:

@@ -74,7 +74,8 @@ class MovedPhoto:
                 for part, animator in zip(parts, self.animators, strict=True)
                 if paste_back
             ]
-        self.side_by_side, self.beside = side_by_side, Beside(self.device)
+        self.beside = Beside(self.device)
+        self.still = to_bytes(self.animators[0].source)[0] if side_by_side else None
 
     def at_rest(self) -> np.ndarray:
         """The frame while nothing moves, HxWx3 uint8."""
@@ -116,8 +117,8 @@ class MovedPhoto:
                     paste(frame, *step.rendered)
                 return resized(frame, self.size)
             panels = [to_bytes(steps[0].rendered.prediction)[0]]
-        if self.side_by_side:
-            panels = [to_bytes(self.animators[0].source)[0], to_uint8(driving), *panels]
+        if self.still is not None:
+            panels = [self.still, to_uint8(driving), *panels]
         return np.concatenate([resized(panel, self.size) for panel in panels], axis=1)
 
 

@@ -38,7 +38,7 @@ def tiny():
         (80, (256, 256), 32),
         (80, (512, 512), 8),
         (80, (256, 512), 16),
-        (2, (256, 256), 14),
+        (2, (256, 256), 4),
         (0.1, (512, 512), 1),
     ],
 )
@@ -162,6 +162,20 @@ def test_recorded_networks_give_the_same(estimate_jacobian):
         for one, other in zip(result, wanted, strict=True):
             assert (one is None and other is None) or torch.equal(one, other)
     assert tape.replayed == 4  # both passes, the second and the third time
+    recorded.forget()
+    recorded.detect(frames)
+    assert tape.replayed == 4
+
+
+@torch.inference_mode()
+def test_recorded_networks_take_points_without_jacobians():
+    """As a reference that was made by hand has them."""
+    networks = for_inference(*small_networks())
+    recorded = RecordedNetworks(networks, Tape())
+    source, frames = torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    points = networks.detect(frames)._replace(jacobian=None)
+    wanted = networks.render(networks.encode(source), points)
+    assert torch.equal(recorded.render(recorded.encode(source), points).prediction, wanted.prediction)
 
 
 class _OneDevice(TorchDispatchMode):

@@ -244,3 +244,16 @@ def test_rows_summed_are_the_warp(align_corners):
     for factors, wanted in ((None, expected), (factor, expected * factor)):
         result = sample_rows(features, grid, factors, align_corners=align_corners)
         assert difference(result, wanted) < 1e-5
+
+
+def test_later_changes_of_the_weights_are_not_seen():
+    networks = small_networks()
+    source, driving = pictures(1, 64, 64), pictures(2, 64, 64)
+    inference = for_inference(*networks)
+    before = inference.render(inference.encode(source), inference.detect(driving)).prediction
+    with torch.inference_mode(False):
+        for network in networks:
+            for tensor in network.state_dict().values():
+                tensor.mul_(0)
+    after = inference.render(inference.encode(source), inference.detect(driving)).prediction
+    assert torch.equal(before, after)

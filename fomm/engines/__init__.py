@@ -36,7 +36,7 @@ class Engine(Protocol):
         """The source moved to the key points of B frames."""
 
 
-_Key = tuple[str, str, tuple[int, int]]
+_Key = tuple[str, str, tuple[int, int] | None]  # engine, precision, and the size if its graphs have one
 # By generator: what its weights and the detector's were, and the networks made of them.
 _kept: "weakref.WeakKeyDictionary[OcclusionAwareGenerator, tuple[object, dict[_Key, Engine]]]"
 _kept = weakref.WeakKeyDictionary()
@@ -96,9 +96,9 @@ def prepared(
     known = _kept.get(generator)
     if known is None or known[0] != weights:
         known = _kept[generator] = (weights, {})
-    networks, key = known[1], (engine, precision, size)
+    networks, key = known[1], (engine, precision, None if engine == "torch" else size)
     if key not in networks:
-        networks[key] = _converted(generator, kp_detector, *key)
+        networks[key] = _converted(generator, kp_detector, engine, precision, size)
     return networks[key], engine, precision
 
 
@@ -111,11 +111,12 @@ def _converted(
 ) -> Engine:
     networks = for_inference(generator, kp_detector, _DTYPES.get(precision, torch.float32))
     if engine == "torch":
-        if next(networks.buffers()).device.type != "cuda":
+        device = next(networks.buffers()).device
+        if device.type != "cuda":
             return networks
-        from fomm.engines.recording import RecordedNetworks
+        from fomm.engines.recording import CudaGraphs, RecordedNetworks
 
-        return RecordedNetworks(networks)
+        return RecordedNetworks(networks, CudaGraphs(device))
     motion = None
     if precision == "int8":  # too coarse for motion, which goes in 16 bits where the processor has them
         dtype = _DTYPES[_fast_precision(torch.device("cpu"))]

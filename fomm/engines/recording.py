@@ -5,7 +5,8 @@ Launching one kernel after the other can take a CPU longer than the GPU needs fo
 
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,94 +15,116 @@ from fomm.model import Keypoints
 from fomm.model.inference import InferenceNetworks, Rendered, Source
 
 Pass = Callable[..., Sequence[Tensor]]
+Recorder = Callable[[Pass, Sequence[Tensor]], Pass]  # a pass for inputs like these, to be replayed
 
-_MOST = 8  # records of a pass; each holds on to its memory
+_MOST = 8  # records of a pass: each holds on to memory
+_recording = threading.Lock()  # CUDA records one graph at a time in a process
 
 
 class Recorded:
     """A function of tensors on one device that is recorded when inputs of the same shapes come again.
 
     It may depend on nothing but its inputs and on weights that stay. Where recording fails, it runs as it is.
-
-    Args:
-        function: takes tensors and gives some.
-        record: makes a function of it that can be replayed, given example inputs: ``cuda_graph``.
     """
 
-    def __init__(self, function: Pass, record: Callable[[Pass, Sequence[Tensor]], Pass]) -> None:
-        self.function, self.record = function, record
+    def __init__(self, function: Pass, recorder: Recorder) -> None:
+        self.function = function
+        self.recorder: Recorder | None = recorder
         self.seen: set[tuple[torch.Size, ...]] = set()
         self.records: dict[tuple[torch.Size, ...], Pass] = {}
-        self.lock = threading.Lock()  # a record has one set of inputs and outputs
 
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         shapes = tuple(tensor.shape for tensor in inputs)
-        with self.lock:
-            if shapes not in self.records:
-                if shapes not in self.seen or len(self.records) == _MOST:
-                    self.seen.add(shapes)  # once is no habit: the last batch of a video is a smaller one
-                    return self.function(*inputs)
-                self.records[shapes] = self._recorded(inputs)
-            return self.records[shapes](*inputs)
+        if shapes not in self.records:
+            known = shapes in self.seen  # once is no habit: the last batch of a video is a smaller one
+            self.seen.add(shapes)
+            if not known or self.recorder is None or len(self.records) == _MOST:
+                return self.function(*inputs)
+            try:
+                with _recording:
+                    self.records[shapes] = self.recorder(self.function, inputs)
+            except RuntimeError as reason:  # of CUDA; the end of its memory is one, too
+                self.recorder = None
+                warnings.warn(f"going on without a CUDA graph: {reason}", stacklevel=2)
+                return self.function(*inputs)
+        return self.records[shapes](*inputs)
 
-    def _recorded(self, inputs: Sequence[Tensor]) -> Pass:
-        try:
-            return self.record(self.function, inputs)
-        except RuntimeError as reason:  # of CUDA; the end of its memory is one, too
-            warnings.warn(f"going on without a CUDA graph: {reason}", stacklevel=2)
-            return self.function
 
+class CudaGraphs:
+    """Records passes that are replayed one after the other: all share one stream and one pool of memory.
 
-def cuda_graph(function: Pass, inputs: Sequence[Tensor]) -> Pass:
-    """``function`` for inputs of these shapes, recorded on their device."""
-    device = inputs[0].device
-    places = [tensor.clone() for tensor in inputs]
-    side = torch.cuda.Stream(device)
-    side.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(side):  # libraries set themselves up at a first call, which cannot be recorded
-        function(*places)
-    torch.cuda.current_stream(device).wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    # "thread_local": another thread may finish earlier results meanwhile
-    with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
-        results = function(*places)
+    What PyTorch is told globally, such as TF32 or not, stays in a record as it was.
+    """
 
-    def replay(*inputs: Tensor) -> list[Tensor]:
-        for place, tensor in zip(places, inputs, strict=True):
-            place.copy_(tensor)
-        graph.replay()
-        return [result.clone() for result in results]
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self.free = torch.cuda.Event()  # when the last replay's results have been copied out of the pool
 
-    return replay
+    def __call__(self, function: Pass, inputs: Sequence[Tensor]) -> Pass:
+        places = [tensor.clone() for tensor in inputs]
+        self.stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            function(*places)  # libraries set themselves up at a first call, which cannot be recorded
+            graph = torch.cuda.CUDAGraph()
+            # "thread_local": another thread may finish earlier results meanwhile
+            with torch.cuda.graph(
+                graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
+            ):
+                results = function(*places)
+        torch.cuda.current_stream(self.device).wait_stream(self.stream)
+
+        def replay(*inputs: Tensor) -> list[Tensor]:
+            stream = torch.cuda.current_stream(self.device)
+            stream.wait_event(self.free)
+            for place, tensor in zip(places, inputs, strict=True):
+                place.copy_(tensor)
+            graph.replay()
+            copies = [result.clone() for result in results]
+            self.free.record(stream)
+            return copies
+
+        return replay
 
 
 class RecordedNetworks:
     """``InferenceNetworks`` on a GPU, as an engine."""
 
-    def __init__(
-        self, networks: InferenceNetworks, record: Callable[[Pass, Sequence[Tensor]], Pass] = cuda_graph
-    ) -> None:
-        self.networks, self.encode = networks, networks.encode
-        self._detect = Recorded(self._detect_plain, record)
-        self._render = Recorded(self._render_plain, record)
+    def __init__(self, networks: InferenceNetworks, recorder: Recorder) -> None:
+        self.encode = networks.encode
+        self._passes = partial(_detect, networks), partial(_render, networks)
+        self._recorder, self._lock = recorder, threading.Lock()
+        self.forget()
 
+    def forget(self) -> None:
+        """Give the memory of all records back."""
+        self._detect, self._render = (Recorded(each, self._recorder) for each in self._passes)
+
+    @torch.inference_mode()
     def detect(self, images: Tensor) -> Keypoints:
         """As ``InferenceNetworks.detect``."""
-        return Keypoints(*self._detect(images))
+        with self._lock:
+            return Keypoints(*self._detect(images))
 
+    @torch.inference_mode()
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """As ``InferenceNetworks.render``."""
-        points = (*_plain(source.keypoints), *_plain(kp_driving))
-        return Rendered(*self._render(source.features, source.small, *points))
-
-    def _detect_plain(self, images: Tensor) -> list[Tensor]:
-        return _plain(self.networks.detect(images))
-
-    def _render_plain(self, features: Tensor, small: Tensor, *points: Tensor) -> list[Tensor]:
-        half = len(points) // 2
-        source = Source(features, small, Keypoints(*points[:half]))
-        return _plain(self.networks.render(source, Keypoints(*points[half:])))
+        pairs = zip(source.keypoints, kp_driving, strict=True)
+        both = [(one, other) for one, other in pairs if one is not None and other is not None]
+        points = [one for one, _ in both] + [other for _, other in both]
+        with self._lock:
+            return Rendered(*self._render(source.features, source.small, *points))
 
 
-def _plain(tensors: Sequence[Tensor | None]) -> list[Tensor]:
+def _detect(networks: InferenceNetworks, images: Tensor) -> list[Tensor]:
+    return _plain(networks.detect(images))
+
+
+def _render(networks: InferenceNetworks, features: Tensor, small: Tensor, *points: Tensor) -> list[Tensor]:
+    half = len(points) // 2
+    source = Source(features, small, Keypoints(*points[:half]))
+    return _plain(networks.render(source, Keypoints(*points[half:])))
+
+
+def _plain(tensors: Iterable[Tensor | None]) -> list[Tensor]:
     return [tensor for tensor in tensors if tensor is not None]

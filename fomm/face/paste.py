@@ -91,7 +91,7 @@ class _Enlarged:
         return self.rows[rows] @ self.wide
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _interpolation(length: int, larger: int, mode: str, device: torch.device) -> Tensor:
     """The matrix, larger x length, by which interpolation makes so many numbers of so many."""
     unit = torch.eye(length)[None, :, :, None]

@@ -14,11 +14,11 @@ from fomm.model.winograd import TILE, Scratch, Winograd
 
 
 def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with the batch norm behind it, float32."""
+    """Weight and bias of a convolution with the batch norm behind it: float32, copies of their own."""
     weight = conv.weight.detach().float()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
     if norm is None:
-        return weight, bias
+        return weight.clone(), bias.clone()
     scale, shift = scale_and_shift(norm)
     return weight * scale[:, None, None, None], bias * scale + shift
 

@@ -209,7 +209,8 @@ class _Decoder(nn.Module):
 
     def paint(self, moved: Tensor) -> Tensor:
         """Features, BxFxhxw, to pictures, BxCxHxW float32 in [0, 1]."""
-        out = self.final(self.up_blocks(self.bottleneck(moved.to(self.dtype))))
+        moved = moved.to(self.dtype, memory_format=torch.channels_last)
+        out = self.final(self.up_blocks(self.bottleneck(moved)))
         return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
 
 
