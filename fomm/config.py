@@ -212,6 +212,10 @@ class TrainParams:
     warmup_steps: int = _between(0, 10**6, default=0)  # of a run, in which its rates climb from nearly 0
     # side of a square, pixels: so much around the face is painted and compared; None: all of the picture
     window: int | None = _between(8, 8192, default=None)
+    # paint from the true flow of synthetic data: the painter alone trains, key points and motion stay
+    true_motion: bool = False
+    # with both of them, side of a square of the source, pixels: so much is seen of it; None: all of it
+    source_window: int | None = _between(8, 8192, default=None)
     freeze_norm: bool = False  # batch norms keep their statistics: for fine-tuning with few pairs in a batch
 
 

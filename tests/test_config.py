@@ -12,7 +12,7 @@ from fomm.config import config_from_dict, config_names, find_config, load_config
 from fomm.errors import ConfigError
 
 GOLDEN = Path(__file__).parent / "golden"
-OWN = {"heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "vox-512"}
+OWN = {"heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "heads-256-painter", "vox-512"}
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 MINIMAL = {
     "dataset_params": {"frame_shape": [64, 96, 3]},

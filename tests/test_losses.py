@@ -12,7 +12,7 @@ from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
-from fomm.training.objective import Networks, discriminator_losses, generator_losses
+from fomm.training.objective import Criteria, Networks, discriminator_losses, generator_losses
 
 WEIGHTS = LossWeights(
     generator_gan=1,
@@ -43,7 +43,8 @@ def test_one_step_gives_the_published_losses(align_corners):
         align_corners=align_corners,
     )
     assert_near(transform.image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
-    terms, output = generator_losses(networks, batch, WEIGHTS, ImagePyramid((1, 0.5), 3), transform, None)
+    criteria = Criteria(WEIGHTS, ImagePyramid((1, 0.5), 3))
+    terms, output = generator_losses(networks, batch, criteria, transform)
     assert output is not None
     assert_near(output.generated[1], wanted["prediction"], 1e-4, "prediction")
     names = {"generator_gan": "gen_gan"}
@@ -52,7 +53,7 @@ def test_one_step_gives_the_published_losses(align_corners):
     assert terms.keys() == {
         "generator_gan", "feature_matching", "equivariance_value", "equivariance_jacobian"
     }  # fmt: skip
-    terms = discriminator_losses(discriminator, output, WEIGHTS)
+    terms = discriminator_losses(discriminator, output, criteria)
     assert_near(terms["discriminator_gan"], wanted["loss_disc_gan"], 1e-4, "discriminator_gan")
 
 
@@ -69,10 +70,8 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
         terms, _ = generator_losses(
             Networks(generator, kp_detector, discriminator),
             Batch(arrays["source"], arrays["driving"]),
-            WEIGHTS,
-            ImagePyramid((1, 0.5), 3).double(),
+            Criteria(WEIGHTS, ImagePyramid((1, 0.5), 3).double()),
             transform,
-            None,
         )
     torch.stack(list(terms.values())).sum().backward(retain_graph=True)
     names = [name for name in wanted if name.startswith("grad_")]

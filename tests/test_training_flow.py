@@ -39,6 +39,13 @@ def test_a_piece_of_another_part_is_not_the_same():
     assert torch.isfinite(flow.position).all()
 
 
+def test_between_equal_maps_nothing_moves():
+    still, moved = maps((1, 2, 1)), maps((3, 3, 1))
+    flow = true_flow(torch.cat((still, still)), torch.cat((still, moved)))
+    assert torch.equal(flow.position[0], GRID) and flow.seen[0].all() and flow.known.all()
+    assert not torch.equal(flow.position[1], GRID)
+
+
 def test_drawn_heads_move_as_their_key_points_do():
     """The flow at the exact key points leads to where they were, and the source warped by it is the frame."""
     clip = render_clip(5, 3, 0, frames=3, size=64, step=8)

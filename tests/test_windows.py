@@ -1,18 +1,21 @@
-"""Painting and comparing a window of each picture instead of the whole."""
+"""Painting and comparing a window of each picture instead of the whole, and painting from the true motion."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from training_case import MODEL, SIZE, TRAIN, training_config, write_clips
+from training_case import MODEL, SIZE, TRAIN, state_of, training_config, write_clips
 
 from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
 from fomm.errors import ConfigError
 from fomm.model import Keypoints
+from fomm.model.geometry import coordinate_grid, warp
 from fomm.training.dataset import Batch
+from fomm.training.flow import Flow
 from fomm.training.loop import train
 from fomm.training.losses import ImagePyramid, edge_loss, spot_map
-from fomm.training.objective import Networks, generator_losses
+from fomm.training.objective import Criteria, Networks, generator_losses, painter_losses
 from fomm.training.windows import Windows, draw_windows
 
 PIXELS = {"l1": 1, "l1_face": 2, "l1_keypoints": 3, "l1_edges": 4}
@@ -36,7 +39,7 @@ def losses_of(config: Config, windows: Windows | None):
     networks = Networks(*(network.eval() for network in build_networks(config)))
     pyramid = ImagePyramid(config.train_params.scales, 3)
     weights = config.train_params.loss_weights
-    return generator_losses(networks, random_batch(), weights, pyramid, None, None, windows=windows)
+    return generator_losses(networks, random_batch(), Criteria(weights, pyramid), windows=windows)
 
 
 def test_windows_lie_around_true_points():
@@ -108,11 +111,104 @@ def test_a_run_in_windows(tmp_path):
     assert (tmp_path / "run" / "weights.safetensors").exists()
 
 
+def shifted(columns: float, rows: float) -> Flow:
+    """Both pictures' pieces come from so many of 16x16 cells further right and down."""
+    position = coordinate_grid(16, 16, torch.zeros(())) + torch.tensor([columns, rows]) * 2 / 15
+    seen = (position.abs() <= 1).all(-1)
+    return Flow(*(part.expand(2, *part.shape) for part in (position, seen, torch.ones_like(seen))))
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_squares_of_the_sources_hold_what_the_windows_show(align_corners):
+    features, flow = torch.rand(2, 4, 16, 16), shifted(1.5, -2.25)
+    windows = Windows([(4, 5), (0, 9)], side=6, cell=2)
+    squares, position, seen = windows.follow(flow, 10, align_corners=align_corners)
+    assert (squares.side, squares.cell) == (10, 2)
+    if align_corners:  # the middles are those of the windows, moved; at the border they stay within
+        assert squares.corners == [(0, 4), (0, 6)]
+    whole = windows.cut(warp(features, flow.position, align_corners=align_corners))
+    cut = warp(squares.cut(features), position, align_corners=align_corners)
+    assert torch.equal(seen[0], windows.cut(flow.seen[:, None])[0]) and seen[0].all()
+    assert not seen[1].all() and seen[1].any()  # two rows lie above the picture
+    assert ((whole - cut).abs() * seen).max() < 1e-5
+
+
+def paint_truly(windows: Windows | None, source_window: int | None = None):
+    torch.manual_seed(2)
+    config = training_config(loss_weights=ONLY)
+    assert config.train_params is not None
+    networks = Networks(*(network.eval() for network in build_networks(config)))
+    criteria = Criteria(config.train_params.loss_weights, ImagePyramid(config.train_params.scales, 3))
+    batch = random_batch()._replace(flow=shifted(1, 0))
+    terms, output = painter_losses(networks, batch, criteria, windows, source_window)
+    return terms, output, networks, batch
+
+
+def test_true_motion_takes_the_place_of_what_the_networks_find():
+    terms, output, (generator, _, _), batch = paint_truly(None)
+    assert terms.keys() == PIXELS.keys()
+    moved = torch.zeros(2, 8, 16, 16)
+    moved[..., :-1] = generator.encode(batch.source)[..., 1:]  # of one cell; nothing comes in at the right
+    assert torch.allclose(output.generator["prediction"], generator.paint(moved), atol=1e-5)
+    torch.stack(list(terms.values())).sum().backward()
+    without = {name.split(".")[0] for name, weight in generator.named_parameters() if weight.grad is None}
+    assert without == {"dense_motion_network"}
+
+
+def test_windows_of_the_whole_change_nothing_where_the_motion_is_true():
+    wanted, *_ = paint_truly(None)
+    whole = Windows([(0, 0)] * 2, side=SIZE // 2, cell=2)
+    for options in ((whole,), (whole, SIZE)):
+        got, output, *_ = paint_truly(*options)
+        assert output.generator["occlusion_map"].shape == (2, 1, 16, 16)
+        for name, term in wanted.items():
+            assert torch.allclose(term, got[name]), name
+
+
+def write_surfaces(data):
+    """A surface beside each clip of ``data``: all of the picture, moved by a cell from frame to frame."""
+    y, x = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
+    places = np.stack(
+        [np.stack((1000 + 50 * (x + t), 1000 + 50 * y, 0 * x, 0 * x + 1), -1) for t in range(5)]
+    )
+    for path in data.glob("train/*.landmarks.npz"):
+        with np.load(path) as truth:
+            np.savez(path, **truth, surface=places.astype(np.uint16))
+    return data
+
+
+@pytest.mark.parametrize("extra", [{}, {"window": 16}, {"window": 16, "source_window": 24}])
+def test_with_true_motion_the_painter_alone_trains(tmp_path, extra):
+    data = write_surfaces(write_clips(tmp_path / "data"))
+    for number, out in enumerate(("before", "after")):
+        config = training_config(true_motion=True, loss_weights=ONLY, ema_decay=None, **extra)
+        list(train(config, data, tmp_path / out, device="cpu", max_steps=1 + 3 * number))
+    before, after = (state_of(tmp_path / out)["networks"] for out in ("before", "after"))
+    changed = {
+        f"{network}.{key.split('.')[0]}"
+        for network, weights in before.items()
+        for key, value in weights.items()
+        if not torch.equal(value, after[network][key])
+    }
+    parts = ("first", "down_blocks", "bottleneck", "up_blocks", "final")
+    assert changed == {f"generator.{part}" for part in parts}
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
         ({"window": 15}, "window is 15 pixels; it is a multiple of 2"),
         ({"window": 34}, "window is 34 pixels; .* at most 32, the smaller side"),
+        (
+            {"window": 16, "true_motion": True, "source_window": 34},
+            "source_window is 34 pixels; .* at most 32, the smaller side",
+        ),
+        ({"window": 16, "source_window": 24}, "source_window goes with window and true_motion alone"),
+        ({"true_motion": True, "source_window": 24}, "source_window goes with window and true_motion alone"),
+        (
+            {"loss_weights": {"flow": 1}, "augmentation": {"crop_param": {"size": [SIZE, SIZE]}}},
+            "the true motion .* crop_param cuts",
+        ),
         ({"loss_weights": {"keypoint_shares": [1, 1]}}, "keypoint_shares has 2 numbers, .* 3 key points"),
     ],
 )

@@ -66,7 +66,8 @@ def true_flow(source: Tensor, driving: Tensor) -> Flow:
     Whole numbers below 65536; int16 stands for the uint16 of the same bits.
 
     A piece is looked for among the centres of the source's cells: the nearest one by place, and then the mean
-    of the nine around it, weighted by gaussians of the distance, for a position between the centres.
+    of the nine around it, weighted by gaussians of the distance, for a position between the centres. Between
+    equal maps nothing moves.
     """
     source, driving = source.int() & 0xFFFF, driving.int() & 0xFFFF
     batch, height, width = source.shape[:3]
@@ -74,6 +75,9 @@ def true_flow(source: Tensor, driving: Tensor) -> Flow:
     position = grid.expand(batch, height, width, 2).clone()
     seen = torch.zeros(batch, height, width, dtype=torch.bool, device=source.device)
     for index in range(batch):
+        if torch.equal(source[index], driving[index]):
+            seen[index] = True
+            continue
         head = driving[index, ..., 3] > 0
         seen[index] = ~head & (source[index, ..., 3] == 0)
         wanted = _points(driving[index])[head]

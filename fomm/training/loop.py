@@ -27,7 +27,7 @@ from fomm.training.dataset import open_pairs
 from fomm.training.distributed import Processes
 from fomm.training.interruption import StopSignals
 from fomm.training.logs import Logs
-from fomm.training.objective import needs_truth
+from fomm.training.objective import needs_flow, needs_truth
 from fomm.training.state import Run, remove_leftovers, resume_or_start, save, save_for_use
 from fomm.training.step import Step
 from fomm.training.visualize import picture_grid
@@ -109,8 +109,8 @@ def train(
             rank=processes.rank,
             world_size=processes.count,
             workers=workers,
-            with_truth=needs_truth(params.loss_weights),
-            with_flow=bool(params.loss_weights.flow or params.loss_weights.occlusion),
+            with_truth=needs_truth(params),
+            with_flow=needs_flow(params),
         )
         steps_per_epoch = math.ceil(pairs.num_items * params.num_repeats / params.batch_size)
         total = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)

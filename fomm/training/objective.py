@@ -7,15 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fomm.config import Config, LossWeights
+from fomm.config import Config, LossWeights, TrainParams
 from fomm.errors import ConfigError
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
+from fomm.model.geometry import warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.windows import Windows
-
-_FULL = nullcontext()  # precision: nothing is entered
 
 
 class Networks(NamedTuple):
@@ -24,6 +23,15 @@ class Networks(NamedTuple):
     generator: OcclusionAwareGenerator
     kp_detector: KPDetector
     discriminator: MultiScaleDiscriminator | None = None
+
+
+class Criteria(NamedTuple):
+    """What compares pictures, key points and motion with the true ones: the same in every step."""
+
+    weights: LossWeights
+    pyramid: ImagePyramid
+    perceptual: nn.Module | None = None  # the network of the perceptual term, where it is weighted
+    low: AbstractContextManager = nullcontext()  # around the networks, such as autocast; losses are float32
 
 
 class Output(NamedTuple):
@@ -39,25 +47,21 @@ class Output(NamedTuple):
 def generator_losses(
     networks: Networks,
     batch: Batch,
-    weights: LossWeights,
-    pyramid: ImagePyramid,
-    transform: RandomTransform | None,
-    perceptual: nn.Module | None,
-    low: AbstractContextManager = _FULL,
+    criteria: Criteria,
+    transform: RandomTransform | None = None,
     windows: Windows | None = None,
 ) -> tuple[dict[str, Tensor], Output | None]:
     """The weighted terms for the generator and the key-point detector, by name; their sum is minimised.
 
     Args:
         transform: for the equivariance terms, where they are weighted.
-        perceptual: the network of the perceptual term, where it is weighted.
-        low: entered around the networks alone, such as autocast; losses have full precision.
         windows: what is painted and compared of each picture; None: all of it. Key points and motion are
             those of the whole in any case.
 
     Returns:
         The terms, and what was painted for them; None where no weighted term looks at a painted picture.
     """
+    weights, low = criteria.weights, criteria.low
     # two passes, as published: in training each normalises by its own batch
     with low:
         kp_source, kp_driving = networks.kp_detector(batch.source), networks.kp_detector(batch.driving)
@@ -84,9 +88,71 @@ def generator_losses(
         output = networks.generator(
             batch.source, kp_source=kp_source, kp_driving=kp_driving, window=windows and windows.cut
         )
-    wanted, prediction = batch.driving, output["prediction"].float()
-    if windows is not None:
-        wanted = windows.cut_pictures(wanted)
+    painted, real, generated = _picture_terms(
+        networks, batch, criteria, windows, output["prediction"].float(), kp_driving
+    )
+    terms |= painted
+    terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
+    output["prediction"] = _whole(output["prediction"], batch, windows)
+    return terms, Output(kp_source, kp_driving, real, generated, output)
+
+
+def painter_losses(
+    networks: Networks,
+    batch: Batch,
+    criteria: Criteria,
+    windows: Windows | None = None,
+    source_window: int | None = None,
+) -> tuple[dict[str, Tensor], Output]:
+    """The terms of the painted pictures, with features moved by the batch's true flow and true occlusion.
+
+    Args:
+        windows: see ``generator_losses``.
+        source_window: with windows, only squares of so many pixels are encoded of the sources, around what
+            the windows show. What they leave out counts as hidden.
+
+    Other arguments, and what is returned, are those of ``generator_losses``.
+    """
+    generator, known, flow = networks.generator, batch.truth_driving, batch.flow
+    assert batch.truth_source is not None and known is not None and flow is not None  # see ``needs_truth``
+    with criteria.low:
+        source, cell = batch.source, 2 ** len(generator.down_blocks)
+        flow = flow.resized(*(length // cell for length in source.shape[2:]))
+        position, seen = flow.position, flow.seen[:, None]
+        deformed = generator.deform(source, position)
+        if windows is not None and source_window is not None:
+            squares, position, seen = windows.follow(
+                flow, source_window // cell, align_corners=generator.align_corners
+            )
+            source = squares.cut_pictures(source)
+        elif windows is not None:
+            position = windows.cut(position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            seen = windows.cut(seen)
+        moved = warp(generator.encode(source), position, align_corners=generator.align_corners)
+        prediction = generator.paint(moved * seen)
+    terms, real, generated = _picture_terms(networks, batch, criteria, windows, prediction.float(), known)
+    output = {"prediction": _whole(prediction, batch, windows), "deformed": deformed}
+    output["occlusion_map"] = flow.seen[:, None].float()
+    return terms, Output(batch.truth_source, known, real, generated, output)
+
+
+def _whole(prediction: Tensor, batch: Batch, windows: Windows | None) -> Tensor:
+    """What was painted, and where that is windows the driving frames around them."""
+    return prediction if windows is None else windows.fill(batch.driving, prediction.detach().float())
+
+
+def _picture_terms(
+    networks: Networks,
+    batch: Batch,
+    criteria: Criteria,
+    windows: Windows | None,
+    prediction: Tensor,
+    kp_driving: Keypoints,
+) -> tuple[dict[str, Tensor], dict[float, Tensor], dict[float, Tensor]]:
+    """Distance of what was painted from the driving frames; and both by scale."""
+    weights, pyramid, perceptual, low = criteria
+    terms: dict[str, Tensor] = {}
+    wanted = batch.driving if windows is None else windows.cut_pictures(batch.driving)
     real, generated = pyramid(wanted), pyramid(prediction)
     if perceptual is not None and any(weights.perceptual):
         with low:
@@ -111,10 +177,7 @@ def generator_losses(
                 if windows is not None:
                     where = windows.cut_pictures(where)
                 terms[name] = weight * losses.weighted_l1(wanted, prediction, where)
-    terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
-    whole = prediction if windows is None else windows.fill(batch.driving, prediction.detach())
-    output["prediction"] = whole
-    return terms, Output(kp_source, kp_driving, real, generated, output)
+    return terms, real, generated
 
 
 def looks_at_pictures(weights: LossWeights) -> bool:
@@ -123,10 +186,16 @@ def looks_at_pictures(weights: LossWeights) -> bool:
     return any((*pixels, *weights.perceptual, weights.generator_gan))
 
 
-def needs_truth(weights: LossWeights) -> bool:
-    """Whether a weighted loss compares with true key points or true motion."""
+def needs_truth(params: TrainParams) -> bool:
+    """Whether a weighted loss compares with true key points or motion, or pictures are painted from it."""
+    weights = params.loss_weights
     points = (weights.keypoints, weights.keypoint_jacobians, weights.l1_face, weights.l1_keypoints)
-    return any(points) or _looks_at_motion(weights)
+    return any(points) or bool(weights.deformation) or needs_flow(params)
+
+
+def needs_flow(params: TrainParams) -> bool:
+    """Whether the true motion of every pixel is looked at."""
+    return params.true_motion or bool(params.loss_weights.flow or params.loss_weights.occlusion)
 
 
 def _looks_at_motion(weights: LossWeights) -> bool:
@@ -155,10 +224,18 @@ def _motion_terms(
     return terms
 
 
-def check_shares(config: Config) -> None:
-    """Raises ``ConfigError`` where ``loss_weights.keypoint_shares`` are not as many as the key points."""
+def check_truth(config: Config) -> None:
+    """Raises ``ConfigError`` where settings of the true points and motion do not fit the others."""
     params, count = config.train_params, config.model_params.common_params.num_kp
-    shares = () if params is None else params.loss_weights.keypoint_shares
+    if params is None:
+        return
+    augmentation = config.dataset_params.augmentation_params
+    if needs_flow(params) and augmentation and augmentation.crop_param:
+        raise ConfigError(
+            "the true motion (train_params.true_motion, loss_weights.flow and occlusion) is that of whole "
+            "frames, which crop_param cuts; take that out of augmentation_params, and give it a camera_param"
+        )
+    shares = params.loss_weights.keypoint_shares
     if shares and len(shares) != count:
         raise ConfigError(
             f"train_params.loss_weights.keypoint_shares has {len(shares)} numbers, but the networks have "
@@ -188,49 +265,41 @@ def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeig
 
 
 def discriminator_losses(
-    discriminator: MultiScaleDiscriminator,
-    output: Output,
-    weights: LossWeights,
-    low: AbstractContextManager = _FULL,
+    discriminator: MultiScaleDiscriminator, output: Output, criteria: Criteria
 ) -> dict[str, Tensor]:
     """The weighted terms for the discriminator, by name."""
     seen = output.kp_driving.map(Tensor.detach)
     painted = {scale: image.detach() for scale, image in output.generated.items()}
-    with low:
+    with criteria.low:
         true, made = discriminator(output.real, seen), discriminator(painted, seen)
-    return {"discriminator_gan": weights.discriminator_gan * losses.discriminator_gan_loss(true, made)}
+    return {
+        "discriminator_gan": criteria.weights.discriminator_gan * losses.discriminator_gan_loss(true, made)
+    }
 
 
 class GeneratorObjective(nn.Module):
-    """``generator_losses`` as one module with the networks that it trains, so that processes can share it."""
+    """The losses as one module with the networks that they train, so that processes can share it."""
 
-    def __init__(
-        self,
-        networks: Networks,
-        weights: LossWeights,
-        pyramid: ImagePyramid,
-        perceptual: nn.Module | None,
-        low: AbstractContextManager,
-    ) -> None:
+    def __init__(self, networks: Networks, params: TrainParams, criteria: Criteria) -> None:
         super().__init__()
         self.generator, self.kp_detector = networks.generator, networks.kp_detector
-        self._rest = (networks, weights, pyramid, perceptual, low)  # in a tuple: looked at, not trained here
+        self._rest = (networks, params, criteria)  # in a tuple: looked at, not trained here
 
     def forward(
         self, batch: Batch, transform: RandomTransform | None, windows: Windows | None
     ) -> tuple[dict[str, Tensor], Output | None]:
-        networks, weights, pyramid, perceptual, low = self._rest
-        return generator_losses(networks, batch, weights, pyramid, transform, perceptual, low, windows)
+        networks, params, criteria = self._rest
+        if params.true_motion:
+            return painter_losses(networks, batch, criteria, windows, params.source_window)
+        return generator_losses(networks, batch, criteria, transform, windows)
 
 
 class DiscriminatorObjective(nn.Module):
     """``discriminator_losses`` as one module with the discriminator."""
 
-    def __init__(
-        self, discriminator: MultiScaleDiscriminator, weights: LossWeights, low: AbstractContextManager
-    ) -> None:
+    def __init__(self, discriminator: MultiScaleDiscriminator, criteria: Criteria) -> None:
         super().__init__()
-        self.discriminator, self._rest = discriminator, (weights, low)
+        self.discriminator, self._criteria = discriminator, criteria
 
     def forward(self, output: Output) -> dict[str, Tensor]:
-        return discriminator_losses(self.discriminator, output, *self._rest)
+        return discriminator_losses(self.discriminator, output, self._criteria)

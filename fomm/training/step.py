@@ -14,10 +14,11 @@ from fomm.training.dataset import Batch
 from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.objective import (
+    Criteria,
     DiscriminatorObjective,
     GeneratorObjective,
     Output,
-    check_shares,
+    check_truth,
     looks_at_pictures,
 )
 from fomm.training.perceptual import perceptual_network, say_stand_in
@@ -40,7 +41,7 @@ class Step:
         compile: bool,
     ) -> None:
         check_window(config)
-        check_shares(config)
+        check_truth(config)
         device = processes.device
         self.config, self.run, self.processes = config, run, processes
         weights = run.params.loss_weights
@@ -51,13 +52,14 @@ class Step:
         if compile:
             for network in (*run.parts.values(), *([self.judge] if self.judge else [])):
                 network.compile()
+        criteria = Criteria(weights, pyramid, self.judge, low)
         self.generator = processes.share(
-            GeneratorObjective(run.networks, weights, pyramid, self.judge, low),
-            skips_weights=not looks_at_pictures(weights),
+            GeneratorObjective(run.networks, run.params, criteria),
+            skips_weights=run.params.true_motion or not looks_at_pictures(weights),
         )
         discriminator = run.networks.discriminator
         self.discriminator = (
-            processes.share(DiscriminatorObjective(discriminator, weights, low)) if discriminator else None
+            processes.share(DiscriminatorObjective(discriminator, criteria)) if discriminator else None
         )
 
     def _find_judge(self, choice: str | os.PathLike | None) -> nn.Module:

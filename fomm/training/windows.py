@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from fomm.config import Config
 from fomm.errors import ConfigError
+from fomm.training.flow import Flow
 
 
 class Windows(NamedTuple):
@@ -32,6 +33,33 @@ class Windows(NamedTuple):
             picture[:, top : top + side, left : left + side] = window
         return filled
 
+    def follow(self, flow: Flow, side: int, *, align_corners: bool) -> tuple["Windows", Tensor, Tensor]:
+        """Windows of the sources around what these windows show.
+
+        Args:
+            flow: on the grid of all cells.
+            side: of the new windows, cells.
+            align_corners: see ``geometry.warp``.
+
+        Returns:
+            The windows; Bxsxsx2, where in them each cell's piece is, xy in [-1, 1] from one border of a new
+            window to the other; and Bx1xsxs bool, whether they show it.
+        """
+        cells = torch.tensor(flow.seen.shape[:0:-1], device=flow.position.device)  # width, height
+
+        def length(count: Tensor | int) -> Tensor | int:
+            return count - 1 if align_corners else count
+
+        position = self.cut(flow.position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        seen = self.cut(flow.seen[:, None])
+        place = (position + 1) / 2 * length(cells)
+        weight = seen[:, 0, :, :, None]
+        middle = (place * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
+        windows = _around(middle, cells, side, self.cell)
+        corner = torch.tensor(windows.corners, device=place.device)[:, None, None].flip(-1)
+        inside = (place - corner) / length(side) * 2 - 1
+        return windows, inside, seen & (inside.abs() <= 1).all(-1)[:, None]
+
     def _cut(self, maps: Tensor, step: int) -> Tensor:
         side = self.side * step
         return torch.stack(
@@ -45,15 +73,24 @@ class Windows(NamedTuple):
 def check_window(config: Config) -> None:
     """Raises ``ConfigError`` where ``train_params.window`` does not fit the pictures or the networks."""
     params, model = config.train_params, config.model_params
-    if params is None or params.window is None:
+    if params is None:
         return
+    if params.source_window is not None and (params.window is None or not params.true_motion):
+        raise ConfigError(
+            "train_params.source_window goes with window and true_motion alone: key points and motion are "
+            "found in whole pictures; set both of them, or take it out"
+        )
     cell = 2**model.generator_params.num_down_blocks
     smallest = min(config.dataset_params.frame_shape[:2])
-    if params.window % cell or params.window > smallest:
-        raise ConfigError(
-            f"train_params.window is {params.window} pixels; it is a multiple of {cell} (2^num_down_blocks), "
-            f"and at most {smallest}, the smaller side of dataset_params.frame_shape"
-        )
+    for name in ("window", "source_window"):
+        side = getattr(params, name)
+        if side is not None and (side % cell or side > smallest):
+            raise ConfigError(
+                f"train_params.{name} is {side} pixels; it is a multiple of {cell} (2^num_down_blocks), "
+                f"and at most {smallest}, the smaller side of dataset_params.frame_shape"
+            )
+    if params.window is None:
+        return
     if model.discriminator_params is not None and model.discriminator_params.use_kp:
         raise ConfigError(
             "train_params.window does not go with discriminator_params.use_kp, whose key points lie in the "
@@ -81,6 +118,11 @@ def draw_windows(config: Config, points: Tensor | None, batch: int, chance: Gene
         chosen = torch.randint(points.shape[1], (batch,), generator=chance)
         middle = points.cpu()[torch.arange(batch), chosen]
     size = torch.tensor([width, height])
-    corner = (((middle + 1) / 2 * size) - side / 2).round()
-    corner = corner.clamp(min=torch.zeros(2), max=(size - side).float()).long()
-    return Windows([(int(top), int(left)) for left, top in corner], side, cell)
+    return _around((middle + 1) / 2 * size, size, side, cell)
+
+
+def _around(middle: Tensor, size: Tensor, side: int, cell: int) -> Windows:
+    """Windows around points Bx2 (xy in cells), as near as the pictures' ``size`` (width, height) lets."""
+    corner = (middle - side / 2).round()
+    corner = corner.clamp(min=torch.zeros_like(corner[0]), max=(size - side).float()).long()
+    return Windows([(int(top), int(left)) for left, top in corner.tolist()], side, cell)
