@@ -1,0 +1,68 @@
+"""How much detail a generator keeps: pictures moved by whole pixels with the exact motion, and painted again.
+
+    python benchmarks/detail.py data/heads-heldout/test [WEIGHTS]
+
+Features are moved by fractions of their cells then, as in any animation, but nothing is uncertain or hidden:
+what is lost, encoder and decoder lose. Detail is what lies between a mean of 3x3 and one of 7x7 pixels; kept
+is the part of it that is there again, in its place (1: all).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fomm import load_checkpoints
+from fomm.clips import find_clips, read_frames
+from fomm.model import OcclusionAwareGenerator
+from fomm.model.geometry import coordinate_grid, warp
+
+
+def mean(image: Tensor, side: int) -> Tensor:
+    """The mean of the square around each pixel."""
+    return F.avg_pool2d(F.pad(image, [side // 2] * 4, mode="reflect"), side, 1)
+
+
+def detail(image: Tensor) -> Tensor:
+    """The details of the middle of a picture, which no shift moves beyond its border."""
+    border = image.shape[-1] // 4
+    return (mean(image, 3) - mean(image, 7))[..., border:-border, border:-border]
+
+
+@torch.no_grad()
+def kept(generator: OcclusionAwareGenerator, image: Tensor, shift: int) -> float:
+    """The part of the details of 1xCxHxW that are painted where they belong, so many pixels to the right."""
+    features = generator.encode(image)
+    cell = image.shape[-1] // features.shape[-1]
+    height, width = features.shape[2:]
+    grid = coordinate_grid(height, width, image)
+    grid[..., 0] -= 2 * shift / cell / (width - 1)
+    moved = warp(features, grid[None], align_corners=generator.align_corners)
+    wanted = detail(image.roll(shift, -1))
+    return float((detail(generator.paint(moved)) * wanted).sum() / wanted.square().sum())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("weights", nargs="?", help="default: those that ship")
+    options = parser.parse_args()
+    generator, _ = load_checkpoints(checkpoint_path=options.weights)
+    assert generator.frame_shape is not None
+    pictures = []
+    for clip in find_clips(options.clips, 20):
+        picture = torch.from_numpy(read_frames(clip)[:1]).permute(0, 3, 1, 2).float() / 255
+        if picture.shape[2:] != generator.frame_shape[:2]:
+            parser.error(f"{clip} is not of the {generator.frame_shape[:2]} pixels of the weights")
+        pictures.append(picture)
+    for shift in range(5):
+        parts = torch.tensor([kept(generator, picture, shift) for picture in pictures])
+        print(f"moved by {shift} pixels: {parts.mean():.2f} kept, {parts.min():.2f} to {parts.max():.2f}")
+
+
+if __name__ == "__main__":
+    main()
