@@ -41,7 +41,8 @@ class Output(NamedTuple):
     kp_driving: Keypoints
     real: dict[float, Tensor]  # the driving frames, by scale
     generated: dict[float, Tensor]  # their reconstruction, by scale
-    generator: dict[str, Tensor]  # of OcclusionAwareGenerator; around a window, the driving frame
+    generator: dict[str, Tensor]  # of OcclusionAwareGenerator
+    windows: Windows | None  # those that were painted
 
 
 def generator_losses(
@@ -93,8 +94,7 @@ def generator_losses(
     )
     terms |= painted
     terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
-    output["prediction"] = _whole(output["prediction"], batch, windows)
-    return terms, Output(kp_source, kp_driving, real, generated, output)
+    return terms, Output(kp_source, kp_driving, real, generated, output, windows)
 
 
 def painter_losses(
@@ -131,14 +131,8 @@ def painter_losses(
         moved = warp(generator.encode(source), position, align_corners=generator.align_corners)
         prediction = generator.paint(moved * seen)
     terms, real, generated = _picture_terms(networks, batch, criteria, windows, prediction.float(), known)
-    output = {"prediction": _whole(prediction, batch, windows), "deformed": deformed}
-    output["occlusion_map"] = flow.seen[:, None].float()
-    return terms, Output(batch.truth_source, known, real, generated, output)
-
-
-def _whole(prediction: Tensor, batch: Batch, windows: Windows | None) -> Tensor:
-    """What was painted, and where that is windows the driving frames around them."""
-    return prediction if windows is None else windows.fill(batch.driving, prediction.detach().float())
+    output = {"prediction": prediction, "deformed": deformed, "occlusion_map": flow.seen[:, None].float()}
+    return terms, Output(batch.truth_source, known, real, generated, output, windows)
 
 
 def _picture_terms(

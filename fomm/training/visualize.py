@@ -17,14 +17,18 @@ ROWS = 4
 def picture_grid(batch: Batch, output: Output) -> Image.Image:
     """A row for each of the first pairs: source, driving, prediction, the source warped, the occlusion map.
 
-    Key points are drawn on the source and on the driving frame, each in its own colour.
+    Key points are drawn on the source and on the driving frame, each in its own colour. Where windows were
+    painted, the driving frame is around them.
     """
+    prediction = output.generator["prediction"]
+    if output.windows is not None:
+        prediction = output.windows.fill(batch.driving, prediction.float())
     size = batch.source.shape[2:]
     rows = min(ROWS, batch.source.shape[0])
     columns = [
         _with_points(batch.source[:rows], output.kp_source),
         _with_points(batch.driving[:rows], output.kp_driving),
-        _pixels(output.generator["prediction"][:rows]),
+        _pixels(prediction[:rows]),
         _pixels(output.generator["deformed"][:rows]),
     ]
     if "occlusion_map" in output.generator:
