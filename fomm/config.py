@@ -183,6 +183,7 @@ class LossWeights:
     l1_face: float = _between(0, 1e6, default=0)  # the same within the box around the true key points
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
+    contrast: float = _between(0, 1e6, default=0)  # of how strong details are, wherever they lie
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows

@@ -144,6 +144,19 @@ def test_edges_by_hand():
     assert losses.edge_loss(real, torch.full((1, 1, 2, 2), 0.5)) == 1  # across; down there are none
 
 
+def test_contrast_counts_blur_and_not_a_shift():
+    real = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    moved, blurred = real.roll(2, -1), torch.nn.functional.avg_pool2d(real, 5, 1, 2)
+    assert losses.contrast_loss(real, real) == 0
+    assert losses.contrast_loss(real, real + 0.3) < 1e-6
+    shift, blur = (losses.contrast_loss(real, other) for other in (moved, blurred))
+    assert 4 * shift < blur, f"{shift} and {blur}"
+    assert (real - moved).abs().mean() > (real - blurred).abs().mean()  # a loss of pixels prefers the blur
+    flat = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
+    losses.contrast_loss(real, flat).backward()
+    assert flat.grad is not None and flat.grad.isfinite().all()
+
+
 def test_the_flow_at_a_point_by_hand():
     deformation = torch.zeros(1, 3, 3, 2)
     deformation[0, 1, 2] = torch.tensor([0.25, -0.5])  # seen at x = 1, y = 0

@@ -19,7 +19,7 @@ from fomm.training.objective import Criteria, Networks, generator_losses, painte
 from fomm.training.visualize import picture_grid
 from fomm.training.windows import Windows, draw_windows
 
-PIXELS = {"l1": 1, "l1_face": 2, "l1_keypoints": 3, "l1_edges": 4}
+PIXELS = {"l1": 1, "l1_face": 2, "l1_keypoints": 3, "l1_edges": 4, "contrast": 5}
 ONLY = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []} | PIXELS
 
 

@@ -163,6 +163,8 @@ def _picture_terms(
         terms["l1"] = weights.l1 * losses.reconstruction_loss(real, generated)
     if weights.l1_edges:
         terms["l1_edges"] = weights.l1_edges * losses.edge_loss(wanted, prediction)
+    if weights.contrast:
+        terms["contrast"] = weights.contrast * losses.contrast_loss(wanted, prediction)
     if batch.truth_source is not None and batch.truth_driving is not None:
         points, size = batch.truth_driving.value, batch.driving.shape[2:]
         for name, area in (("l1_face", losses.box_map), ("l1_keypoints", partial(_spots, weights))):
@@ -176,7 +178,7 @@ def _picture_terms(
 
 def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points and motion is weighted; without it nothing need be painted."""
-    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges, weights.contrast)
     return any((*pixels, *weights.perceptual, weights.generator_gan))
 
 
