@@ -231,6 +231,14 @@ def test_settings_that_do_not_fit(tmp_path, changes, words):
         list(train(training_config(**changes), data, tmp_path / "run", device="cpu"))
 
 
+def test_true_motion_wants_an_occlusion_map(tmp_path):
+    data = write_clips(tmp_path / "data")
+    settings = training_config(true_motion=True).to_dict()
+    settings["model_params"]["generator_params"]["estimate_occlusion_map"] = False
+    with pytest.raises(ConfigError, match="an occlusion map does; set"):
+        list(train(config_from_dict(settings), data, tmp_path / "run", device="cpu"))
+
+
 def test_a_discriminator_with_key_points_sees_whole_pictures(tmp_path):
     data = write_clips(tmp_path / "data")
     settings = training_config(window=16).to_dict()

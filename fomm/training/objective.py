@@ -225,6 +225,11 @@ def check_truth(config: Config) -> None:
     params, count = config.train_params, config.model_params.common_params.num_kp
     if params is None:
         return
+    if params.true_motion and not config.model_params.generator_params.estimate_occlusion_map:
+        raise ConfigError(
+            "train_params.true_motion hides what the source does not show, as an occlusion map does; set "
+            "generator_params.estimate_occlusion_map, or train without true_motion"
+        )
     augmentation = config.dataset_params.augmentation_params
     if needs_flow(params) and augmentation and augmentation.crop_param:
         raise ConfigError(
