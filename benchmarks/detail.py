@@ -11,24 +11,19 @@ import argparse
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fomm import load_checkpoints
 from fomm.clips import find_clips, read_frames
 from fomm.model import OcclusionAwareGenerator
 from fomm.model.geometry import coordinate_grid, warp
-
-
-def mean(image: Tensor, side: int) -> Tensor:
-    """The mean of the square around each pixel."""
-    return F.avg_pool2d(F.pad(image, [side // 2] * 4, mode="reflect"), side, 1)
+from fomm.training.losses import details
 
 
 def detail(image: Tensor) -> Tensor:
     """The details of the middle of a picture, which no shift moves beyond its border."""
     border = image.shape[-1] // 4
-    return (mean(image, 3) - mean(image, 7))[..., border:-border, border:-border]
+    return details(image)[..., border:-border, border:-border]
 
 
 @torch.no_grad()

@@ -100,17 +100,25 @@ def edge_loss(real: Tensor, generated: Tensor) -> Tensor:
 def contrast_loss(real: Tensor, generated: Tensor) -> Tensor:
     """Mean absolute difference of the local contrast of details: of how strong they are, not of their place.
 
-    Details lie between a mean of 3x3 and one of 7x7 pixels (finer, a camera's noise would count), and
-    their contrast is the root of the mean square over 9x9. Where it is uncertain to a pixel or two what goes
-    where, losses of single pixels are least for a blur; this one is not.
+    The contrast of ``details`` is the root of their mean square over 9x9 pixels. Where it is uncertain to a
+    pixel or two what goes where, losses of single pixels are least for a blur; this one is not.
     """
     return (_contrast(real) - _contrast(generated)).abs().mean()
 
 
 def _contrast(image: Tensor) -> Tensor:
-    fine, coarse = (F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False) for side in (3, 7))
-    power = F.avg_pool2d((fine - coarse).square(), 9, 1, 4, count_include_pad=False)
+    power = _mean_around(details(image).square(), 9)
     return (power + 1e-5).sqrt()  # smooth at 0: what is fainter than 1/256 counts little
+
+
+def details(image: Tensor) -> Tensor:
+    """What lies between a mean of 3x3 and one of 7x7 pixels; finer, a camera's noise would count."""
+    return _mean_around(image, 3) - _mean_around(image, 7)
+
+
+def _mean_around(image: Tensor, side: int) -> Tensor:
+    """The mean of the square around each pixel; at the border, of what of it lies within."""
+    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
 
 
 def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:

@@ -126,8 +126,7 @@ def painter_losses(
             )
             source = squares.cut_pictures(source)
         elif windows is not None:
-            position = windows.cut(position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            seen = windows.cut(seen)
+            position, seen = windows.cut_flow(flow)
         moved = warp(generator.encode(source), position, align_corners=generator.align_corners)
         prediction = generator.paint(moved * seen)
     terms, real, generated = _picture_terms(networks, batch, criteria, windows, prediction.float(), known)

@@ -25,6 +25,10 @@ class Windows(NamedTuple):
         """The windows of pictures BxCxHxW."""
         return self._cut(pictures, self.cell)
 
+    def cut_flow(self, flow: Flow) -> tuple[Tensor, Tensor]:
+        """Of a flow on the grid of all cells, positions Bxsxsx2 and what is seen Bx1xsxs in the windows."""
+        return self.cut(flow.position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), self.cut(flow.seen[:, None])
+
     def fill(self, pictures: Tensor, windows: Tensor) -> Tensor:
         """A copy of pictures BxCxHxW with ``windows`` in their places."""
         filled, side = pictures.clone(), self.side * self.cell
@@ -50,8 +54,7 @@ class Windows(NamedTuple):
         def length(count: Tensor | int) -> Tensor | int:
             return count - 1 if align_corners else count
 
-        position = self.cut(flow.position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        seen = self.cut(flow.seen[:, None])
+        position, seen = self.cut_flow(flow)
         place = (position + 1) / 2 * length(cells)
         weight = seen[:, 0, :, :, None]
         middle = (place * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
