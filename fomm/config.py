@@ -147,6 +147,7 @@ class DiscriminatorParams:
     sn: bool = False  # spectral normalisation
     use_kp: bool = False  # sees the driving key points beside the image
     kp_variance: float = _between(1e-6, 100, default=0.01)
+    high_pass: bool = False  # sees how pixels differ from those around them, with no instance norms
 
 
 @dataclass(frozen=True)
@@ -182,12 +183,15 @@ class LossWeights:
     l1: float = _between(0, 1e6, default=0)  # of pixels in [0, 1], on each scale of the pyramid
     l1_face: float = _between(0, 1e6, default=0)  # the same within the box around the true key points
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
+    # the same there, where the source does not show what is to be painted: mouths and eyes that open
+    l1_hidden: float = _between(0, 1e6, default=0)
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     contrast: float = _between(0, 1e6, default=0)  # of how strong details are, wherever they lie
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
-    # of each true key point in l1_keypoints and motion_keypoints; empty: all alike
+    # of each true key point in l1_keypoints, l1_hidden and motion_keypoints, and how often a window lies
+    # around it; empty: all alike
     keypoint_shares: tuple[float, ...] = _between(0, 1, default=())
     # how many times more flow and occlusion count under gaussians around the true key points
     motion_keypoints: float = _between(0, 1e6, default=0)
@@ -217,6 +221,8 @@ class TrainParams:
     true_motion: bool = False
     # with both of them, side of a square of the source, pixels: so much is seen of it; None: all of it
     source_window: int | None = _between(8, 8192, default=None)
+    # share of the pairs of synthetic data that are driven as another person would: relative motion, learned
+    transfer: float = _between(0, 1, default=0)
     freeze_norm: bool = False  # batch norms keep their statistics: for fine-tuning with few pairs in a batch
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, SUFFIX, assert_near, tiny_networks
+from torch.nn.functional import avg_pool2d
 
 from fomm.model import (
     Keypoints,
@@ -15,6 +16,7 @@ from fomm.model import (
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.dense_motion import DenseMotionNetwork
+from fomm.training.losses import discriminator_gan_loss
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
@@ -181,3 +183,33 @@ def test_discriminator_options():
     assert len(maps[1][0]) == 2 and maps[0.5][1].shape[1] == 1
     with pytest.raises(ValueError, match="needs key points"):
         discriminator(pyramid)
+
+
+def test_a_discriminator_that_sees_details_learns_what_a_blur_is():
+    """With raw pictures and instance norms it says 0.5 to everything for as long."""
+    torch.manual_seed(0)
+    sharp = torch.rand(16, 1, 3, 1, 1) + 0.1 * torch.randn(16, 1, 3, 24, 24)
+    blurred = avg_pool2d(sharp[:, 0], 3, 1, 1)[:, None]
+    verdicts = {}
+    for high_pass in (True, False):
+        torch.manual_seed(1)
+        discriminator = MultiScaleDiscriminator(
+            num_kp=2,
+            num_channels=3,
+            block_expansion=4,
+            max_features=8,
+            num_blocks=2,
+            sn=True,
+            high_pass=high_pass,
+        )
+        optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0.5, 0.999))
+        for step in range(40):
+            real, painted = (discriminator({1: images[step % 16]}) for images in (sharp, blurred))
+            optimizer.zero_grad()
+            discriminator_gan_loss(real, painted).backward()
+            optimizer.step()
+        real, painted = (
+            torch.stack([discriminator({1: i})[1][1].mean() for i in s]) for s in (sharp, blurred)
+        )
+        verdicts[high_pass] = (real - painted).mean().item()
+    assert verdicts[True] > 0.5 > 0.1 > abs(verdicts[False]), verdicts

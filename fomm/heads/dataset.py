@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,13 @@ import numpy as np
 from fomm.atomic import atomic_path
 from fomm.clips import sidecar_of
 from fomm.errors import InputError
-from fomm.heads.motion import FPS, random_motion
+from fomm.heads.motion import FPS, Motion, random_motion
+from fomm.heads.scene import Scene, make_scene
 
-VERSION = 2  # of what is drawn; other numbers give other pictures
-_PERSON, _CLIP, _NOISE = range(3)  # separate streams of random numbers
+VERSION = 3  # of what is drawn and noted; other numbers give other files
+_PERSON, _CLIP, _NOISE, _OTHER = range(4)  # separate streams of random numbers
+_OTHER_POSE = (0.4, 0.2, 0.14)  # yaw, pitch and roll in radians: how otherwise another person is held
+_OTHER_REST = 0.3  # of the actions of a random moment: another face at rest
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Clip:
     keypoints: np.ndarray  # Tx16x2 float32, xy in [-1, 1] from edge to edge
     jacobians: np.ndarray  # Tx16x2x2 float32: from the canonical plane to the picture around each key point
     surface: np.ndarray  # Tx64x64x4 uint16: the piece of surface in each cell, see surface.py
+    other_keypoints: np.ndarray  # as keypoints and jacobians: of another person who moves alike, see
+    other_jacobians: np.ndarray  # _points_of_another
 
 
 def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, step: int = 1) -> Clip:
@@ -52,7 +57,6 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
     from fomm.heads.bust import angles
     from fomm.heads.people import make_person
     from fomm.heads.render import Renderer, pose
-    from fomm.heads.scene import make_scene
     from fomm.heads.surface import surface_map
 
     if min(seed, person, clip) < 0 or min(frames, size, step) < 1:
@@ -81,7 +85,31 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
         )
     pictures, points, seen, turned, values, maps, surfaces = map(np.stack, zip(*parts, strict=True))
     points, turned, values, maps = (array.astype(np.float32) for array in (points, turned, values, maps))
-    return Clip(pictures, points, seen, turned, values, maps, surfaces)
+    others = _points_of_another(np.random.default_rng([seed, _OTHER, person, clip]), scene, motion)
+    return Clip(pictures, points, seen, turned, values, maps, surfaces, *others)
+
+
+def _points_of_another(
+    rng: np.random.Generator, scene: Scene, motion: Motion
+) -> tuple[np.ndarray, np.ndarray]:
+    """Key points and jacobians of another head before the same camera, which changes as ``motion`` does.
+
+    It is held otherwise all the time, and its face at rest is another one: what relative motion gets to see
+    when one person drives the picture of another.
+    """
+    from fomm.heads import landmarks
+    from fomm.heads.people import make_figure
+    from fomm.heads.render import pose
+
+    figure = make_figure(rng)
+    angles = motion.angles + rng.normal(0, _OTHER_POSE)
+    actions = np.clip(motion.actions + _OTHER_REST * random_motion(rng, 1).actions, 0, 1)
+    motion = replace(motion, angles=angles, actions=actions)
+    views = [pose(figure, scene, motion, frame).points[:, :2] for frame in range(len(angles))]
+    return (
+        np.stack([landmarks.keypoints(view) for view in views]).astype(np.float32),
+        np.stack([landmarks.jacobians(view) for view in views]).astype(np.float32),
+    )
 
 
 @dataclass(frozen=True)

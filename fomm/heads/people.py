@@ -41,13 +41,25 @@ BALD, SHORT_HAIR, LONG_HAIR = range(3)
 
 
 @dataclass(frozen=True)
-class Person:
-    """A head that can be posed and drawn: V vertices (the bust's, then those of the hair) and F triangles."""
+class Figure:
+    """The shape of a head, which can be posed: V vertices, the bust's first."""
 
     vertices: np.ndarray  # Vx3 float64, metres, neutral
-    template: np.ndarray  # Vx3 float64: the same points on the unchanged bust; colours are decided there
     skin_weights: np.ndarray  # Vx4
     joints: np.ndarray  # 4x3, metres
+
+    @property
+    def eye_height(self) -> float:
+        """Height of the eyes in metres, where cameras look."""
+        eyes = np.flatnonzero(np.isin(load_bust().vertex_parts, (LEFT_EYE, RIGHT_EYE)))
+        return float(self.vertices[eyes, 2].mean())
+
+
+@dataclass(frozen=True)
+class Person(Figure):
+    """A head that can be posed and drawn: V vertices (the bust's, then those of the hair) and F triangles."""
+
+    template: np.ndarray  # Vx3 float64: the same points on the unchanged bust; colours are decided there
     faces: np.ndarray  # Fx3 int64
     parts: np.ndarray  # F uint8
     texcoords: np.ndarray  # Vx2
@@ -58,12 +70,6 @@ class Person:
     teeth: np.ndarray
     tongue: np.ndarray
     hair: np.ndarray
-
-    @property
-    def eye_height(self) -> float:
-        """Height of the eyes in metres, where cameras look."""
-        eyes = np.flatnonzero(np.isin(load_bust().vertex_parts, (LEFT_EYE, RIGHT_EYE)))
-        return float(self.vertices[eyes, 2].mean())
 
 
 def _phenotype_amounts(bust: Bust, origins: np.ndarray, traits: dict[str, float]) -> np.ndarray:
@@ -140,8 +146,13 @@ def _raise_hair(
     return vertices + normals * (height * thickness * waves)[:, None]
 
 
-def make_person(rng: np.random.Generator) -> Person:
-    """A person of random origins, age, build, features, complexion and hair. About half a second."""
+def make_figure(rng: np.random.Generator) -> Figure:
+    """The bald head of the person that ``make_person`` makes of the same ``rng``."""
+    return _draw_figure(rng)[0]
+
+
+def _draw_figure(rng: np.random.Generator) -> tuple[Figure, np.ndarray, dict[str, float]]:
+    """A bald head of random origins, build and features; the origins, and the traits by name."""
     bust = load_bust()
     origins = rng.dirichlet([0.6] * 3)
     traits = {name: 0.5 for name in _TRAITS}
@@ -150,21 +161,28 @@ def make_person(rng: np.random.Generator) -> Person:
     amounts = _phenotype_amounts(bust, origins, traits)
     move = bust.displacement(bust.phenotype_shapes, amounts, bust.phenotype_step)
     move = move + bust.displacement(bust.local_shapes, _local_amounts(bust, rng), bust.shape_step)
-    vertices = np.ascontiguousarray(bust.template + move)
-
-    male = traits["gender"] < 0.5
-    style = int(rng.choice(3, p=[0.15, 0.60, 0.25] if male else [0.04, 0.31, 0.65]))
-    complexion = _complexion(rng, origins, male, traits["age"], style)
     joints = bust.joints + np.stack(
         [move[weight > min(0.5, 0.9 * weight.max())].mean(0) for weight in bust.skin_weights.T]
     )
+    vertices = np.ascontiguousarray(bust.template + move)
+    return Figure(vertices, bust.skin_weights, joints), origins, traits
+
+
+def make_person(rng: np.random.Generator) -> Person:
+    """A person of random origins, age, build, features, complexion and hair. About half a second."""
+    bust = load_bust()
+    figure, origins, traits = _draw_figure(rng)
+    vertices = figure.vertices
+    male = traits["gender"] < 0.5
+    style = int(rng.choice(3, p=[0.15, 0.60, 0.25] if male else [0.04, 0.31, 0.65]))
+    complexion = _complexion(rng, origins, male, traits["age"], style)
     if style != BALD:
         vertices = _raise_hair(bust, vertices, rng, style, complexion.hairline_shift)
     person = Person(
         vertices=vertices,
         template=bust.template,
-        skin_weights=bust.skin_weights,
-        joints=joints,
+        skin_weights=figure.skin_weights,
+        joints=figure.joints,
         faces=bust.faces,
         parts=bust.parts,
         texcoords=texture_coordinates(bust.template),

@@ -6,7 +6,7 @@ import numpy as np
 
 from fomm.heads.bust import TEETH, TONGUE, bend, load_bust
 from fomm.heads.motion import Motion
-from fomm.heads.people import Person
+from fomm.heads.people import Figure, Person
 from fomm.heads.scene import Scene
 
 SUPERSAMPLING = 2
@@ -27,16 +27,16 @@ class View:
     camera: np.ndarray  # 3, metres
 
 
-def pose(person: Person, scene: Scene, motion: Motion, frame: int) -> View:
-    """The person and the camera at one frame of the motion."""
+def pose(figure: Figure, scene: Scene, motion: Motion, frame: int) -> View:
+    """The figure and the camera at one frame of the motion."""
     bust = load_bust()
-    vertices = person.vertices.copy()
+    vertices = figure.vertices.copy()
     vertices[: len(bust.template)] += bust.displacement(
         bust.action_shapes, motion.actions[frame], bust.shape_step
     )
-    vertices, rotation = bend(vertices, person.skin_weights, person.joints, motion.angles[frame])
+    vertices, rotation = bend(vertices, figure.skin_weights, figure.joints, motion.angles[frame])
     right, up = motion.shift[frame]
-    camera = np.array([-right, -scene.distance, person.eye_height + scene.camera_height - up])
+    camera = np.array([-right, -scene.distance, figure.eye_height + scene.camera_height - up])
     return View(vertices, rotation, _project(vertices, camera, scene.focal * motion.zoom[frame]), camera)
 
 

@@ -41,20 +41,21 @@ class Discriminator(nn.Module):
         use_kp: bool,
         num_kp: int,
         kp_variance: float,
+        high_pass: bool,
     ) -> None:
         super().__init__()
-        self.use_kp, self.kp_variance = use_kp, kp_variance
+        self.use_kp, self.kp_variance, self.high_pass = use_kp, kp_variance, high_pass
         widths = [min(max_features, block_expansion * 2**i) for i in range(1, num_blocks + 1)]
         inputs = [num_channels + num_kp * use_kp, *widths[:-1]]
         self.down_blocks = nn.ModuleList(
-            DownBlock2d(a, b, norm=i > 0, pool=i < num_blocks - 1, sn=sn)
+            DownBlock2d(a, b, norm=i > 0 and not high_pass, pool=i < num_blocks - 1, sn=sn)
             for i, (a, b) in enumerate(zip(inputs, widths, strict=True))
         )
         self.conv = _convolution(widths[-1], 1, 1, sn)
 
     def forward(self, image: Tensor, kp: Keypoints | None = None) -> tuple[list[Tensor], Tensor]:
         """The feature maps of every block, and the map of predictions Bx1xhxw (1 is real)."""
-        out = image
+        out = _high_pass(image) if self.high_pass else image
         if self.use_kp:
             if kp is None:
                 raise ValueError("this discriminator was built with use_kp and needs key points")
@@ -76,6 +77,8 @@ class MultiScaleDiscriminator(nn.Module):
         block_expansion, max_features, num_blocks: width, widest level and depth.
         sn: spectral normalisation.
         use_kp: whether the key points are shown to it, as gaussians of ``kp_variance``.
+        high_pass: it sees how pixels differ from those around them, and has no instance norms, which would
+            hide how much they do. So it learns within a few hundred steps what a blur is.
         estimate_jacobian: published files give it to every network; not used here.
     """
 
@@ -91,6 +94,7 @@ class MultiScaleDiscriminator(nn.Module):
         sn: bool = False,
         use_kp: bool = False,
         kp_variance: float = 0.01,
+        high_pass: bool = False,
         estimate_jacobian: bool = False,
     ) -> None:
         super().__init__()
@@ -106,6 +110,7 @@ class MultiScaleDiscriminator(nn.Module):
                     use_kp=use_kp,
                     num_kp=num_kp,
                     kp_variance=kp_variance,
+                    high_pass=high_pass,
                 )
                 for scale in scales
             }
@@ -121,6 +126,12 @@ class MultiScaleDiscriminator(nn.Module):
             kp: of the images, where the discriminator uses them.
         """
         return {scale: self.discs[str(scale).replace(".", "-")](pyramid[scale], kp) for scale in self.scales}
+
+
+def _high_pass(image: Tensor) -> Tensor:
+    """What differs from the mean of 15x15 pixels, so much enlarged that steps of it are about 1."""
+    around = F.avg_pool2d(F.pad(image, (7, 7, 7, 7), mode="replicate"), 15, 1)
+    return 5 * (image - around)
 
 
 def _convolution(in_features: int, out_features: int, kernel_size: int, sn: bool) -> nn.Module:

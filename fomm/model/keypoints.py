@@ -89,16 +89,16 @@ def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float
 
 
 def relative_motion(
-    kp_source: Keypoints, kp_driving: Keypoints, kp_driving_initial: Keypoints, scale: float = 1.0
+    kp_source: Keypoints, kp_driving: Keypoints, kp_driving_initial: Keypoints, scale: float | Tensor = 1.0
 ) -> Keypoints:
     """The source's key points, moved as the driving ones moved since the reference frame (section 3.3).
 
     Values: source + scale * (driving - initial). Jacobians, if there are any: driving @ initial^-1 @ source.
 
     Args:
-        kp_source, kp_driving_initial: of one image each.
+        kp_source, kp_driving_initial: of one image each, or of B.
         kp_driving: of B frames.
-        scale: of the movement, see ``movement_scale``.
+        scale: of the movement, see ``movement_scale``; a number, or Bx1x1.
     """
     value = kp_source.value + scale * (kp_driving.value - kp_driving_initial.value)
     if kp_driving.jacobian is None or kp_source.jacobian is None or kp_driving_initial.jacobian is None:

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 from fomm.config import AugmentationParams, CameraParams, DegradeParams, JitterParams, ResizeParams
 from fomm.model import Keypoints
 from fomm.model.geometry import inverse_2x2, warp
-from fomm.training.dataset import Batch
+from fomm.training.dataset import Batch, sides
 from fomm.training.flow import Flow
 
 
@@ -24,7 +24,8 @@ def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> B
     on a CPU bit for bit.
     """
     images = torch.stack((batch.source, batch.driving))  # 2xBxCxHxW
-    truth, flow = _join(batch.truth_source, batch.truth_driving), batch.flow
+    truth, flow = _join(batch), batch.flow
+    count = 0 if batch.truth_source is None else batch.truth_source.value.shape[1]
     if params.flip_param is not None and params.flip_param.horizontal_flip and truth is None:
         images = torch.where(_rand(images, generator) < 0.5, images.flip(-1), images)
     if params.crop_param is not None:
@@ -39,7 +40,9 @@ def augment(batch: Batch, params: AugmentationParams, generator: Generator) -> B
     source, driving = images.clamp(0, 1)
     if truth is None:
         return Batch(source, driving, flow=flow)
-    return Batch(source, driving, truth.map(lambda t: t[0]), truth.map(lambda t: t[1]), flow)
+    known = sides(truth.map(lambda t: t[:, :, :count]))
+    others = sides(truth.map(lambda t: t[:, :, count:])) if truth.value.shape[2] > count else (None, None)
+    return Batch(source, driving, *known, flow, *others)
 
 
 def resize_and_crop(
@@ -171,9 +174,16 @@ def _to(numbers: Tensor, images: Tensor) -> Tensor:
     return numbers.to(images.device, non_blocking=True)
 
 
-def _join(source: Keypoints | None, driving: Keypoints | None) -> Keypoints | None:
-    if source is None or driving is None or source.jacobian is None or driving.jacobian is None:
-        return None
-    return Keypoints(
-        torch.stack((source.value, driving.value)), torch.stack((source.jacobian, driving.jacobian))
-    )
+def _join(batch: Batch) -> Keypoints | None:
+    """All points that are known, 2xBxPx2: the person's, then another's where those come along."""
+    known = [
+        Keypoints(
+            torch.stack((source.value, driving.value)), torch.stack((source.jacobian, driving.jacobian))
+        )
+        for source, driving in (
+            (batch.truth_source, batch.truth_driving),
+            (batch.other_source, batch.other_driving),
+        )
+        if source and driving and source.jacobian is not None and driving.jacobian is not None
+    ]
+    return Keypoints(*(torch.cat(tensors, 2) for tensors in zip(*known, strict=True))) if known else None

@@ -36,6 +36,8 @@ class Batch(NamedTuple):
     truth_source: Keypoints | None = None  # BxKx2 and BxKx2x2, xy in [-1, 1]
     truth_driving: Keypoints | None = None
     flow: Flow | None = None  # the true motion, where it is wanted
+    other_source: Keypoints | None = None  # of another person who moves alike, where they are wanted
+    other_driving: Keypoints | None = None
 
 
 class Pairs(ABC):
@@ -79,6 +81,7 @@ def open_pairs(
     workers: int = 0,
     with_truth: bool = False,
     with_flow: bool = False,
+    with_others: bool = False,
 ) -> Pairs:
     """The pairs of a folder of clips.
 
@@ -95,6 +98,7 @@ def open_pairs(
             it asks for, and as many threads as there are cores read everything.
         with_truth: true key points are wanted: all clips come with them, or none.
         with_flow: the true motion between the frames comes with them, from the surface beside each clip.
+        with_others: and the key points of another person who moves alike, from beside each clip too.
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
@@ -103,17 +107,23 @@ def open_pairs(
     """
     check_params(params, batch_size, world_size)
     draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
-    if with_truth or with_flow:
+    if with_truth or with_flow or with_others:
         draws.check_truth()
-    if with_flow and not draws.has_truth:
-        raise InputError(
-            f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: the losses of the true "
-            "motion need its surface, as `fomm data heads` writes it; weight them with 0 for other data"
+    if (with_flow or with_others) and not draws.has_truth:
+        needs = (
+            ("the losses of the true motion need its surface", "weight them with 0")
+            if with_flow
+            else ("train_params.transfer needs its other_keypoints", "set it to 0")
         )
+        raise InputError(
+            f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {needs[0]}, as "
+            f"`fomm data heads` writes it; {needs[1]} for other data"
+        )
+    wanted = _Wanted(with_flow, with_others)
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
-        return _MemoryPairs(draws, params.frame_shape, device, threads, with_flow, progress=rank == 0)
-    return _DiskPairs(draws, params.frame_shape, device, workers, with_flow)
+        return _MemoryPairs(draws, params.frame_shape, device, threads, wanted, progress=rank == 0)
+    return _DiskPairs(draws, params.frame_shape, device, workers, wanted)
 
 
 def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
@@ -124,16 +134,23 @@ def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
         return sum(counts) * height * width * channels
 
 
+class _Wanted(NamedTuple):
+    """What of the truth is read beside the key points."""
+
+    flow: bool
+    others: bool
+
+
 class _Truth(NamedTuple):
     """What is known of the frames of a clip, or of some of them."""
 
-    value: Tensor  # TxKx2
-    jacobian: Tensor  # TxKx2x2
-    surface: Tensor | None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
+    points: Keypoints  # TxKx2 and TxKx2x2
+    others: Keypoints | None = None  # of another person who moves alike
+    surface: Tensor | None = None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "_Truth":
         surface = None if self.surface is None else function(self.surface)
-        return _Truth(function(self.value), function(self.jacobian), surface)
+        return _Truth(self.points.map(function), self.others and self.others.map(function), surface)
 
 
 class _DiskPairs(Pairs):
@@ -148,12 +165,12 @@ class _DiskPairs(Pairs):
         shape: tuple[int, int, int],
         device: torch.device,
         workers: int,
-        with_flow: bool,
+        wanted: _Wanted,
     ) -> None:
         self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
         self.has_truth = draws.has_truth
         self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
-        self._with_flow = with_flow
+        self._wanted = wanted
         self._opened: dict[int, tuple[ClipFile, _Truth | None]] = {}
 
     def batch(self, step: int) -> Batch:
@@ -193,7 +210,7 @@ class _DiskPairs(Pairs):
         if clip not in self._opened:
             path = self._draws.clips[clip]
             file = open_clip(path, self._shape[1] / self._shape[0])
-            truth = _read_truth(path, file.count, self._with_flow) if self.has_truth else None
+            truth = _read_truth(path, file.count, self._wanted) if self.has_truth else None
             self._opened[clip] = file, truth
         file, truth = self._opened[clip]
         numbers = (places * file.count).astype(np.int64)
@@ -219,7 +236,7 @@ class _MemoryPairs(Pairs):
         shape: tuple[int, int, int],
         device: torch.device,
         threads: int,
-        with_flow: bool,
+        wanted: _Wanted,
         progress: bool,
     ) -> None:
         from tqdm import tqdm
@@ -239,7 +256,7 @@ class _MemoryPairs(Pairs):
                 if len(frames) != count:
                     raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
                 self._frames[start : start + count] = torch.from_numpy(frames)
-                return _read_truth(clip, count, with_flow) if draws.has_truth else None
+                return _read_truth(clip, count, wanted) if draws.has_truth else None
 
             loading = pool.map(load, draws.clips, self._starts.tolist(), self._counts.tolist())
             silent = None if progress else True  # None: shown on a terminal alone
@@ -261,9 +278,14 @@ def _batch(pixels: Tensor, truth: _Truth | None) -> Batch:
     source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
     if truth is None:
         return Batch(source, driving)
-    known_source, known_driving = (Keypoints(*pair) for pair in zip(truth.value, truth.jacobian, strict=True))
     flow = None if truth.surface is None else true_flow(*truth.surface)
-    return Batch(source, driving, known_source, known_driving, flow)
+    others = sides(truth.others) if truth.others else (None, None)
+    return Batch(source, driving, *sides(truth.points), flow, *others)
+
+
+def sides(points: Keypoints) -> tuple[Keypoints, Keypoints]:
+    """The source's and the driving frame's, of 2xBxKx2."""
+    return points.map(lambda t: t[0]), points.map(lambda t: t[1])
 
 
 def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -285,22 +307,27 @@ def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
     return np.stack(resized).reshape(-1, height, width, channels)
 
 
-def _read_truth(clip: Path, count: int, with_flow: bool) -> _Truth:
+def _read_truth(clip: Path, count: int, wanted: _Wanted) -> _Truth:
     """What is known of a clip of so many frames."""
     path = sidecar_of(clip)
-    arrays = read_arrays(path, "keypoints", "jacobians", *(["surface"] if with_flow else []))
-    value, jacobian = (torch.from_numpy(arrays[name]).float() for name in ("keypoints", "jacobians"))
-    # as signed numbers: torch cannot gather unsigned ones everywhere
-    surface = torch.from_numpy(arrays["surface"].view(np.int16)) if with_flow else None
-    points = (count, *value.shape[1:2], 2)
-    if value.shape != points or jacobian.shape != (*points, 2):
-        raise MediaError(
-            f"{path} holds key points {tuple(value.shape)} and jacobians {tuple(jacobian.shape)}; for the "
-            f"{count} frames of {clip.name} ({count}, K, 2) and ({count}, K, 2, 2) are needed"
-        )
-    if surface is not None and (surface.ndim != 4 or surface.shape[::3] != (count, 4)):
-        raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
-    return _Truth(value, jacobian, surface)
+    owners = ("", "other_") if wanted.others else ("",)
+    names = [f"{owner}{name}" for owner in owners for name in ("keypoints", "jacobians")]
+    arrays = read_arrays(path, *names, *(["surface"] if wanted.flow else []))
+    value, jacobian, *other = (torch.from_numpy(arrays[name]).float() for name in names)
+    shape = (count, *value.shape[1:2], 2)
+    for what, v, j in zip(owners, (value, *other[:1]), (jacobian, *other[1:]), strict=True):
+        if v.shape != shape or j.shape != (*shape, 2):
+            raise MediaError(
+                f"{path} holds {what.replace('_', ' ')}key points {tuple(v.shape)} and jacobians "
+                f"{tuple(j.shape)}; for the {count} frames of {clip.name} ({count}, K, 2) and "
+                f"({count}, K, 2, 2) are needed"
+            )
+    surface = None
+    if wanted.flow:  # as signed numbers: torch cannot gather unsigned ones everywhere
+        surface = torch.from_numpy(arrays["surface"].view(np.int16))
+        if surface.ndim != 4 or surface.shape[::3] != (count, 4):
+            raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
+    return _Truth(Keypoints(value, jacobian), Keypoints(*other) if other else None, surface)
 
 
 def _joined(truths: list[_Truth | None], join: Callable[[list[Tensor]], Tensor]) -> _Truth | None:
@@ -308,12 +335,17 @@ def _joined(truths: list[_Truth | None], join: Callable[[list[Tensor]], Tensor])
     known = [truth for truth in truths if truth is not None]
     if not known:
         return None
-    numbers = {truth.value.shape[1] for truth in known}
+    numbers = {truth.points.value.shape[1] for truth in known}
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
+
+    def joined(points: list[Keypoints]) -> Keypoints:
+        return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
+
+    others = [truth.others for truth in known if truth.others is not None]
     surfaces = [truth.surface for truth in known if truth.surface is not None]
     return _Truth(
-        join([truth.value for truth in known]),
-        join([truth.jacobian for truth in known]),
+        joined([truth.points for truth in known]),
+        joined(others) if others else None,
         join(surfaces) if surfaces else None,
     )

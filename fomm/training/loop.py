@@ -111,6 +111,7 @@ def train(
             workers=workers,
             with_truth=needs_truth(params),
             with_flow=needs_flow(params),
+            with_others=bool(params.transfer),
         )
         steps_per_epoch = math.ceil(pairs.num_items * params.num_repeats / params.batch_size)
         total = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)

@@ -1,5 +1,6 @@
 """What one step minimises: which terms, on which pictures, with which weights."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -8,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from fomm.config import Config, LossWeights, TrainParams
-from fomm.errors import ConfigError
+from fomm.errors import ConfigError, InputError
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
 from fomm.model.geometry import warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
+from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
+from fomm.training.transfer import transfer
 from fomm.training.windows import Windows
 
 
@@ -51,6 +54,7 @@ def generator_losses(
     criteria: Criteria,
     transform: RandomTransform | None = None,
     windows: Windows | None = None,
+    transfers: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Output | None]:
     """The weighted terms for the generator and the key-point detector, by name; their sum is minimised.
 
@@ -58,6 +62,7 @@ def generator_losses(
         transform: for the equivariance terms, where they are weighted.
         windows: what is painted and compared of each picture; None: all of it. Key points and motion are
             those of the whole in any case.
+        transfers: B bools, which of the pairs are driven as another person would, see ``transfer``.
 
     Returns:
         The terms, and what was painted for them; None where no weighted term looks at a painted picture.
@@ -78,6 +83,8 @@ def generator_losses(
     if batch.truth_source is not None and batch.truth_driving is not None:
         pairs = [(kp_source, batch.truth_source), (kp_driving, batch.truth_driving)]
         terms |= _key_point_terms(pairs, weights)
+    if transfers is not None:
+        kp_driving = transfer(kp_driving, batch, transfers)
     if not looks_at_pictures(weights):
         if _looks_at_motion(weights):
             with low:
@@ -166,7 +173,12 @@ def _picture_terms(
         terms["contrast"] = weights.contrast * losses.contrast_loss(wanted, prediction)
     if batch.truth_source is not None and batch.truth_driving is not None:
         points, size = batch.truth_driving.value, batch.driving.shape[2:]
-        for name, area in (("l1_face", losses.box_map), ("l1_keypoints", partial(_spots, weights))):
+        areas: dict[str, Callable[..., Tensor]] = {
+            "l1_face": losses.box_map,
+            "l1_keypoints": partial(_spots, weights),
+            "l1_hidden": partial(_hidden_spots, weights, batch.flow),
+        }
+        for name, area in areas.items():
             if weight := getattr(weights, name):
                 where = area(points, *size)
                 if windows is not None:
@@ -177,20 +189,36 @@ def _picture_terms(
 
 def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points and motion is weighted; without it nothing need be painted."""
-    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges, weights.contrast)
-    return any((*pixels, *weights.perceptual, weights.generator_gan))
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_hidden, weights.l1_edges)
+    return any((*pixels, weights.contrast, *weights.perceptual, weights.generator_gan))
 
 
 def needs_truth(params: TrainParams) -> bool:
     """Whether a weighted loss compares with true key points or motion, or pictures are painted from it."""
     weights = params.loss_weights
-    points = (weights.keypoints, weights.keypoint_jacobians, weights.l1_face, weights.l1_keypoints)
+    points = (weights.l1_face, weights.l1_keypoints, *_points_compared(params))
     return any(points) or bool(weights.deformation) or needs_flow(params)
 
 
 def needs_flow(params: TrainParams) -> bool:
     """Whether the true motion of every pixel is looked at."""
-    return params.true_motion or bool(params.loss_weights.flow or params.loss_weights.occlusion)
+    weights = params.loss_weights
+    return params.true_motion or any((weights.flow, weights.occlusion, weights.l1_hidden))
+
+
+def _points_compared(params: TrainParams) -> tuple[float, ...]:
+    """What compares found key points with true ones, where it is not 0."""
+    return params.loss_weights.keypoints, params.loss_weights.keypoint_jacobians, params.transfer
+
+
+def check_points(params: TrainParams, batch: Batch, num_kp: int) -> None:
+    """Raises ``InputError`` where the data have other true key points than the networks find."""
+    count = num_kp if batch.truth_source is None else batch.truth_source.value.shape[1]
+    if count != num_kp and any(_points_compared(params)):
+        raise InputError(
+            f"the clips come with {count} true key points each, but the networks find {num_kp} (num_kp): set "
+            "num_kp to that, or loss_weights.keypoints, keypoint_jacobians and train_params.transfer to 0"
+        )
 
 
 def _looks_at_motion(weights: LossWeights) -> bool:
@@ -229,13 +257,24 @@ def check_truth(config: Config) -> None:
             "train_params.true_motion hides what the source does not show, as an occlusion map does; set "
             "generator_params.estimate_occlusion_map, or train without true_motion"
         )
+    if params.true_motion and params.transfer:
+        raise ConfigError(
+            "train_params.transfer changes the key points that the motion is made from, and true_motion does "
+            "without them; take one of the two out"
+        )
     augmentation = config.dataset_params.augmentation_params
     if needs_flow(params) and augmentation and augmentation.crop_param:
         raise ConfigError(
-            "the true motion (train_params.true_motion, loss_weights.flow and occlusion) is that of whole "
-            "frames, which crop_param cuts; take that out of augmentation_params, and give it a camera_param"
+            "the true motion (train_params.true_motion; loss_weights.flow, occlusion, l1_hidden) is that of "
+            "whole frames, which crop_param cuts; take that out of augmentation_params, and give it a "
+            "camera_param"
         )
     shares = params.loss_weights.keypoint_shares
+    if shares and not any(shares):
+        raise ConfigError(
+            "train_params.loss_weights.keypoint_shares are all 0, so that no point counts: raise some, or "
+            "leave the list empty, and all count alike"
+        )
     if shares and len(shares) != count:
         raise ConfigError(
             f"train_params.loss_weights.keypoint_shares has {len(shares)} numbers, but the networks have "
@@ -245,6 +284,13 @@ def check_truth(config: Config) -> None:
 
 def _spots(weights: LossWeights, points: Tensor, height: int, width: int) -> Tensor:
     return losses.spot_map(points, height, width, weights.keypoint_shares)
+
+
+def _hidden_spots(weights: LossWeights, flow: Flow | None, points: Tensor, height: int, width: int) -> Tensor:
+    """The spots where the source does not show what the driving frame does."""
+    assert flow is not None  # see ``needs_flow``
+    flow = flow.resized(height, width)
+    return _spots(weights, points, height, width) * (flow.known & ~flow.seen)[:, None]
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:
@@ -286,12 +332,16 @@ class GeneratorObjective(nn.Module):
         self._rest = (networks, params, criteria)  # in a tuple: looked at, not trained here
 
     def forward(
-        self, batch: Batch, transform: RandomTransform | None, windows: Windows | None
+        self,
+        batch: Batch,
+        transform: RandomTransform | None,
+        windows: Windows | None,
+        transfers: Tensor | None,
     ) -> tuple[dict[str, Tensor], Output | None]:
         networks, params, criteria = self._rest
         if params.true_motion:
             return painter_losses(networks, batch, criteria, windows, params.source_window)
-        return generator_losses(networks, batch, criteria, transform, windows)
+        return generator_losses(networks, batch, criteria, transform, windows, transfers)
 
 
 class DiscriminatorObjective(nn.Module):

@@ -18,11 +18,13 @@ from fomm.training.objective import (
     DiscriminatorObjective,
     GeneratorObjective,
     Output,
+    check_points,
     check_truth,
     looks_at_pictures,
 )
 from fomm.training.perceptual import perceptual_network, say_stand_in
 from fomm.training.state import Run
+from fomm.training.transfer import draw_transfers
 from fomm.training.windows import check_window, draw_windows
 
 Group = tuple[str, ...]  # names of networks
@@ -80,10 +82,12 @@ class Step:
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
             discriminator.requires_grad_(False)
+        check_points(self.run.params, batch, self.config.model_params.common_params.num_kp)
         transform = draw_transform(self.config, batch, chance)
         known = batch.truth_driving and batch.truth_driving.value
         windows = draw_windows(self.config, known, len(batch.driving), chance)
-        losses, output = self.generator(batch, transform, windows)
+        transfers = draw_transfers(self.run.params.transfer, len(batch.driving), chance)
+        losses, output = self.generator(batch, transform, windows, transfers)
         if not losses:
             raise ConfigError(
                 "none of the weighted losses can be computed on these data: some need true key points; "
