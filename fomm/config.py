@@ -183,15 +183,12 @@ class LossWeights:
     l1: float = _between(0, 1e6, default=0)  # of pixels in [0, 1], on each scale of the pyramid
     l1_face: float = _between(0, 1e6, default=0)  # the same within the box around the true key points
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
-    # the same there, where the source does not show what is to be painted: mouths and eyes that open
-    l1_hidden: float = _between(0, 1e6, default=0)
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     contrast: float = _between(0, 1e6, default=0)  # of how strong details are, wherever they lie
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
-    # of each true key point in l1_keypoints, l1_hidden and motion_keypoints, and how often a window lies
-    # around it; empty: all alike
+    # of each true key point in l1_keypoints and motion_keypoints; empty: all alike
     keypoint_shares: tuple[float, ...] = _between(0, 1, default=())
     # how many times more flow and occlusion count under gaussians around the true key points
     motion_keypoints: float = _between(0, 1e6, default=0)

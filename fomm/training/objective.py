@@ -1,6 +1,5 @@
 """What one step minimises: which terms, on which pictures, with which weights."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -14,7 +13,6 @@ from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, Occlusion
 from fomm.model.geometry import warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
-from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.transfer import transfer
 from fomm.training.windows import Windows
@@ -173,12 +171,7 @@ def _picture_terms(
         terms["contrast"] = weights.contrast * losses.contrast_loss(wanted, prediction)
     if batch.truth_source is not None and batch.truth_driving is not None:
         points, size = batch.truth_driving.value, batch.driving.shape[2:]
-        areas: dict[str, Callable[..., Tensor]] = {
-            "l1_face": losses.box_map,
-            "l1_keypoints": partial(_spots, weights),
-            "l1_hidden": partial(_hidden_spots, weights, batch.flow),
-        }
-        for name, area in areas.items():
+        for name, area in (("l1_face", losses.box_map), ("l1_keypoints", partial(_spots, weights))):
             if weight := getattr(weights, name):
                 where = area(points, *size)
                 if windows is not None:
@@ -189,8 +182,8 @@ def _picture_terms(
 
 def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points and motion is weighted; without it nothing need be painted."""
-    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_hidden, weights.l1_edges)
-    return any((*pixels, weights.contrast, *weights.perceptual, weights.generator_gan))
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges, weights.contrast)
+    return any((*pixels, *weights.perceptual, weights.generator_gan))
 
 
 def needs_truth(params: TrainParams) -> bool:
@@ -202,8 +195,7 @@ def needs_truth(params: TrainParams) -> bool:
 
 def needs_flow(params: TrainParams) -> bool:
     """Whether the true motion of every pixel is looked at."""
-    weights = params.loss_weights
-    return params.true_motion or any((weights.flow, weights.occlusion, weights.l1_hidden))
+    return params.true_motion or bool(params.loss_weights.flow or params.loss_weights.occlusion)
 
 
 def _points_compared(params: TrainParams) -> tuple[float, ...]:
@@ -265,16 +257,10 @@ def check_truth(config: Config) -> None:
     augmentation = config.dataset_params.augmentation_params
     if needs_flow(params) and augmentation and augmentation.crop_param:
         raise ConfigError(
-            "the true motion (train_params.true_motion; loss_weights.flow, occlusion, l1_hidden) is that of "
-            "whole frames, which crop_param cuts; take that out of augmentation_params, and give it a "
-            "camera_param"
+            "the true motion (train_params.true_motion, loss_weights.flow and occlusion) is that of whole "
+            "frames, which crop_param cuts; take that out of augmentation_params, and give it a camera_param"
         )
     shares = params.loss_weights.keypoint_shares
-    if shares and not any(shares):
-        raise ConfigError(
-            "train_params.loss_weights.keypoint_shares are all 0, so that no point counts: raise some, or "
-            "leave the list empty, and all count alike"
-        )
     if shares and len(shares) != count:
         raise ConfigError(
             f"train_params.loss_weights.keypoint_shares has {len(shares)} numbers, but the networks have "
@@ -284,13 +270,6 @@ def check_truth(config: Config) -> None:
 
 def _spots(weights: LossWeights, points: Tensor, height: int, width: int) -> Tensor:
     return losses.spot_map(points, height, width, weights.keypoint_shares)
-
-
-def _hidden_spots(weights: LossWeights, flow: Flow | None, points: Tensor, height: int, width: int) -> Tensor:
-    """The spots where the source does not show what the driving frame does."""
-    assert flow is not None  # see ``needs_flow``
-    flow = flow.resized(height, width)
-    return _spots(weights, points, height, width) * (flow.known & ~flow.seen)[:, None]
 
 
 def _key_point_terms(pairs: list[tuple[Keypoints, Keypoints]], weights: LossWeights) -> dict[str, Tensor]:

@@ -118,8 +118,7 @@ def draw_windows(config: Config, points: Tensor | None, batch: int, chance: Gene
     if points is None:
         middle = 2 * torch.rand(batch, 2, generator=chance) - 1
     else:
-        shares = torch.tensor(params.loss_weights.keypoint_shares or [1.0]).expand(points.shape[1])
-        chosen = torch.multinomial(shares, batch, replacement=True, generator=chance)
+        chosen = torch.randint(points.shape[1], (batch,), generator=chance)
         middle = points.cpu()[torch.arange(batch), chosen]
     size = torch.tensor([width, height])
     return _around((middle + 1) / 2 * size, size, side, cell)
