@@ -173,10 +173,14 @@ def test_generator_takes_other_shapes_and_has_no_occlusion_where_not_asked():
     assert output["deformation"].shape == (2, 16, 24, 2)
 
 
+def small_discriminator(**options) -> MultiScaleDiscriminator:
+    common = dict(num_kp=2, num_channels=3, block_expansion=4, max_features=8, num_blocks=2, sn=True)
+    return MultiScaleDiscriminator(**common, **options)
+
+
 @torch.no_grad()
 def test_discriminator_options():
-    common = dict(num_kp=2, num_channels=3, block_expansion=4, max_features=8, num_blocks=2)
-    discriminator = MultiScaleDiscriminator(**common, scales=(1, 0.5), sn=True, use_kp=True)
+    discriminator = small_discriminator(scales=(1, 0.5), use_kp=True)
     assert "discs.0-5.conv.weight_orig" in discriminator.state_dict()
     pyramid = {1: torch.rand(1, 3, 32, 32), 0.5: torch.rand(1, 3, 16, 16)}
     maps = discriminator(pyramid, Keypoints(torch.zeros(1, 2, 2)))
@@ -193,15 +197,7 @@ def test_a_discriminator_that_sees_details_learns_what_a_blur_is():
     verdicts = {}
     for high_pass in (True, False):
         torch.manual_seed(1)
-        discriminator = MultiScaleDiscriminator(
-            num_kp=2,
-            num_channels=3,
-            block_expansion=4,
-            max_features=8,
-            num_blocks=2,
-            sn=True,
-            high_pass=high_pass,
-        )
+        discriminator = small_discriminator(high_pass=high_pass)
         optimizer = torch.optim.Adam(discriminator.parameters(), 1e-3, betas=(0.5, 0.999))
         for step in range(40):
             real, painted = (discriminator({1: images[step % 16]}) for images in (sharp, blurred))

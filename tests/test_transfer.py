@@ -8,7 +8,7 @@ import torch
 from training_case import SIZE, training_config, write_clips
 
 from fomm.clips import sidecar_of
-from fomm.config import AugmentationParams, CameraParams
+from fomm.config import AugmentationParams, CameraParams, Config
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.heads.dataset import make_dataset, render_clip
 from fomm.model import Keypoints, relative_motion
@@ -137,6 +137,13 @@ def add_another(data, **changes) -> None:
         np.savez(path, **known, **(other | changes))
 
 
+def finding(count: int, **settings) -> Config:
+    """A configuration of networks that find so many key points."""
+    config = training_config(**settings)
+    common = replace(config.model_params.common_params, num_kp=count)
+    return replace(config, model_params=replace(config.model_params, common_params=common))
+
+
 def deformation_loss(tmp_path, name: str, **settings) -> float:
     """Its mean over the first 50 steps of a training of key points and motion alone."""
     weights = dict.fromkeys(("l1", "l1_face", "l1_keypoints", "l1_edges", "generator_gan"), 0)
@@ -161,8 +168,8 @@ def test_training_from_a_twin_is_the_same_and_from_another_is_not(tmp_path):
 def test_what_is_missing_or_does_not_fit_is_named(tmp_path, in_memory):
     data = write_clips(tmp_path / "data")
 
-    def run(settings=None):
-        config = training_config(**(settings or {"transfer": 0.5}))
+    def run():
+        config = training_config(transfer=0.5)
         list(train(config, data, tmp_path / "run", device="cpu", in_memory=in_memory, max_steps=20))
 
     with pytest.raises(MediaError, match=r"#.\.landmarks\.npz .*other_keypoints"):
@@ -184,17 +191,13 @@ def test_true_motion_has_no_key_points_to_transfer(tmp_path):
 
 def test_other_numbers_of_key_points_are_named(tmp_path):
     write_clips(tmp_path / "data")
-    config = training_config(loss_weights={"keypoints": 1})
-    common = replace(config.model_params.common_params, num_kp=4)
-    config = replace(config, model_params=replace(config.model_params, common_params=common))
+    config = finding(4, loss_weights={"keypoints": 1})
     with pytest.raises(InputError, match="3 true key points each, but the networks find 4"):
         list(train(config, tmp_path / "data", tmp_path / "run", device="cpu", max_steps=1))
 
 
 def test_drawn_heads_train_with_transfer(tmp_path):
     make_dataset(tmp_path / "data", people=2, frames=3, size=SIZE, test_fraction=0)
-    config = training_config(transfer=1, loss_weights={"flow": 1, "occlusion": 1})
-    common = replace(config.model_params.common_params, num_kp=16)
-    config = replace(config, model_params=replace(config.model_params, common_params=common))
+    config = finding(16, transfer=1, loss_weights={"flow": 1, "occlusion": 1})
     list(train(config, tmp_path / "data", tmp_path / "run", device="cpu", max_steps=2))
     assert (tmp_path / "run" / "weights.safetensors").exists()
