@@ -5,15 +5,18 @@ import numpy as np
 import pytest
 from golden_data import GOLDEN, assert_near
 from PIL import Image
+from scipy.ndimage import binary_dilation
+from skimage.draw import polygon2mask
 
 from fomm.clips import find_clips, sidecar_of
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
 from fomm.heads import demo_clip, landmarks
-from fomm.heads.bust import ASSETS, angles, load_bust, rotation
+from fomm.heads.bust import ASSETS, GLASSES, MOUTH_INSIDE, TEETH, TONGUE, angles, load_bust, rotation
 from fomm.heads.dataset import make_dataset, render_clip
+from fomm.heads.glasses import add_glasses
 from fomm.heads.motion import FPS, Motion, blinks, random_motion, wander
-from fomm.heads.people import make_person
+from fomm.heads.people import Person, make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
 
@@ -22,17 +25,26 @@ def draw(
     yaw: float = 0, pitch: float = 0, roll: float = 0, person: int = 34, size: int = 64, **actions: float
 ):
     """One picture of a head in degrees, its 68 landmarks in pixels, and which of them can be seen."""
+    return draw_parts(yaw, pitch, roll, person, size, **actions)[:4]
+
+
+def draw_parts(
+    yaw: float = 0, pitch: float = 0, roll: float = 0, person: int = 34, size: int = 64,
+    someone: Person | None = None, **actions: float,
+):  # fmt: skip
+    """The same, of that person or of ``someone``, and the parts seen, at twice the size, -1 for none."""
     bust = load_bust()
     amounts = np.zeros((1, len(bust.action_names)))
     for name, amount in actions.items():
         amounts[0, bust.action_names.index(name)] = amount
     motion = Motion(np.radians([[yaw, pitch, roll]]), np.zeros((1, 2)), np.ones(1), amounts)
-    someone = make_person(np.random.default_rng([9, 0, person]))
+    someone = someone or make_person(np.random.default_rng([9, 0, person]))
     scene, renderer = make_scene(np.random.default_rng([9, 1, person]), size), Renderer(size)
     view = pose(someone, scene, motion, 0)
     picture = renderer.draw(someone, scene, view, np.random.default_rng(0))
     points = landmarks.landmarks(view.points)
-    return picture, points[:, :2] * size, landmarks.visible(points, renderer.inverse_depth), view
+    part = np.where(renderer.face_ids < 0, -1, someone.parts.astype(int)[renderer.face_ids])
+    return picture, points[:, :2] * size, landmarks.visible(points, renderer.inverse_depth), view, part
 
 
 def test_the_assets_are_small():
@@ -115,6 +127,51 @@ def test_actions_do_what_they_say():
     assert gap(opened, 62, 66) > gap(rest, 62, 66) + 5
     assert gap(blinked, 37, 41) < 0.4 * gap(rest, 37, 41)
     assert gap(blinked, 44, 46) < 0.4 * gap(rest, 44, 46)
+
+
+def test_an_open_mouth_is_dark_inside():
+    """Darker than the lips and than the tongue would be in full light; teeth in front of it are not."""
+    for person in (34, 7):
+        picture, points, _, _ = draw(person=person, size=256, jawOpen=0.8)
+        inside = mask_of(points[60:68], 256)
+        around = mask_of(points[48:60], 256) & ~inside
+        lights = picture.mean(-1)
+        assert np.median(lights[inside]) < 0.6 * np.median(lights[around])
+
+
+def mask_of(polygon, size):
+    """SxS bool: where the points (x, y in pixels) enclose the middles of pixels."""
+    return polygon2mask((size, size), polygon[:, ::-1] - 0.5)
+
+
+@pytest.mark.parametrize("actions", [{}, {"jawOpen": 0.9}, {"mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}])
+def test_nothing_of_the_mouth_shows_beside_the_lips(actions):
+    for person in range(4):
+        _, points, _, _, part = draw_parts(person=person, size=128, yaw=15, **actions)
+        lips = binary_dilation(mask_of(2 * points[48:60], 256), iterations=2)
+        assert not (np.isin(part, (TEETH, TONGUE, MOUTH_INSIDE)) & ~lips).any(), person
+
+
+def test_glasses_sit_around_the_eyes_and_turn_with_the_head():
+    person = add_glasses(make_person(np.random.default_rng([9, 0, 34])), np.random.default_rng(3))
+    assert len(person.template) == len(person.vertices) == len(person.skin_weights) == len(person.texcoords)
+    assert len(person.faces) == len(person.parts) and person.faces.max() < len(person.vertices)
+    moved = []
+    for yaw in (0, 25):
+        _, points, _, _, part = draw_parts(someone=person, size=128, yaw=yaw)
+        frame = np.argwhere(part == GLASSES)[:, ::-1] / 2
+        moved.append((frame.mean(0)[0], points[36:48].mean(0)[0]))
+        if yaw:
+            continue
+        for eye in (points[36:42], points[42:48]):
+            rays = frame - eye.mean(0)
+            distance = np.linalg.norm(rays, axis=1)
+            near = rays[distance < 1.5 * np.ptp(eye[:, 0])]
+            angle = np.sort(np.arctan2(near[:, 1], near[:, 0]))
+            assert np.diff(angle).max() < 0.5, "the rim goes all around the eye"
+            assert distance.min() > 0.25 * np.ptp(eye[:, 0]), "it leaves the eye free"
+    (before, eyes_before), (after, eyes_after) = moved
+    assert after - before > 0.8 * (eyes_after - eyes_before) > 2
 
 
 def test_key_points_agree_with_the_landmarks():

@@ -15,8 +15,13 @@ import numpy as np
 ASSETS = Path(__file__).resolve().parent / "assets"
 
 # Values of `Bust.parts`, one per triangle.
-SKIN, LEFT_EYE, RIGHT_EYE, TEETH, TONGUE, LASHES, HAIR, MOUTH_INSIDE = range(8)
+SKIN, LEFT_EYE, RIGHT_EYE, TEETH, TONGUE, LASHES, HAIR, MOUTH_INSIDE, GLASSES = range(9)
 
+# The mesh's tongue fills the mouth. This is where people who talk have it and their teeth, metres.
+_SETTLED = {TEETH: (0.0, 0.002, -0.0015), TONGUE: (0.0, 0.006, -0.008)}
+
+# Left, right; metres.
+EYE_CENTRES = np.array([[0.0308, -0.1246, 0.7284], [-0.0308, -0.1246, 0.7284]])
 HEAD_AXIS_Y = -0.075  # the vertical axis of the skull goes through x = 0 and this y
 NECK_SHARES = (0.2, 0.25, 0.25, 0.3)  # how the three neck joints and the head share a rotation
 
@@ -72,9 +77,12 @@ def load_bust() -> Bust:
     """The bust, read once per process (about 0.3 s)."""
     with np.load(ASSETS / "bust.npz") as raw:
         weights = raw["skin_weights"] / 65535.0
+        template = raw["template"].astype(np.float64)
+        for part, move in _SETTLED.items():
+            template[raw["vertex_parts"] == part] += move
         phenotype_step, shape_step = raw["steps"]
         return Bust(
-            template=raw["template"].astype(np.float64),
+            template=template,
             faces=raw["faces"].astype(np.int64),
             parts=raw["parts"],
             vertex_parts=raw["vertex_parts"],

@@ -17,7 +17,7 @@ from fomm.errors import InputError
 from fomm.heads.motion import FPS, Motion, random_motion
 from fomm.heads.scene import Scene, make_scene
 
-VERSION = 3  # of what is drawn and noted; other numbers give other files
+VERSION = 4  # of what is drawn and noted; other numbers give other files
 _PERSON, _CLIP, _NOISE, _OTHER = range(4)  # separate streams of random numbers
 _OTHER_POSE = (0.4, 0.2, 0.14)  # yaw, pitch and roll in radians: how otherwise another person is held
 _OTHER_REST = 0.3  # of the actions of a random moment: another face at rest

@@ -57,7 +57,7 @@ def _great_circle(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     return (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(angle)
 
 
-class _Skull:
+class Skull:
     """The scalp as seen from the skull's centre: how far it is, and how a person's own shape moves it."""
 
     def __init__(self, move: np.ndarray):
@@ -73,12 +73,23 @@ class _Skull:
 
     def __call__(self, directions: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points ...x3 on the unchanged bust, ``thickness`` above the scalp, and their displacement ...x3."""
+        index, weight = self._nearest(directions)
+        radius = (self._radius[index] * weight).sum(-1) + thickness
+        return _SKULL_CENTRE + directions * radius[..., None], self._moved(index, weight)
+
+    def move(self, points: np.ndarray) -> np.ndarray:
+        """The displacement ...x3 of what lies above the scalp or the face at ``points`` ...x3."""
+        rays = points - _SKULL_CENTRE
+        return self._moved(*self._nearest(rays / np.linalg.norm(rays, axis=-1, keepdims=True)))
+
+    def _moved(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return (self._move[index] * weight[..., None]).sum(-2)
+
+    def _nearest(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of 8 neighbours ...x8: their numbers and their weights, which sum to 1."""
         distance, index = self._tree.query(directions, k=8)
         weight = 1 / (distance + 0.02) ** 2
-        weight /= weight.sum(-1, keepdims=True)
-        radius = (self._radius[index] * weight).sum(-1) + thickness
-        move = (self._move[index] * weight[..., None]).sum(-2)
-        return _SKULL_CENTRE + directions * radius[..., None], move
+        return index, weight / weight.sum(-1, keepdims=True)
 
 
 def _above_face(points: np.ndarray, edge: float) -> np.ndarray:
@@ -89,7 +100,7 @@ def _above_face(points: np.ndarray, edge: float) -> np.ndarray:
 
 
 def _side(
-    style: Hairstyle, skull: _Skull, sign: int, rng: np.random.Generator
+    style: Hairstyle, skull: Skull, sign: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """One side of the hair: points Nx M x3 on the unchanged bust and their displacement."""
     along = np.linspace(0, 1, _STRANDS)
@@ -116,7 +127,7 @@ def _side(
 
 
 def _fringe(
-    style: Hairstyle, height: float, skull: _Skull, rng: np.random.Generator
+    style: Hairstyle, height: float, skull: Skull, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     azimuth = np.linspace(-0.95, 0.95, _STRANDS)
     ragged = np.convolve(rng.uniform(-0.008, 0.008, _STRANDS + 2), np.ones(3) / 3, "valid")
@@ -126,8 +137,9 @@ def _fringe(
     return skull(_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL)))
 
 
-def _sheet_faces(strands: int, points: int) -> np.ndarray:
-    corner = np.arange(strands * points).reshape(strands, points)
+def grid_faces(rows: int, columns: int) -> np.ndarray:
+    """The triangles, Fx3, between the neighbours of a grid of points."""
+    corner = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]
     return np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)]).reshape(-1, 3)
 
@@ -135,7 +147,7 @@ def _sheet_faces(strands: int, points: int) -> np.ndarray:
 def add_hair(person: Person, rng: np.random.Generator) -> Person:
     """The same person with long hair in a random style; its vertices come after those of the bust."""
     style = random_hairstyle(rng)
-    skull = _Skull(person.vertices - person.template)
+    skull = Skull(person.vertices - person.template)
     sheets = [_side(style, skull, sign, rng) for sign in (1, -1)]
     if style.fringe is not None:
         sheets.append(_fringe(style, style.fringe, skull, rng))
@@ -147,7 +159,7 @@ def add_hair(person: Person, rng: np.random.Generator) -> Person:
     )
     for number, (points, move) in enumerate(sheets):
         strands, steps = points.shape[:2]
-        faces.append(_sheet_faces(strands, steps) + sum(map(len, template)))
+        faces.append(grid_faces(strands, steps) + sum(map(len, template)))
         template.append(points.reshape(-1, 3))
         vertices.append((points + move).reshape(-1, 3))
         across, along = np.meshgrid(np.linspace(0, 1, strands), np.linspace(0, 1, steps), indexing="ij")

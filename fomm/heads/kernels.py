@@ -8,9 +8,11 @@ import math
 import numpy as np
 from numba import njit
 
-from fomm.heads.bust import HAIR, LASHES, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE
+from fomm.heads.bust import GLASSES, HAIR, LASHES, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE
 
 EYE_RADIUS = 0.0138  # metres
+_FRONT_TEETH = -0.15  # y of their front on the unchanged bust, metres
+_MOUTH_DARKENS = 0.016  # metres of depth in the mouth that take all but 1/e of the light
 
 
 @njit(cache=True)
@@ -183,9 +185,16 @@ def _eye(x, y, z, iris, iris_radius):
 
 
 @njit(cache=True)
+def _light_in_mouth(y):
+    """The share of the light that reaches the depth ``y`` (metres) of the unchanged bust's mouth."""
+    return math.exp(-max(0.0, y - _FRONT_TEETH) / _MOUTH_DARKENS)
+
+
+@njit(cache=True)
 def shade(
     face_ids, barycentric, faces, parts, vertices, normals, template, texcoords, texture,
-    eye_centres, iris, iris_radius, teeth, tongue, hair, cloth, lights, light_colours, ambient, camera, out,
+    eye_centres, iris, iris_radius, teeth, tongue, hair, glasses, cloth,
+    lights, light_colours, ambient, camera, out,
 ):  # fmt: skip
     """Linear RGB of every covered pixel into HxWx4 ``out``; the fourth channel is 1 there, 0 elsewhere."""
     height, width = face_ids.shape
@@ -235,10 +244,10 @@ def shade(
                 open_sky = 0.85 - 0.3 * min(1.0, max(0.0, dz / 0.007))  # in the shade of the upper lid
             elif part == TEETH:
                 r, g, bl = teeth[0], teeth[1], teeth[2]
-                specular, gloss, open_sky = 0.5, 40.0, 0.75
+                specular, gloss, open_sky = 0.5, 40.0, 0.8 * _light_in_mouth(ty)
             elif part == TONGUE:
                 r, g, bl = tongue[0], tongue[1], tongue[2]
-                specular, open_sky = 0.3, 0.7
+                specular, open_sky = 0.3, 0.8 * _light_in_mouth(ty)
             elif part == LASHES:
                 r, g, bl = 0.03, 0.02, 0.02
                 specular = 0.0
@@ -253,9 +262,12 @@ def shade(
                 m *= 0.8 + 0.2 * math.sin(u * 47 + v * 3)
                 r, g, bl = hair[0] * m, hair[1] * m, hair[2] * m
                 specular, gloss = 0.25, 10.0
+            elif part == GLASSES:
+                r, g, bl = glasses[0], glasses[1], glasses[2]
+                specular, gloss = 1.2, 30.0
             else:
                 r, g, bl = 0.28, 0.06, 0.05
-                specular, open_sky = 0.05, 0.45
+                specular, open_sky = 0.05, 0.8 * _light_in_mouth(ty)
             sky = 0.775 + 0.225 * nz
             dr, dg, db = ambient[0] * sky, ambient[1] * sky, ambient[2] * sky
             sr = sg = sb = 0.0

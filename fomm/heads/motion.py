@@ -74,12 +74,16 @@ def random_motion(rng: np.random.Generator, frames: int) -> Motion:
     zoom = 1 + 0.03 * wander(nearer, frames, 2.0)
 
     amounts = {name: np.zeros(frames) for name in names}
-    jaw, smile, pucker, funnel, wide = mouth.spawn(5)
+    jaw, smile, pucker, funnel, wide, grin = mouth.spawn(6)
     amounts["jawOpen"] = speech(jaw, frames)
     _both(amounts, "mouthSmile", 0.7 * np.clip(0.5 * wander(smile, frames, 1.0), 0, 1))
     _add(amounts, "mouthPucker", 0.6 * np.clip(0.5 * wander(pucker, frames, 0.3), 0, 1))
     _add(amounts, "mouthFunnel", 0.6 * np.clip(0.4 * wander(funnel, frames, 0.3), 0, 1))
     _both(amounts, "mouthStretch", 0.6 * np.clip(0.4 * wander(wide, frames, 0.3), 0, 1))
+    teeth = np.clip(0.6 * wander(grin, frames, 1.0) - 0.1, 0, 0.8)  # shown in a smile
+    _both(amounts, "mouthSmile", 0.7 * teeth)
+    _both(amounts, "mouthUpperUp", 0.7 * teeth)
+    _both(amounts, "mouthLowerDown", 0.5 * teeth)
     lids, across, updown, narrow = eyes.spawn(4)
     squint = np.clip(0.4 * wander(narrow, frames, 1.2) - 0.2, 0, 0.7)
     _both(amounts, "eyeBlink", np.maximum(blinks(lids, frames, habits.uniform(0.3, 1.5)), squint))

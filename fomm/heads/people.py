@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fomm.heads.bust import LEFT_EYE, RIGHT_EYE, SKIN, Bust, load_bust
+from fomm.heads.bust import EYE_CENTRES, LEFT_EYE, RIGHT_EYE, SKIN, Bust, load_bust
+from fomm.heads.glasses import add_glasses
 from fomm.heads.hair import add_hair
 from fomm.heads.texture import Complexion, above_hairline, draw_texture, texture_coordinates
 
@@ -23,9 +24,6 @@ _IRIS_COLOURS = np.array(
      [0.32, 0.20, 0.08]]
 )  # fmt: skip
 _LIPSTICKS = np.array([[0.5, 0.05, 0.08], [0.55, 0.15, 0.18], [0.35, 0.05, 0.12], [0.6, 0.2, 0.15]])
-_EYE_CENTRES = np.array(
-    [[0.0308, -0.1246, 0.7284], [-0.0308, -0.1246, 0.7284]]
-)  # left, right; unposed, metres
 _TRAITS = {
     # where each trait's named values lie between 0 and 1, in the order of the bust's phenotype mask
     "gender": (0, 1),
@@ -37,6 +35,7 @@ _TRAITS = {
     "cupsize": (0, 0.5, 1),
     "firmness": (0, 0.5, 1),
 }
+_WITH_GLASSES = 0.15  # of the people
 BALD, SHORT_HAIR, LONG_HAIR = range(3)
 
 
@@ -57,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Person(Figure):
-    """A head that can be posed and drawn: V vertices (the bust's, then those of the hair) and F triangles."""
+    """A head that can be posed and drawn: V vertices (the bust's, then those of hair, of glasses), F triangles."""
 
     template: np.ndarray  # Vx3 float64: the same points on the unchanged bust; colours are decided there
     faces: np.ndarray  # Fx3 int64
@@ -70,6 +69,7 @@ class Person(Figure):
     teeth: np.ndarray
     tongue: np.ndarray
     hair: np.ndarray
+    glasses: np.ndarray  # of their frame
 
 
 def _phenotype_amounts(bust: Bust, origins: np.ndarray, traits: dict[str, float]) -> np.ndarray:
@@ -187,11 +187,14 @@ def make_person(rng: np.random.Generator) -> Person:
         parts=bust.parts,
         texcoords=texture_coordinates(bust.template),
         texture=draw_texture(complexion, int(rng.integers(1 << 30))),
-        eye_centres=_EYE_CENTRES,
+        eye_centres=EYE_CENTRES,
         iris=_IRIS_COLOURS[rng.integers(len(_IRIS_COLOURS))] * rng.uniform(0.8, 1.2),
         iris_radius=rng.uniform(0.40, 0.47),
         teeth=np.array([0.75, 0.72, 0.62]) * rng.uniform(0.8, 1.05),
         tongue=np.array([0.5, 0.18, 0.17]) * rng.uniform(0.85, 1.15, 3),
         hair=complexion.hair,
+        glasses=np.zeros(3),
     )
-    return add_hair(person, rng) if style == LONG_HAIR else person
+    if style == LONG_HAIR:
+        person = add_hair(person, rng)
+    return add_glasses(person, rng) if rng.random() < _WITH_GLASSES else person

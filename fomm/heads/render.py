@@ -71,8 +71,8 @@ class Renderer:
         kernels.shade(
             self.face_ids, self.barycentric, person.faces, person.parts, view.vertices, normals,
             person.template, person.texcoords, person.texture, person.eye_centres, person.iris,
-            person.iris_radius, person.teeth, person.tongue, person.hair, scene.cloth, scene.lights,
-            scene.light_colours, scene.ambient, view.camera, self._colour,
+            person.iris_radius, person.teeth, person.tongue, person.hair, person.glasses, scene.cloth,
+            scene.lights, scene.light_colours, scene.ambient, view.camera, self._colour,
         )  # fmt: skip
         cells = self._colour.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 4).mean((1, 3))
         return _develop(cells[..., :3] + (1 - cells[..., 3:]) * scene.background, scene, rng)
