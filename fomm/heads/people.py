@@ -56,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Person(Figure):
-    """A head that can be posed and drawn: V vertices (the bust's, then those of hair, of glasses), F triangles."""
+    """A head that can be posed and drawn: V vertices (the bust's, then hair's and glasses'), F triangles."""
 
     template: np.ndarray  # Vx3 float64: the same points on the unchanged bust; colours are decided there
     faces: np.ndarray  # Fx3 int64
