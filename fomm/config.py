@@ -216,6 +216,8 @@ class TrainParams:
     window: int | None = _between(8, 8192, default=None)
     # paint from the true flow of synthetic data: the painter alone trains, key points and motion stay
     true_motion: bool = False
+    # with it, share of the pairs that are painted from the motion that the networks find
+    found_motion: float = _between(0, 1, default=0)
     # with both of them, side of a square of the source, pixels: so much is seen of it; None: all of it
     source_window: int | None = _between(8, 8192, default=None)
     # share of the pairs of synthetic data that are driven as another person would: relative motion, learned

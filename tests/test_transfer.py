@@ -15,7 +15,8 @@ from fomm.model import Keypoints, relative_motion
 from fomm.training.augmentation import augment
 from fomm.training.dataset import Batch
 from fomm.training.loop import train
-from fomm.training.transfer import draw_transfers, transfer
+from fomm.training.step import choose_pairs
+from fomm.training.transfer import transfer
 
 ALL = torch.ones(2, dtype=torch.bool)
 
@@ -93,12 +94,12 @@ def test_other_pairs_stay_and_gradients_flow():
     assert transfer(Keypoints(found.value), batch_of(*points[1:]), ALL).jacobian is None
 
 
-def test_so_many_pairs_are_driven_by_another():
+def test_so_many_pairs_are_chosen():
     chance = torch.Generator().manual_seed(0)
-    assert draw_transfers(0, 8, chance) is None
-    chosen = draw_transfers(0.3, 2000, chance)
+    assert choose_pairs(0, 8, chance) is None
+    chosen = choose_pairs(0.3, 2000, chance)
     assert chosen is not None and 0.27 < chosen.float().mean() < 0.33
-    assert draw_transfers(1, 8, chance).all()  # type: ignore[union-attr]
+    assert choose_pairs(1, 8, chance).all()  # type: ignore[union-attr]
 
 
 def test_cameras_move_the_other_along():

@@ -146,14 +146,14 @@ def test_squares_of_the_sources_hold_what_the_windows_show(align_corners):
     assert ((whole - cut).abs() * seen).max() < 1e-5
 
 
-def paint_truly(windows: Windows | None, source_window: int | None = None):
+def paint_truly(windows: Windows | None, source_window: int | None = None, found: Tensor | None = None):
     torch.manual_seed(2)
     config = training_config(loss_weights=ONLY)
     assert config.train_params is not None
     networks = Networks(*(network.eval() for network in build_networks(config)))
     criteria = Criteria(config.train_params.loss_weights, ImagePyramid(config.train_params.scales, 3))
     batch = random_batch()._replace(flow=shifted(1, 0))
-    terms, output = painter_losses(networks, batch, criteria, windows, source_window)
+    terms, output = painter_losses(networks, batch, criteria, windows, source_window, found)
     return terms, output, networks, batch
 
 
@@ -178,6 +178,20 @@ def test_windows_of_the_whole_change_nothing_where_the_motion_is_true():
             assert torch.allclose(term, got[name]), name
 
 
+def test_some_pairs_are_painted_from_the_motion_that_is_found():
+    _, true, *_ = paint_truly(None)
+    terms, mixed, (generator, kp_detector, _), batch = paint_truly(None, found=torch.tensor([False, True]))
+    points = [kp_detector(picture) for picture in (batch.source, batch.driving)]
+    found = generator(batch.source, kp_source=points[0], kp_driving=points[1])
+    got = mixed.generator
+    assert torch.allclose(got["prediction"][0], true.generator["prediction"][0], atol=1e-6)
+    assert torch.allclose(got["prediction"][1], found["prediction"][1], atol=1e-5)
+    assert not torch.allclose(got["prediction"][1], true.generator["prediction"][1], atol=1e-3)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(weight.grad is None for weight in generator.dense_motion_network.parameters())
+    assert all(weight.grad is None for weight in kp_detector.parameters())
+
+
 def write_surfaces(data):
     """A surface beside each clip of ``data``: all of the picture, moved by a cell from frame to frame."""
     y, x = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
@@ -190,7 +204,9 @@ def write_surfaces(data):
     return data
 
 
-@pytest.mark.parametrize("extra", [{}, {"window": 16}, {"window": 16, "source_window": 24}])
+@pytest.mark.parametrize(
+    "extra", [{}, {"window": 16}, {"window": 16, "source_window": 24}, {"window": 16, "found_motion": 0.5}]
+)
 def test_with_true_motion_the_painter_alone_trains(tmp_path, extra):
     data = write_surfaces(write_clips(tmp_path / "data"))
     for number, out in enumerate(("before", "after")):
@@ -222,6 +238,7 @@ def test_with_true_motion_the_painter_alone_trains(tmp_path, extra):
             {"loss_weights": {"flow": 1}, "augmentation": {"crop_param": {"size": [SIZE, SIZE]}}},
             "the true motion .* crop_param cuts",
         ),
+        ({"found_motion": 0.5}, "found_motion says .* set true_motion too"),
         ({"loss_weights": {"keypoint_shares": [1, 1]}}, "keypoint_shares has 2 numbers, .* 3 key points"),
     ],
 )

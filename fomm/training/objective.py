@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.config import Config, LossWeights, TrainParams
@@ -13,6 +14,7 @@ from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, Occlusion
 from fomm.model.geometry import warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
+from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.transfer import transfer
 from fomm.training.windows import Windows
@@ -108,6 +110,7 @@ def painter_losses(
     criteria: Criteria,
     windows: Windows | None = None,
     source_window: int | None = None,
+    found: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], Output]:
     """The terms of the painted pictures, with features moved by the batch's true flow and true occlusion.
 
@@ -115,6 +118,7 @@ def painter_losses(
         windows: see ``generator_losses``.
         source_window: with windows, only squares of so many pixels are encoded of the sources, around what
             the windows show. What they leave out counts as hidden.
+        found: B bools, which of the pairs are painted from the motion that the networks find instead.
 
     Other arguments, and what is returned, are those of ``generator_losses``.
     """
@@ -123,6 +127,8 @@ def painter_losses(
     with criteria.low:
         source, cell = batch.source, 2 ** len(generator.down_blocks)
         flow = flow.resized(*(length // cell for length in source.shape[2:]))
+        if found is not None:
+            flow = _with_found_motion(flow, networks, batch, found)
         position, seen = flow.position, flow.seen[:, None]
         deformed = generator.deform(source, position)
         if windows is not None and source_window is not None:
@@ -137,6 +143,23 @@ def painter_losses(
     terms, real, generated = _picture_terms(networks, batch, criteria, windows, prediction.float(), known)
     output = {"prediction": prediction, "deformed": deformed, "occlusion_map": flow.seen[:, None].float()}
     return terms, Output(batch.truth_source, known, real, generated, output, windows)
+
+
+@torch.no_grad()
+def _with_found_motion(flow: Flow, networks: Networks, batch: Batch, chosen: Tensor) -> Flow:
+    """The flow, that of the chosen pairs (B bools) as the networks find it: ``seen`` in [0, 1]."""
+    chosen = chosen.to(flow.position.device)
+    source, driving = batch.source[chosen], batch.driving[chosen]
+    if not len(source):
+        return flow
+    kp_source, kp_driving = networks.kp_detector(source), networks.kp_detector(driving)
+    motion = networks.generator.dense_motion_network(source, kp_source, kp_driving)
+    assert motion.occlusion_map is not None  # see ``check_truth``
+    planes = torch.cat((motion.deformation.permute(0, 3, 1, 2), motion.occlusion_map), 1).float()
+    planes = F.interpolate(planes, flow.seen.shape[1:], mode="bilinear", align_corners=False)
+    position, seen = flow.position.clone(), flow.seen.float()
+    position[chosen], seen[chosen] = planes[:, :2].permute(0, 2, 3, 1), planes[:, 2]
+    return Flow(position, seen, flow.known)
 
 
 def _picture_terms(
@@ -249,6 +272,11 @@ def check_truth(config: Config) -> None:
             "train_params.true_motion hides what the source does not show, as an occlusion map does; set "
             "generator_params.estimate_occlusion_map, or train without true_motion"
         )
+    if params.found_motion and not params.true_motion:
+        raise ConfigError(
+            "train_params.found_motion says how many of the pairs true_motion leaves to the motion that is "
+            "found; set true_motion too, or take it out: without it all pairs are painted so"
+        )
     if params.true_motion and params.transfer:
         raise ConfigError(
             "train_params.transfer changes the key points that the motion is made from, and true_motion does "
@@ -315,12 +343,13 @@ class GeneratorObjective(nn.Module):
         batch: Batch,
         transform: RandomTransform | None,
         windows: Windows | None,
-        transfers: Tensor | None,
+        chosen: Tensor | None,
     ) -> tuple[dict[str, Tensor], Output | None]:
+        """``chosen``: of ``painter_losses`` those found, of ``generator_losses`` the transfers."""
         networks, params, criteria = self._rest
         if params.true_motion:
-            return painter_losses(networks, batch, criteria, windows, params.source_window)
-        return generator_losses(networks, batch, criteria, transform, windows, transfers)
+            return painter_losses(networks, batch, criteria, windows, params.source_window, chosen)
+        return generator_losses(networks, batch, criteria, transform, windows, chosen)
 
 
 class DiscriminatorObjective(nn.Module):

@@ -78,6 +78,9 @@ class Run:
                 for module in network.modules():
                     if isinstance(module, nn.modules.batchnorm._BatchNorm):
                         module.eval()
+        if self.params.true_motion:  # only the painter trains
+            self.networks.kp_detector.eval()
+            self.networks.generator.dense_motion_network.eval()
 
     def start_average(self) -> None:
         """The average begins at the present weights."""

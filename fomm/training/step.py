@@ -24,10 +24,14 @@ from fomm.training.objective import (
 )
 from fomm.training.perceptual import perceptual_network, say_stand_in
 from fomm.training.state import Run
-from fomm.training.transfer import draw_transfers
 from fomm.training.windows import check_window, draw_windows
 
 Group = tuple[str, ...]  # names of networks
+
+
+def choose_pairs(share: float, batch: int, chance: torch.Generator) -> torch.Tensor | None:
+    """That share of B pairs by chance: B bools on the CPU; None where it is 0."""
+    return torch.rand(batch, generator=chance) < share if share else None
 
 
 class Step:
@@ -82,12 +86,14 @@ class Step:
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
             discriminator.requires_grad_(False)
-        check_points(self.run.params, batch, self.config.model_params.common_params.num_kp)
+        params = self.run.params
+        check_points(params, batch, self.config.model_params.common_params.num_kp)
         transform = draw_transform(self.config, batch, chance)
         known = batch.truth_driving and batch.truth_driving.value
         windows = draw_windows(self.config, known, len(batch.driving), chance)
-        transfers = draw_transfers(self.run.params.transfer, len(batch.driving), chance)
-        losses, output = self.generator(batch, transform, windows, transfers)
+        share = params.found_motion if params.true_motion else params.transfer
+        chosen = choose_pairs(share, len(batch.driving), chance)
+        losses, output = self.generator(batch, transform, windows, chosen)
         if not losses:
             raise ConfigError(
                 "none of the weighted losses can be computed on these data: some need true key points; "

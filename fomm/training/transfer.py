@@ -6,16 +6,11 @@ with the key points of such a head in the same motion, and the driving frame sho
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from fomm.model import Keypoints, relative_motion
 from fomm.model.geometry import inverse_2x2, multiply_2x2
 from fomm.training.dataset import Batch
-
-
-def draw_transfers(share: float, batch: int, chance: Generator) -> Tensor | None:
-    """Which of the B pairs another person drives: B bools on the CPU; None where ``share`` is 0."""
-    return torch.rand(batch, generator=chance) < share if share else None
 
 
 def transfer(kp_driving: Keypoints, batch: Batch, chosen: Tensor) -> Keypoints:

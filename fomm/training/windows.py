@@ -61,7 +61,7 @@ class Windows(NamedTuple):
         windows = _around(middle, cells, side, self.cell)
         corner = torch.tensor(windows.corners, device=place.device)[:, None, None].flip(-1)
         inside = (place - corner) / length(side) * 2 - 1
-        return windows, inside, seen & (inside.abs() <= 1).all(-1)[:, None]
+        return windows, inside, seen * (inside.abs() <= 1).all(-1)[:, None]
 
     def _cut(self, maps: Tensor, step: int) -> Tensor:
         side = self.side * step
