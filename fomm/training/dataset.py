@@ -7,7 +7,7 @@ frames are kept. So a run that was stopped goes on with the same ones.
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from fomm.clip_files import ClipFile, open_clip
-from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
+from fomm.clips import find_clips, read_frames, sidecar_of
 from fomm.config import DatasetParams
 from fomm.errors import InputError, MediaError
 from fomm.model import Keypoints
 from fomm.training.draws import Draws, check_params
 from fomm.training.flow import Flow, true_flow
+from fomm.training.truth import Truth, Wanted, join_truths, read_truth
 
 _STRETCH = 0.02  # a deviation of the aspect up to this is a rounded size
 
@@ -119,7 +120,7 @@ def open_pairs(
             f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {needs[0]}, as "
             f"`fomm data heads` writes it; {needs[1]} for other data"
         )
-    wanted = _Wanted(with_flow, with_others)
+    wanted = Wanted(with_flow, with_others)
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
         return _MemoryPairs(draws, params.frame_shape, device, threads, wanted, progress=rank == 0)
@@ -134,25 +135,6 @@ def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
         return sum(counts) * height * width * channels
 
 
-class _Wanted(NamedTuple):
-    """What of the truth is read beside the key points."""
-
-    flow: bool
-    others: bool
-
-
-class _Truth(NamedTuple):
-    """What is known of the frames of a clip, or of some of them."""
-
-    points: Keypoints  # TxKx2 and TxKx2x2
-    others: Keypoints | None = None  # of another person who moves alike
-    surface: Tensor | None = None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "_Truth":
-        surface = None if self.surface is None else function(self.surface)
-        return _Truth(self.points.map(function), self.others and self.others.map(function), surface)
-
-
 class _DiskPairs(Pairs):
     """Frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
 
@@ -165,13 +147,13 @@ class _DiskPairs(Pairs):
         shape: tuple[int, int, int],
         device: torch.device,
         workers: int,
-        wanted: _Wanted,
+        wanted: Wanted,
     ) -> None:
         self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
         self.has_truth = draws.has_truth
         self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
         self._wanted = wanted
-        self._opened: dict[int, tuple[ClipFile, _Truth | None]] = {}
+        self._opened: dict[int, tuple[ClipFile, Truth | None]] = {}
 
     def batch(self, step: int) -> Batch:
         clips, places = self._draws(step)
@@ -186,7 +168,7 @@ class _DiskPairs(Pairs):
             return
         share = self._draws.share
         ahead = 1 + -(-2 * self._workers // (share.stop - share.start))  # steps that keep every worker busy
-        begun: deque[tuple[Tensor, list[Future[_Truth | None]]]] = deque()
+        begun: deque[tuple[Tensor, list[Future[Truth | None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, "reader")
         try:
             for step in range(first_step, last_step + ahead):
@@ -205,20 +187,20 @@ class _DiskPairs(Pairs):
         pinned = self._device.type == "cuda"
         return torch.empty((2, size, *self._shape), dtype=torch.uint8, pin_memory=pinned)
 
-    def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> _Truth | None:
+    def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> Truth | None:
         """Puts one pair into 2xBxHxWxC uint8 and returns its truth."""
         if clip not in self._opened:
             path = self._draws.clips[clip]
             file = open_clip(path, self._shape[1] / self._shape[0])
-            truth = _read_truth(path, file.count, self._wanted) if self.has_truth else None
+            truth = read_truth(path, file.count, self._wanted) if self.has_truth else None
             self._opened[clip] = file, truth
         file, truth = self._opened[clip]
         numbers = (places * file.count).astype(np.int64)
         pixels.numpy()[:, index] = _fit(file.path, file.read(numbers.tolist()), self._shape)
         return truth and truth.map(lambda t: t[numbers])
 
-    def _finish(self, pixels: Tensor, truths: list[_Truth | None]) -> Batch:
-        truth = _joined(truths, lambda tensors: torch.stack(tensors, 1))
+    def _finish(self, pixels: Tensor, truths: list[Truth | None]) -> Batch:
+        truth = join_truths(truths, lambda tensors: torch.stack(tensors, 1))
         if truth is not None:
             truth = truth.map(lambda t: t.to(self._device, non_blocking=True))
         return _batch(pixels.to(self._device, non_blocking=True), truth)
@@ -236,7 +218,7 @@ class _MemoryPairs(Pairs):
         shape: tuple[int, int, int],
         device: torch.device,
         threads: int,
-        wanted: _Wanted,
+        wanted: Wanted,
         progress: bool,
     ) -> None:
         from tqdm import tqdm
@@ -251,19 +233,19 @@ class _MemoryPairs(Pairs):
             self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
             self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
 
-            def load(clip: Path, start: int, count: int) -> _Truth | None:
+            def load(clip: Path, start: int, count: int) -> Truth | None:
                 frames = _fit(clip, read_frames(clip, aspect), shape)
                 if len(frames) != count:
                     raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
                 self._frames[start : start + count] = torch.from_numpy(frames)
-                return _read_truth(clip, count, wanted) if draws.has_truth else None
+                return read_truth(clip, count, wanted) if draws.has_truth else None
 
             loading = pool.map(load, draws.clips, self._starts.tolist(), self._counts.tolist())
             silent = None if progress else True  # None: shown on a terminal alone
             truths = list(tqdm(loading, "reading", len(draws.clips), unit="clip", disable=silent))
         finally:
             pool.shutdown(cancel_futures=True)
-        joined = _joined(truths, torch.cat)
+        joined = join_truths(truths, torch.cat)
         self._truth = joined and joined.map(lambda t: t.to(device))
 
     def batch(self, step: int) -> Batch:
@@ -273,7 +255,7 @@ class _MemoryPairs(Pairs):
         return _batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
 
 
-def _batch(pixels: Tensor, truth: _Truth | None) -> Batch:
+def _batch(pixels: Tensor, truth: Truth | None) -> Batch:
     """From 2xBxHxWxC uint8 and the truth of both sides."""
     source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
     if truth is None:
@@ -305,47 +287,3 @@ def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
     # Pillow's filter widens when it makes smaller, and so does not alias.
     resized = [np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)) for picture in pictures]
     return np.stack(resized).reshape(-1, height, width, channels)
-
-
-def _read_truth(clip: Path, count: int, wanted: _Wanted) -> _Truth:
-    """What is known of a clip of so many frames."""
-    path = sidecar_of(clip)
-    owners = ("", "other_") if wanted.others else ("",)
-    names = [f"{owner}{name}" for owner in owners for name in ("keypoints", "jacobians")]
-    arrays = read_arrays(path, *names, *(["surface"] if wanted.flow else []))
-    value, jacobian, *other = (torch.from_numpy(arrays[name]).float() for name in names)
-    shape = (count, *value.shape[1:2], 2)
-    for what, v, j in zip(owners, (value, *other[:1]), (jacobian, *other[1:]), strict=True):
-        if v.shape != shape or j.shape != (*shape, 2):
-            raise MediaError(
-                f"{path} holds {what.replace('_', ' ')}key points {tuple(v.shape)} and jacobians "
-                f"{tuple(j.shape)}; for the {count} frames of {clip.name} ({count}, K, 2) and "
-                f"({count}, K, 2, 2) are needed"
-            )
-    surface = None
-    if wanted.flow:  # as signed numbers: torch cannot gather unsigned ones everywhere
-        surface = torch.from_numpy(arrays["surface"].view(np.int16))
-        if surface.ndim != 4 or surface.shape[::3] != (count, 4):
-            raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
-    return _Truth(Keypoints(value, jacobian), Keypoints(*other) if other else None, surface)
-
-
-def _joined(truths: list[_Truth | None], join: Callable[[list[Tensor]], Tensor]) -> _Truth | None:
-    """The truth of several clips in one, checked to be of as many points."""
-    known = [truth for truth in truths if truth is not None]
-    if not known:
-        return None
-    numbers = {truth.points.value.shape[1] for truth in known}
-    if len(numbers) > 1:
-        raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
-
-    def joined(points: list[Keypoints]) -> Keypoints:
-        return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
-
-    others = [truth.others for truth in known if truth.others is not None]
-    surfaces = [truth.surface for truth in known if truth.surface is not None]
-    return _Truth(
-        joined([truth.points for truth in known]),
-        joined(others) if others else None,
-        join(surfaces) if surfaces else None,
-    )

@@ -1,0 +1,76 @@
+"""What is exactly known of a clip's frames, as the file beside it says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fomm.clips import read_arrays, sidecar_of
+from fomm.errors import InputError, MediaError
+from fomm.model import Keypoints
+
+
+class Wanted(NamedTuple):
+    """What of the truth is read beside the key points."""
+
+    flow: bool
+    others: bool
+
+
+class Truth(NamedTuple):
+    """What is known of the frames of a clip, or of some of them."""
+
+    points: Keypoints  # TxKx2 and TxKx2x2
+    others: Keypoints | None = None  # of another person who moves alike
+    surface: Tensor | None = None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Truth":
+        surface = None if self.surface is None else function(self.surface)
+        return Truth(self.points.map(function), self.others and self.others.map(function), surface)
+
+
+def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
+    """What is known of a clip of so many frames."""
+    path = sidecar_of(clip)
+    owners = ("", "other_") if wanted.others else ("",)
+    names = [f"{owner}{name}" for owner in owners for name in ("keypoints", "jacobians")]
+    arrays = read_arrays(path, *names, *(["surface"] if wanted.flow else []))
+    value, jacobian, *other = (torch.from_numpy(arrays[name]).float() for name in names)
+    shape = (count, *value.shape[1:2], 2)
+    for what, v, j in zip(owners, (value, *other[:1]), (jacobian, *other[1:]), strict=True):
+        if v.shape != shape or j.shape != (*shape, 2):
+            raise MediaError(
+                f"{path} holds {what.replace('_', ' ')}key points {tuple(v.shape)} and jacobians "
+                f"{tuple(j.shape)}; for the {count} frames of {clip.name} ({count}, K, 2) and "
+                f"({count}, K, 2, 2) are needed"
+            )
+    surface = None
+    if wanted.flow:  # as signed numbers: torch cannot gather unsigned ones everywhere
+        surface = torch.from_numpy(arrays["surface"].view(np.int16))
+        if surface.ndim != 4 or surface.shape[::3] != (count, 4):
+            raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
+    return Truth(Keypoints(value, jacobian), Keypoints(*other) if other else None, surface)
+
+
+def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tensor]) -> Truth | None:
+    """The truth of several clips in one, checked to be of as many points."""
+    known = [truth for truth in truths if truth is not None]
+    if not known:
+        return None
+    numbers = {truth.points.value.shape[1] for truth in known}
+    if len(numbers) > 1:
+        raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
+
+    def joined(points: list[Keypoints]) -> Keypoints:
+        return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
+
+    others = [truth.others for truth in known if truth.others is not None]
+    surfaces = [truth.surface for truth in known if truth.surface is not None]
+    return Truth(
+        joined([truth.points for truth in known]),
+        joined(others) if others else None,
+        join(surfaces) if surfaces else None,
+    )
