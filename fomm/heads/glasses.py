@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fomm.heads.bust import EYE_CENTRES, GLASSES, load_bust
-from fomm.heads.hair import Skull, grid_faces
+from fomm.heads.attached import Sheet, Skull, attach
+from fomm.heads.bust import EYE_CENTRES, GLASSES
 
 if TYPE_CHECKING:
     from fomm.heads.people import Person
@@ -22,8 +22,8 @@ _SIDES = 6  # points around a tube, the last where the first is
 _EAR = np.array([0.076, -0.058, 0.735])  # where the left temple ends, on the unchanged bust, metres
 
 
-def _tube(line: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """Points MxSx3 around a line Mx3, and its triangles."""
+def _tube(line: np.ndarray, radius: float) -> np.ndarray:
+    """Points MxSx3 around a line Mx3."""
     along = np.gradient(line, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
     across = np.cross(along, [0.31, 0.93, 0.2])  # no tube runs that way
@@ -31,7 +31,7 @@ def _tube(line: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
     up = np.cross(along, across)
     angle = np.linspace(0, 2 * np.pi, _SIDES)
     ring = np.cos(angle)[:, None] * across[:, None] + np.sin(angle)[:, None] * up[:, None]
-    return line[:, None] + radius * ring, grid_faces(len(line), _SIDES)
+    return line[:, None] + radius * ring
 
 
 def _lines(rng: np.random.Generator) -> list[np.ndarray]:
@@ -61,27 +61,15 @@ def _lines(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def add_glasses(person: Person, rng: np.random.Generator) -> Person:
-    """The same person with glasses of a random shape and colour; their vertices come last."""
+    """The same person with glasses of a random shape and colour."""
     thickness = rng.uniform(0.0007, 0.003)
-    bust = slice(len(load_bust().template))
-    skull = Skull(person.vertices[bust] - person.template[bust])
-    template, faces, count = [], [], len(person.template)
+    skull = Skull(person)
+    sheets = []
     for line in _lines(rng):
-        points, triangles = _tube(line, thickness)
-        template.append(points.reshape(-1, 3))
-        faces.append(triangles + count)
-        count += points.shape[0] * points.shape[1]
-    added = np.concatenate(template)
-    new_faces = np.concatenate(faces)
-    weights = np.zeros((len(added), 4))
-    weights[:, 3] = 1.0
-    return replace(
-        person,
-        template=np.concatenate([person.template, added]),
-        vertices=np.concatenate([person.vertices, added + skull.move(added)]),
-        faces=np.concatenate([person.faces, new_faces]),
-        texcoords=np.concatenate([person.texcoords, np.zeros((len(added), 2))]),
-        parts=np.concatenate([person.parts, np.full(len(new_faces), GLASSES, person.parts.dtype)]),
-        skin_weights=np.concatenate([person.skin_weights, weights]),
-        glasses=_COLOURS[rng.integers(len(_COLOURS))] * rng.uniform(0.7, 1.3),
-    )
+        points = _tube(line, thickness)
+        rows, columns = points.shape[:2]
+        sheets.append(
+            Sheet(points, skull.move(points), np.zeros((rows, columns, 2)), np.ones((rows, columns)))
+        )
+    colour = _COLOURS[rng.integers(len(_COLOURS))] * rng.uniform(0.7, 1.3)
+    return replace(attach(person, sheets, GLASSES), glasses=colour)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fomm.heads.bust import HAIR, SKIN, load_bust
+from fomm.heads.attached import SKULL_CENTRE, Sheet, Skull, attach
+from fomm.heads.bust import HAIR
 from fomm.heads.texture import above_hairline
 
 if TYPE_CHECKING:
     from fomm.heads.people import Person
 
-_SKULL_CENTRE = np.array([0.0, -0.065, 0.735])  # metres, on the unposed bust
 _STRANDS, _ON_SKULL, _HANGING = 40, 14, 14  # strands a sheet, points a strand on the skull and below it
 
 
@@ -57,44 +57,9 @@ def _great_circle(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
     return (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(angle)
 
 
-class Skull:
-    """The scalp as seen from the skull's centre: how far it is, and how a person's own shape moves it."""
-
-    def __init__(self, move: np.ndarray):
-        from scipy.spatial import cKDTree
-
-        bust = load_bust()
-        chosen = (bust.vertex_parts == SKIN) & (bust.template[:, 2] > 0.64)
-        rays = bust.template[chosen] - _SKULL_CENTRE
-        self._radius = np.linalg.norm(rays, axis=1)
-        outer = self._radius > 0.06  # not the inside of the mouth
-        self._tree = cKDTree((rays / self._radius[:, None])[outer])
-        self._radius, self._move = self._radius[outer], move[chosen][outer]
-
-    def __call__(self, directions: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points ...x3 on the unchanged bust, ``thickness`` above the scalp, and their displacement ...x3."""
-        index, weight = self._nearest(directions)
-        radius = (self._radius[index] * weight).sum(-1) + thickness
-        return _SKULL_CENTRE + directions * radius[..., None], self._moved(index, weight)
-
-    def move(self, points: np.ndarray) -> np.ndarray:
-        """The displacement ...x3 of what lies above the scalp or the face at ``points`` ...x3."""
-        rays = points - _SKULL_CENTRE
-        return self._moved(*self._nearest(rays / np.linalg.norm(rays, axis=-1, keepdims=True)))
-
-    def _moved(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return (self._move[index] * weight[..., None]).sum(-2)
-
-    def _nearest(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of 8 neighbours ...x8: their numbers and their weights, which sum to 1."""
-        distance, index = self._tree.query(directions, k=8)
-        weight = 1 / (distance + 0.02) ** 2
-        return index, weight / weight.sum(-1, keepdims=True)
-
-
 def _above_face(points: np.ndarray, edge: float) -> np.ndarray:
     """Lifts points ...x3 that would lie on the face up to the hair line."""
-    angle = np.abs(np.arctan2(points[..., 0], _SKULL_CENTRE[1] - points[..., 1]))
+    angle = np.abs(np.arctan2(points[..., 0], SKULL_CENTRE[1] - points[..., 1]))
     sunk = np.maximum(-above_hairline(points) - 0.004, 0) * (angle < edge + 0.1)
     return points + sunk[..., None] * np.array([0, 0.35, 1.0])
 
@@ -137,42 +102,17 @@ def _fringe(
     return skull(_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL)))
 
 
-def grid_faces(rows: int, columns: int) -> np.ndarray:
-    """The triangles, Fx3, between the neighbours of a grid of points."""
-    corner = np.arange(rows * columns).reshape(rows, columns)
-    a, b, c, d = corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]
-    return np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)]).reshape(-1, 3)
-
-
 def add_hair(person: Person, rng: np.random.Generator) -> Person:
-    """The same person with long hair in a random style; its vertices come after those of the bust."""
+    """The same person with long hair in a random style."""
     style = random_hairstyle(rng)
-    skull = Skull(person.vertices - person.template)
-    sheets = [_side(style, skull, sign, rng) for sign in (1, -1)]
+    skull = Skull(person)
+    parts = [_side(style, skull, sign, rng) for sign in (1, -1)]
     if style.fringe is not None:
-        sheets.append(_fringe(style, style.fringe, skull, rng))
-    template, vertices, faces, texcoords = (
-        [person.template],
-        [person.vertices],
-        [person.faces],
-        [person.texcoords],
-    )
-    for number, (points, move) in enumerate(sheets):
+        parts.append(_fringe(style, style.fringe, skull, rng))
+    sheets = []
+    for number, (points, move) in enumerate(parts):
         strands, steps = points.shape[:2]
-        faces.append(grid_faces(strands, steps) + sum(map(len, template)))
-        template.append(points.reshape(-1, 3))
-        vertices.append((points + move).reshape(-1, 3))
         across, along = np.meshgrid(np.linspace(0, 1, strands), np.linspace(0, 1, steps), indexing="ij")
-        texcoords.append(np.stack([across + 1.7 * number, along], -1).reshape(-1, 2))
-    added = np.concatenate(template[1:])
-    weights = np.zeros((len(added), 4))
-    weights[:, 3] = np.clip((added[:, 2] - 0.50) / 0.12, 0, 1)  # the tips lie still on the shoulders
-    return replace(
-        person,
-        template=np.concatenate(template),
-        vertices=np.concatenate(vertices),
-        faces=np.concatenate(faces),
-        texcoords=np.concatenate(texcoords),
-        parts=np.concatenate([person.parts, np.full(sum(map(len, faces[1:])), HAIR, person.parts.dtype)]),
-        skin_weights=np.concatenate([person.skin_weights, weights]),
-    )
+        held = np.clip((points[..., 2] - 0.50) / 0.12, 0, 1)  # the tips lie still on the shoulders
+        sheets.append(Sheet(points, move, np.stack([across + 1.7 * number, along], -1), held))
+    return attach(person, sheets, HAIR)

@@ -27,7 +27,7 @@ from fomm.training.dataset import open_pairs
 from fomm.training.distributed import Processes
 from fomm.training.interruption import StopSignals
 from fomm.training.logs import Logs
-from fomm.training.objective import needs_flow, needs_truth
+from fomm.training.needs import needs_flow, needs_truth
 from fomm.training.state import Run, remove_leftovers, resume_or_start, save, save_for_use
 from fomm.training.step import Step
 from fomm.training.visualize import picture_grid

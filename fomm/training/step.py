@@ -13,14 +13,12 @@ from fomm.errors import ConfigError, TrainingError
 from fomm.training.dataset import Batch
 from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
+from fomm.training.needs import check_points, check_truth, looks_at_pictures
 from fomm.training.objective import (
     Criteria,
     DiscriminatorObjective,
     GeneratorObjective,
     Output,
-    check_points,
-    check_truth,
-    looks_at_pictures,
 )
 from fomm.training.perceptual import perceptual_network, say_stand_in
 from fomm.training.state import Run
