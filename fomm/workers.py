@@ -5,7 +5,8 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeVar
@@ -30,9 +31,9 @@ def work_in_processes(
 ) -> Generator[tuple[T, R | Died], None, None]:
     """Each item with ``work(prepare(), item)``, as they are finished.
 
-    ``prepare`` is called once in each process, and what it raises is raised here. ``work`` should raise
-    nothing. All that goes between the processes is pickled. They end with the iterator, by an interrupt too:
-    each unwinds what it is at, as it would by Ctrl-C.
+    ``prepare`` is called once in each process, and what it raises is raised here. So are fomm's own errors
+    that ``work`` raises; another ends its process. All that goes between the processes is pickled. They end
+    with the iterator, by an interrupt too: each unwinds what it is at, as it would by Ctrl-C.
 
     Args:
         count: of processes, at most.
@@ -67,6 +68,38 @@ def work_in_processes(
             worker.process.kill()
 
 
+def work_on_all(
+    work: Callable[[T], R], items: Sequence[T], count: int, begin: Callable[[], object] | None = None
+) -> Generator[tuple[T, R], None, None]:
+    """Each item with ``work(item)``, as they are finished: in this process where one is enough for them.
+
+    As ``work_in_processes`` does it, but a process that dies ends the run, with a ``FommError``.
+
+    Args:
+        count: of processes, at most.
+        begin: called once in each, unless it is this one.
+    """
+    if min(count, len(items)) < 2:
+        for item in items:
+            yield item, work(item)
+        return
+    with closing(work_in_processes(partial(_begin_with, work, begin), _call, items, count)) as results:
+        for item, result in results:
+            if isinstance(result, Died):
+                raise FommError(f"{result.reason}; what is finished stays: start again")
+            yield item, result
+
+
+def _begin_with(work: Callable[[T], R], begin: Callable[[], object] | None) -> Callable[[T], R]:
+    if begin is not None:
+        begin()
+    return work
+
+
+def _call(work: Callable[[T], R], item: T) -> R:
+    return work(item)
+
+
 class _Worker:
     """A process, and what it works on: a list of one item, or of none while it prepares."""
 
@@ -87,7 +120,7 @@ class _Worker:
             pass
 
     def answer(self) -> Any:
-        """What it sent: None when it is prepared, else the result. Raises what ``prepare`` raised."""
+        """What it sent: None when it is prepared, else the result. Raises what was raised there."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
@@ -95,7 +128,7 @@ class _Worker:
             code = self.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
             return Died(f"the worker process died ({how}), perhaps for want of memory; use fewer --workers")
-        if isinstance(answer, Exception) and not self.item:
+        if isinstance(answer, Exception):
             raise answer
         return answer
 
@@ -114,12 +147,17 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Callable[[Any, An
     except Exception as error:  # not every other class can be pickled
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
         return
-    try:
-        pipe.send(None)
-        while True:
-            pipe.send(work(state, pipe.recv()))
-    except (EOFError, OSError):  # dismissed
-        return
+    answer: Any = None
+    while True:
+        try:
+            pipe.send(answer)
+            item = pipe.recv()
+        except (EOFError, OSError):  # dismissed
+            return
+        try:
+            answer = work(state, item)
+        except FommError as error:
+            answer = error
 
 
 def _end_tidily() -> None:

@@ -117,7 +117,7 @@ def test_parts_hold_when_videos_are_added(videos, tmp_path):
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_killed_run_goes_on(videos, prepared, tmp_path, workers):
-    """Killed when the first video is done: that one is not touched again, and the set ends up the same."""
+    """Killed when a video is done: that one is not touched again, and the set ends up the same."""
     out = tmp_path / "set"
     options = "--size 64 --min-frames 6 --min-size 64 --every 2".split()
     command = [
@@ -134,19 +134,19 @@ def test_a_killed_run_goes_on(videos, prepared, tmp_path, workers):
         workers,
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    first = out / "records" / "anna#shots.json"
     limit = time.monotonic() + 60
-    while not first.exists() and process.poll() is None and time.monotonic() < limit:
+    while not (first := list(out.glob("records/[!.]*"))) and time.monotonic() < limit:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert first.exists(), "the run ended before its first record"
+    assert first, "the run ended before its first record"
     assert not (out / "summary.json").exists(), "the run was over before it was killed"
     (out / "train" / ".ben#films#two#000.1234.part.mp4").write_bytes(b"half")
-    done = {path: path.stat().st_mtime_ns for path in out.glob("t*/anna*")}
-    assert len(done) == 2
+    clips = [out / clip["file"] for record in first for clip in json.loads(record.read_text())["clips"]]
+    assert len(clips) == 2 or workers == "2", "with two, that of no face may be the first"
+    times = [clip.stat().st_mtime_ns for clip in clips]
     assert main(command[3:]) == 0
-    assert {path: path.stat().st_mtime_ns for path in out.glob("t*/anna*")} == done
+    assert [clip.stat().st_mtime_ns for clip in clips] == times
     assert contents(out) == contents(prepared[0])
 
 

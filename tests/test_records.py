@@ -1,5 +1,4 @@
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def test_only_what_is_not_done_is_done(root):
 
 def test_a_worker_that_dies_ends_the_run_with_a_sentence(root):
     jobs = [Job("a"), Job("deadly"), Job("b")]
-    with pytest.raises(FommError, match="a worker process died, perhaps for want of memory"):
+    with pytest.raises(FommError, match=r"the worker process died .* memory; .* stays: start again"):
         run(root, jobs, work, workers=2, progress=False)
     assert "deadly" not in finished(root)
 
@@ -103,42 +102,3 @@ def test_a_file_where_the_folder_should_be(tmp_path):
     (tmp_path / "set").write_text("")
     with pytest.raises(InputError, match="cannot write into"):
         claim(tmp_path / "set", {})
-
-
-def test_workers_end_with_their_parent(tmp_path):
-    """The parent is killed while its workers sleep; none is left."""
-    import signal
-    import subprocess
-    import sys
-
-    script = (
-        "import os, sys, time\n"
-        "from multiprocessing import get_context\n"
-        "from concurrent.futures import ProcessPoolExecutor\n"
-        "from fomm.data.records import _begin_worker\n"
-        "if __name__ == '__main__':\n"
-        "    pool = ProcessPoolExecutor(1, get_context('spawn'), _begin_worker)\n"
-        "    print(pool.submit(os.getpid).result(), flush=True)\n"
-        "    pool.submit(time.sleep, 60)\n"
-        "    time.sleep(60)\n"
-    )
-    (tmp_path / "parent.py").write_text(script)
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    worker = int(parent.stdout.readline())
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.wait()
-    parent.stdout.close()
-    limit = time.monotonic() + 20
-    while _alive(worker) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not _alive(worker)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{process}/stat")
-    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")

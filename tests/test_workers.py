@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fomm.errors import FommError, InputError
-from fomm.workers import Died, work_in_processes
+from fomm.workers import Died, work_in_processes, work_on_all
 
 
 def ten() -> int:
@@ -86,6 +87,36 @@ def test_a_death_of_who_comes_later_leaves_the_work_to_the_others(tmp_path):
 def test_a_death_while_preparing_ends_the_run():
     with pytest.raises(FommError, match=r"while it prepared for its work, the worker process died"):
         list(work_in_processes(partial(add, 0, -1), add, [1], 1))
+
+
+def one_less(item: int) -> int:
+    if not item:
+        raise InputError("0 is the least")
+    return item - 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_work_on_all_gives_what_comes_and_raises_errors(count):
+    assert sorted(work_on_all(one_less, [3, 1, 2], count)) == [(1, 0), (2, 1), (3, 2)]
+    with pytest.raises(InputError, match="0 is the least"):
+        list(work_on_all(one_less, [1, 0, 2], count))
+
+
+def test_processes_unwind_when_their_parent_is_killed(tmp_path):
+    code = (
+        "from functools import partial; from pathlib import Path; from test_workers import *; "
+        f"list(work_on_all(partial(hold, Path({str(tmp_path)!r})), ['a', 'b'], 2))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
+    limit = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert len(list(tmp_path.iterdir())) == 2
+    process.kill()
+    process.wait()
+    while list(tmp_path.iterdir()) and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_processes_unwind_when_the_iterator_is_closed(tmp_path):

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context, parent_process
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fomm.atomic import atomic_path
-from fomm.errors import FommError, InputError
+from fomm.errors import InputError
+from fomm.workers import work_on_all
 
 PARTS = ("train", "test")
 
@@ -98,53 +94,22 @@ def run(
     records = finished(root)
     left = [job for job in jobs if job.key not in records]
 
-    def note(job: J, record: Record) -> None:
-        records[job.key] = record
-        if record.problem is None:
-            write_json(root / "records" / f"{job.key}.json", asdict(record))
-
-    done = len(jobs) - len(left)
-    with tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True) as bar:
-        if workers == 1 or len(left) < 2:
-            for job in left:
-                note(job, work(job))
-                bar.update()
-        else:
-            with ProcessPoolExecutor(min(workers, len(left)), get_context("spawn"), _begin_worker) as pool:
-                futures = {pool.submit(work, job): job for job in left}
-                try:
-                    for future in as_completed(futures):
-                        note(futures[future], _result(future, futures[future].key))
-                        bar.update()
-                except BaseException:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    raise
+    bar = tqdm(
+        total=len(jobs), initial=len(jobs) - len(left), unit="video", disable=None if progress else True
+    )
+    with bar, closing(work_on_all(work, left, workers, _use_one_core)) as results:
+        for job, record in results:
+            records[job.key] = record
+            if record.problem is None:
+                write_json(root / "records" / f"{job.key}.json", asdict(record))
+            bar.update()
     return [records[job.key] for job in jobs]
 
 
-def _begin_worker() -> None:
-    """A worker uses one core, and ends with the process that started it, even if that is killed."""
+def _use_one_core() -> None:
     import torch
 
     torch.set_num_threads(1)
-    parent = parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
-
-
-def _result(future: Future[Record], key: str) -> Record:
-    try:
-        return future.result()
-    except BrokenProcessPool as reason:
-        raise FommError(
-            f"a worker process died, perhaps for want of memory, about when {key} was done; "
-            "what is finished stays: start again, with fewer --workers"
-        ) from reason
 
 
 def summarize(root: Path, records: Sequence[Record]) -> dict[str, Any]:
@@ -203,7 +168,7 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink()
+        path.unlink(missing_ok=True)  # whoever wrote it may be about to remove it, too
 
 
 def read_json(path: Path) -> Any:

@@ -4,8 +4,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fomm.clips import sidecar_of
 from fomm.errors import InputError
 from fomm.heads.motion import FPS, Motion, random_motion
 from fomm.heads.scene import Scene, make_scene
+from fomm.workers import work_on_all
 
 VERSION = 4  # of what is drawn and noted; other numbers give other files
 _PERSON, _CLIP, _NOISE, _OTHER = range(4)  # separate streams of random numbers
@@ -249,18 +250,9 @@ def _run(jobs: list[_Job], workers: int, done: int, progress: bool) -> int:
     from tqdm import tqdm
 
     written = 0
-    with ExitStack() as stack:
-        bar = stack.enter_context(
-            tqdm(total=done + len(jobs), initial=done, unit="clip", disable=None if progress else True)
-        )
-        if workers == 1 or len(jobs) < 2:
-            results: Iterable[bool] = map(_write_clip, jobs)
-        else:
-            from multiprocessing import get_context
-
-            pool = stack.enter_context(get_context("spawn").Pool(min(workers, len(jobs))))
-            results = pool.imap_unordered(_write_clip, jobs)
-        for was_written in results:
+    bar = tqdm(total=done + len(jobs), initial=done, unit="clip", disable=None if progress else True)
+    with bar, closing(work_on_all(_write_clip, jobs, workers)) as results:
+        for _, was_written in results:
             written += was_written
             bar.update(was_written)
     return written
