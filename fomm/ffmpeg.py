@@ -15,8 +15,12 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
 from typing import IO, NamedTuple
 
 from fomm.errors import MediaError, MissingExtraError, shown
@@ -159,6 +163,32 @@ def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int)
         )
     except OSError as reason:
         raise MediaError(f"cannot start {command[0]}: {reason.strerror or reason}") from reason
+
+
+@contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Signals that Python handles, Ctrl-C first of all, are handled when the block has ended.
+
+    For the moment in which a process has been started and nobody knows of it yet: interrupted there, it would
+    be left to itself. Elsewhere than in the main thread nothing interrupts.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {}
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        if callable(handler := signal.getsignal(asked)):
+            handlers[asked] = handler
+    try:
+        for number in handlers:
+            signal.signal(number, lambda *what: came.append(what))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for number, frame in came:
+        handlers[number](number, frame)
 
 
 def run(arguments: list[str]) -> tuple[int, str, str]:

@@ -12,7 +12,16 @@ from typing import NamedTuple
 import numpy as np
 
 from fomm.errors import MediaError
-from fomm.ffmpeg import VideoInfo, file_url, input_arguments, last_error, log_tail, run, start_process
+from fomm.ffmpeg import (
+    VideoInfo,
+    file_url,
+    input_arguments,
+    interrupts_wait,
+    last_error,
+    log_tail,
+    run,
+    start_process,
+)
 from fomm.images import over_white
 
 # Exact rounding and chroma: with the fast defaults a picture comes back more than one level darker.
@@ -157,7 +166,8 @@ class Encoder:
             # Half-size chroma needs even sizes: the last row and column are repeated.
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         if self._process is None:
-            self._process = self._open(height=frame.shape[0], width=frame.shape[1])
+            with interrupts_wait():
+                self._process = self._open(height=frame.shape[0], width=frame.shape[1])
         assert self._process.stdin is not None  # asked for with PIPE
         try:
             self._process.stdin.write(np.ascontiguousarray(frame).data)

@@ -1,6 +1,7 @@
 """What breaks while the work goes on: memory, the disk, other programs, the user's patience."""
 
 import itertools
+import os
 import re
 import signal
 import sys
@@ -145,6 +146,24 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
         raise failure
     check_only(tmp_path)
     assert all(process.poll() is not None for process in processes)
+
+
+def test_an_interrupt_while_ffmpeg_starts_leaves_nothing(tmp_path, monkeypatch, processes):
+    """It comes when the process is there and nobody knows of it yet."""
+    start = streams.start_process
+
+    def interrupted(*arguments):
+        process = start(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)  # time for the handler
+        return process
+
+    monkeypatch.setattr(streams, "start_process", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_video(tmp_path / "out.mp4", [NOISE] * 3, 25)
+    [process] = processes
+    assert process.poll() == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", TARGETS[:3])
