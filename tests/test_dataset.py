@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from surfaces import patch, surface_maps
 
 from fomm.config import AugmentationParams, CameraParams, DatasetParams, FlipParams
 from fomm.errors import ConfigError, InputError, MediaError
@@ -231,16 +232,14 @@ def test_a_gpu_gets_the_same_batches(clips, in_memory):
 
 def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
     """A square that moves from the left half to the right one, before a background that stands still."""
-    surface = np.zeros((2, 8, 8, 4), np.uint16)
-    y, x = np.mgrid[:4, :4]
-    square = np.stack([60_000 + 50 * x, 1000 + 50 * y, 0 * x, 0 * x + 1], -1)  # beyond what int16 can hold
-    surface[0, 2:6, :4], surface[1, 2:6, 4:] = square, square
+    cells, places = patch(4, 60_000)  # beyond what int16 can hold
+    surface, vertices = surface_maps(8, cells + np.array([[[0, 2]], [[4, 2]]]), places)
     known = {
         "keypoints": np.zeros((2, 1, 2), "f4"),
         "jacobians": np.tile(np.eye(2, dtype="f4"), (2, 1, 1, 1)),
     }
     np.savez(tmp_path / "a#0.npz", frames=np.stack([np.full((8, 8, 3), i, np.uint8) for i in range(2)]))
-    np.savez(tmp_path / "a#0.landmarks.npz", **known, surface=surface)
+    np.savez(tmp_path / "a#0.landmarks.npz", **known, surface=surface, vertices=vertices)
     one, other = (
         open_on_cpu(
             tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True, augmentation=EITHER_ORDER
@@ -256,11 +255,17 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
         moved = (a - b) * 4 * 2 / 7  # four cells to the right from the first frame to the second
         inside = one.flow.position[i, 3:5, (5 if b else 1) : (7 if b else 3), 0]
         columns = torch.linspace(-1, 1, 8)[(5 if b else 1) : (7 if b else 3)]
-        assert torch.allclose(inside, columns + moved, atol=1e-4), f"pair {i}: {inside - columns}"
+        assert torch.allclose(inside, columns + moved, atol=1e-3), f"pair {i}: {inside - columns}"
 
     (tmp_path / "a#0.landmarks.npz").unlink()
     with pytest.raises(InputError, match=r"clips without CLIP\.landmarks\.npz beside them"):
         open_on_cpu(tmp_path, shape=(8, 8, 3), with_flow=True)
-    np.savez(tmp_path / "a#0.landmarks.npz", **known)
-    with pytest.raises(MediaError, match=r"a#0\.landmarks\.npz cannot be read .* surface"):
-        open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=True, with_flow=True)
+    for motion, message in (
+        ({}, "cannot be read .* surface"),
+        ({"surface": surface[..., :4], "vertices": vertices}, r"holds a surface \(2, 8, 8, 4\); .*, 8\)"),
+        ({"surface": surface, "vertices": vertices[:1]}, r"holds vertices \(1, 16, 2\); \(2, U, 2\)"),
+        ({"surface": surface, "vertices": vertices[:, 1:]}, "holds .* names more than its 15 vertices"),
+    ):
+        np.savez(tmp_path / "a#0.landmarks.npz", **known, **motion)
+        with pytest.raises(MediaError, match=rf"a#0\.landmarks\.npz {message}"):
+            open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=True, with_flow=True)

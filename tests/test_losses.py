@@ -191,12 +191,13 @@ def test_flow_and_occlusion_by_hand():
     deformation = torch.tensor([[[[0.2, 0.4], [9.0, 9.0]]]])
     seen, known = torch.tensor([[[True, False]]]), torch.tensor([[[True, True]]])
     flow = Flow(torch.zeros(1, 1, 2, 2), seen, known)
-    assert losses.flow_loss(deformation, flow).item() == pytest.approx(0.3)
+    assert losses.flow_loss(deformation, flow).item() == pytest.approx((0.3 + 0.3 * 9) / 1.3)
     shown = torch.tensor([[[[0.5, 0.8]]]])
     wanted = (-math.log(0.5) - math.log(0.2)) / 2
     assert losses.occlusion_loss(shown, flow).item() == pytest.approx(wanted, rel=1e-5)
     unknown = flow._replace(known=torch.tensor([[[True, False]]]))
     assert losses.occlusion_loss(shown, unknown).item() == pytest.approx(-math.log(0.5), rel=1e-5)
+    assert losses.flow_loss(deformation, unknown).item() == pytest.approx(0.3)
     nothing = flow._replace(known=torch.zeros(1, 1, 2, dtype=torch.bool))
     assert losses.flow_loss(deformation, nothing) == losses.occlusion_loss(shown, nothing) == 0
     weight = torch.tensor([[[[3.0, 1.0]]]])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from surfaces import patch, surface_maps
 from torch import Tensor
 from training_case import MODEL, SIZE, TRAIN, state_of, training_config, write_clips
 
@@ -194,13 +195,11 @@ def test_some_pairs_are_painted_from_the_motion_that_is_found():
 
 def write_surfaces(data):
     """A surface beside each clip of ``data``: all of the picture, moved by a cell from frame to frame."""
-    y, x = np.meshgrid(np.arange(16), np.arange(16), indexing="ij")
-    places = np.stack(
-        [np.stack((1000 + 50 * (x + t), 1000 + 50 * y, 0 * x, 0 * x + 1), -1) for t in range(5)]
-    )
+    cells, places = patch(20)
+    surface, vertices = surface_maps(16, np.stack([cells - (t, 0) for t in range(5)]), places)
     for path in data.glob("train/*.landmarks.npz"):
         with np.load(path) as truth:
-            np.savez(path, **truth, surface=places.astype(np.uint16))
+            np.savez(path, **truth, surface=surface, vertices=vertices)
     return data
 
 

@@ -18,7 +18,7 @@ from fomm.heads.motion import FPS, Motion, random_motion
 from fomm.heads.scene import Scene, make_scene
 from fomm.workers import work_on_all
 
-VERSION = 4  # of what is drawn and noted; other numbers give other files
+VERSION = 5  # of what is drawn and noted; other numbers give other files
 _PERSON, _CLIP, _NOISE, _OTHER = range(4)  # separate streams of random numbers
 _OTHER_POSE = (0.4, 0.2, 0.14)  # yaw, pitch and roll in radians: how otherwise another person is held
 _OTHER_REST = 0.3  # of the actions of a random moment: another face at rest
@@ -38,7 +38,8 @@ class Clip:
     pose: np.ndarray  # Tx3 float32, degrees: yaw, pitch, roll, see below
     keypoints: np.ndarray  # Tx16x2 float32, xy in [-1, 1] from edge to edge
     jacobians: np.ndarray  # Tx16x2x2 float32: from the canonical plane to the picture around each key point
-    surface: np.ndarray  # Tx64x64x4 uint16: the piece of surface in each cell, see surface.py
+    surface: np.ndarray  # Tx64x64x8 uint16: the piece of surface in each cell, see surface.py
+    vertices: np.ndarray  # TxUx2 float16, xy in [-1, 1]: where those are that the surface names, seen or not
     other_keypoints: np.ndarray  # as keypoints and jacobians: of another person who moves alike, see
     other_jacobians: np.ndarray  # _points_of_another
 
@@ -58,7 +59,7 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
     from fomm.heads.bust import angles
     from fomm.heads.people import make_person
     from fomm.heads.render import Renderer, pose
-    from fomm.heads.surface import surface_map
+    from fomm.heads.surface import shown_vertices, surface_map
 
     if min(seed, person, clip) < 0 or min(frames, size, step) < 1:
         raise InputError("a clip needs seed, person and clip >= 0, and frames, size and step >= 1")
@@ -82,12 +83,15 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
                 landmarks.keypoints(view.points[:, :2]),
                 landmarks.jacobians(view.points[:, :2]),
                 surface_map(someone, renderer.face_ids, renderer.barycentric),
+                2 * view.points[:, :2] - 1,
             )
         )
-    pictures, points, seen, turned, values, maps, surfaces = map(np.stack, zip(*parts, strict=True))
+    pictures, points, seen, turned, values, maps, surfaces, vertices = map(np.stack, zip(*parts, strict=True))
+    surfaces, vertices = shown_vertices(surfaces, vertices)
     points, turned, values, maps = (array.astype(np.float32) for array in (points, turned, values, maps))
     others = _points_of_another(np.random.default_rng([seed, _OTHER, person, clip]), scene, motion)
-    return Clip(pictures, points, seen, turned, values, maps, surfaces, *others)
+    vertices = vertices.astype(np.float16)
+    return Clip(pictures, points, seen, turned, values, maps, surfaces, vertices, *others)
 
 
 def _points_of_another(

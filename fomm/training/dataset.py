@@ -260,7 +260,9 @@ def _batch(pixels: Tensor, truth: Truth | None) -> Batch:
     source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
     if truth is None:
         return Batch(source, driving)
-    flow = None if truth.surface is None else true_flow(*truth.surface)
+    flow = None
+    if truth.surface is not None and truth.vertices is not None:
+        flow = true_flow(truth.surface, truth.vertices)
     others = sides(truth.others) if truth.others else (None, None)
     return Batch(source, driving, *sides(truth.points), flow, *others)
 

@@ -1,27 +1,28 @@
 """The true motion between two frames whose surface is known: where each pixel was, and if it shows there.
 
 A drawn clip comes with a map of its surface, see ``fomm.heads.surface``: equal places and parts are the same
-piece of the head, wherever it is in the picture. The background is taken to stand still.
+piece of the head, wherever it is in the picture, and it moves as the corners of its triangle do. The
+background is taken to stand still.
 """
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from fomm.model.geometry import coordinate_grid, inverse_2x2, multiply_2x2
 
 _PART = 10_000.0  # between two parts, in steps of the surface's places: more than any distance within one
 _NEAR = 400.0  # steps (8 mm): no nearer piece in the source means that it is hidden there
-_SPREAD = 150.0  # steps (3 mm): of the weights of the pieces around the nearest one
 
 
 class Flow(NamedTuple):
     """The motion from the driving frame back to the source, on the grid of the surface's map."""
 
     position: Tensor  # Bxhxwx2, xy in [-1, 1]: where in the source the piece at each driving pixel is
-    seen: Tensor  # Bxhxw bool: whether the source shows it; else the position means nothing
+    seen: (
+        Tensor  # Bxhxw bool: whether the source shows it; else it is behind something, or out of the picture
+    )
     known: Tensor  # Bxhxw bool: whether anything is known of this driving pixel
 
     def resized(self, height: int, width: int) -> "Flow":
@@ -60,48 +61,44 @@ class Flow(NamedTuple):
 
 
 @torch.no_grad()
-def true_flow(source: Tensor, driving: Tensor) -> Flow:
-    """The flow between two maps of the surface, Bxhxwx4: place in steps, and part, 0 for the background.
+def true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
+    """The flow between two frames, source and driving.
 
-    Whole numbers below 65536; int16 stands for the uint16 of the same bits.
+    A piece is seen if it is in the picture, and the source shows one that is near to it, by place, in one of
+    the nine cells around the position.
 
-    A piece is looked for among the centres of the source's cells: the nearest one by place, and then the mean
-    of the nine around it, weighted by gaussians of the distance, for a position between the centres. Between
-    equal maps nothing moves.
+    Args:
+        surfaces: 2xBxhxwx8, of both frames: place in steps, part (0 for the background), the three corners of
+            the triangle, and their weights, see ``fomm.heads.surface``. Whole numbers below 65536; int16
+            stands for the uint16 of the same bits.
+        vertices: 2xBxUx2, xy in [-1, 1] from edge to edge of the picture.
     """
-    source, driving = source.int() & 0xFFFF, driving.int() & 0xFFFF
+    source, driving = surfaces.int() & 0xFFFF
     batch, height, width = source.shape[:3]
-    grid = coordinate_grid(height, width, torch.zeros((), device=source.device))
-    position = grid.expand(batch, height, width, 2).clone()
-    seen = torch.zeros(batch, height, width, dtype=torch.bool, device=source.device)
-    for index in range(batch):
-        if torch.equal(source[index], driving[index]):
-            seen[index] = True
-            continue
-        head = driving[index, ..., 3] > 0
-        seen[index] = ~head & (source[index, ..., 3] == 0)
-        wanted = _points(driving[index])[head]
-        position[index][head], seen[index][head] = _find(wanted, _points(source[index]), grid)
+    size = torch.tensor([width, height], device=source.device)
+    grid = coordinate_grid(height, width, vertices.float())
+    # Coordinates of the grid run from the middles of the first cells to those of the last.
+    motion = (vertices[0] - vertices[1]).float() * (size / (size - 1))  # BxUx2
+    head = driving[..., 3] > 0
+    index = torch.arange(batch, device=source.device)[:, None, None]
+    first, second = driving[..., 7] // 256 / 255, driving[..., 7] % 256 / 255
+    weights = torch.stack((first, second, 1 - first - second), -1) * head[..., None]  # Bxhxwx3
+    moved = motion[index[..., None], driving[..., 4:7].long()]  # Bxhxwx3x2
+    position = grid + (weights[..., None] * moved).sum(-2)
+    column, row = ((position + 1) / 2 * (size - 1)).round().long().unbind(-1)
+    here, around = _points(driving), _points(source)
+    nearest = torch.full(head.shape, torch.inf, device=source.device)
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            there = around[index, (row + down).clamp(0, height - 1), (column + right).clamp(0, width - 1)]
+            nearest = torch.minimum(nearest, (here - there).square().sum(-1))
+    inside = (position.abs() <= size / (size - 1)).all(-1)
+    seen = torch.where(head, (nearest < _NEAR**2) & inside, source[..., 3] == 0)
     return Flow(position, seen, torch.ones_like(seen))
 
 
 def _points(surface: Tensor) -> Tensor:
     """Places with the part as a fourth, long axis."""
-    points = surface.float()
+    points = surface[..., :4].float()
     points[..., 3] *= _PART
     return points
-
-
-def _find(wanted: Tensor, source: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions Mx2 of ``wanted`` Mx4 in the map ``source`` hxwx4, and whether there is such a piece."""
-    height, width = source.shape[:2]
-    distance, nearest = torch.cdist(wanted, source.flatten(0, 1)).min(1)
-    padded = F.pad(source, (0, 0, 1, 1, 1, 1), value=-_PART)  # nothing beyond the border is like anything
-    steps = torch.arange(-1, 2, device=source.device)
-    rows = (nearest // width)[:, None, None] + steps[:, None]  # Mx3x1
-    columns = (nearest % width)[:, None, None] + steps  # Mx1x3
-    around = padded[rows + 1, columns + 1].flatten(1, 2)  # Mx9x4
-    places = grid[rows.clamp(0, height - 1), columns.clamp(0, width - 1)].flatten(1, 2)  # Mx9x2
-    farther = (around - wanted[:, None]).square().sum(-1) - distance.square()[:, None]
-    weights = torch.softmax(-farther / (2 * _SPREAD**2), dim=1)
-    return (weights[..., None] * places).sum(1), distance < _NEAR

@@ -11,6 +11,8 @@ from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, mul
 from fomm.model.keypoints import Keypoints
 from fomm.training.flow import Flow
 
+_HIDDEN_SHARE = 0.3  # of a pixel that the source does not show, in the loss of the flow
+
 
 class ImagePyramid(nn.Module):
     """An image at several scales, blurred before it is shrunk; keys are the scales, 1 is the image itself."""
@@ -137,14 +139,18 @@ def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Te
 
 
 def flow_loss(deformation: Tensor, flow: Flow, weight: Tensor | None = None) -> Tensor:
-    """Mean distance of the deformation from the true flow, of the pixels that the source shows.
+    """Mean distance of the deformation from the true flow; what the source hides counts less.
+
+    It counts at all so that what is beside it does not pull it anywhere: the edge of what is hidden is never
+    found exactly, and there the painter sees what the deformation fetches.
 
     Args:
         deformation: Bxhxwx2, source coordinates for each driving pixel, xy in [-1, 1].
         weight: Bx1xhxw, of each pixel in the mean; None: all count alike.
     """
     distance = (deformation - flow.position).abs().mean(-1)
-    return _mean_where(distance, flow.seen & flow.known, weight)
+    share = torch.where(flow.seen, 1.0, _HIDDEN_SHARE)[:, None]
+    return _mean_where(distance, flow.known, share if weight is None else share * weight)
 
 
 def occlusion_loss(occlusion_map: Tensor, flow: Flow, weight: Tensor | None = None) -> Tensor:

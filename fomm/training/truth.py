@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fomm.clips import read_arrays, sidecar_of
@@ -25,11 +26,12 @@ class Truth(NamedTuple):
 
     points: Keypoints  # TxKx2 and TxKx2x2
     others: Keypoints | None = None  # of another person who moves alike
-    surface: Tensor | None = None  # Txhxwx4, see ``fomm.heads.surface``; the bits of uint16
+    surface: Tensor | None = None  # Txhxwx8, see ``fomm.heads.surface``; the bits of uint16
+    vertices: Tensor | None = None  # TxUx2, of the surface
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Truth":
-        surface = None if self.surface is None else function(self.surface)
-        return Truth(self.points.map(function), self.others and self.others.map(function), surface)
+        surface, vertices = (t if t is None else function(t) for t in self[2:])
+        return Truth(self.points.map(function), self.others and self.others.map(function), surface, vertices)
 
 
 def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
@@ -37,7 +39,7 @@ def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
     path = sidecar_of(clip)
     owners = ("", "other_") if wanted.others else ("",)
     names = [f"{owner}{name}" for owner in owners for name in ("keypoints", "jacobians")]
-    arrays = read_arrays(path, *names, *(["surface"] if wanted.flow else []))
+    arrays = read_arrays(path, *names, *(["surface", "vertices"] if wanted.flow else []))
     value, jacobian, *other = (torch.from_numpy(arrays[name]).float() for name in names)
     shape = (count, *value.shape[1:2], 2)
     for what, v, j in zip(owners, (value, *other[:1]), (jacobian, *other[1:]), strict=True):
@@ -47,12 +49,17 @@ def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
                 f"{tuple(j.shape)}; for the {count} frames of {clip.name} ({count}, K, 2) and "
                 f"({count}, K, 2, 2) are needed"
             )
-    surface = None
+    surface = vertices = None
     if wanted.flow:  # as signed numbers: torch cannot gather unsigned ones everywhere
         surface = torch.from_numpy(arrays["surface"].view(np.int16))
-        if surface.ndim != 4 or surface.shape[::3] != (count, 4):
-            raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 4) is needed")
-    return Truth(Keypoints(value, jacobian), Keypoints(*other) if other else None, surface)
+        vertices = torch.from_numpy(arrays["vertices"])
+        if surface.ndim != 4 or (surface.shape[0], surface.shape[3]) != (count, 8):
+            raise MediaError(f"{path} holds a surface {tuple(surface.shape)}; ({count}, h, w, 8) is needed")
+        if vertices.ndim != 3 or vertices.shape[::2] != (count, 2):
+            raise MediaError(f"{path} holds vertices {tuple(vertices.shape)}; ({count}, U, 2) is needed")
+        if arrays["surface"][..., 4:7].max(initial=0) >= vertices.shape[1]:
+            raise MediaError(f"{path} holds a surface that names more than its {vertices.shape[1]} vertices")
+    return Truth(Keypoints(value, jacobian), Keypoints(*other) if other else None, surface, vertices)
 
 
 def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tensor]) -> Truth | None:
@@ -69,8 +76,12 @@ def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tenso
 
     others = [truth.others for truth in known if truth.others is not None]
     surfaces = [truth.surface for truth in known if truth.surface is not None]
+    vertices = [truth.vertices for truth in known if truth.vertices is not None]
+    most = max((v.shape[1] for v in vertices), default=0)
+    vertices = [F.pad(v, (0, 0, 0, most - v.shape[1])) for v in vertices]  # of others than are named
     return Truth(
         joined([truth.points for truth in known]),
         joined(others) if others else None,
         join(surfaces) if surfaces else None,
+        join(vertices) if vertices else None,
     )
