@@ -186,7 +186,7 @@ class LossWeights:
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     contrast: float = _between(0, 1e6, default=0)  # of how strong details are, wherever they lie
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
-    flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel that the source shows
+    flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel; what the source hides counts less
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
     # of each true key point in l1_keypoints and motion_keypoints; empty: all alike
     keypoint_shares: tuple[float, ...] = _between(0, 1, default=())
