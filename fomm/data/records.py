@@ -93,10 +93,8 @@ def run(
 
     records = finished(root)
     left = [job for job in jobs if job.key not in records]
-
-    bar = tqdm(
-        total=len(jobs), initial=len(jobs) - len(left), unit="video", disable=None if progress else True
-    )
+    done = len(jobs) - len(left)
+    bar = tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True)
     with bar, closing(work_on_all(work, left, workers, _use_one_core)) as results:
         for job, record in results:
             records[job.key] = record

@@ -20,9 +20,7 @@ class Flow(NamedTuple):
     """The motion from the driving frame back to the source, on the grid of the surface's map."""
 
     position: Tensor  # Bxhxwx2, xy in [-1, 1]: where in the source the piece at each driving pixel is
-    seen: (
-        Tensor  # Bxhxw bool: whether the source shows it; else it is behind something, or out of the picture
-    )
+    seen: Tensor  # Bxhxw bool: whether the source shows it; else it is behind something or out of the picture
     known: Tensor  # Bxhxw bool: whether anything is known of this driving pixel
 
     def resized(self, height: int, width: int) -> "Flow":
