@@ -15,11 +15,11 @@ def surface_maps(
         parts: of the pieces, from 1 on.
     """
     maps = np.zeros((len(cells), size, size, 8), np.uint16)
+    parts = np.broadcast_to(parts, len(places))
     for surface, frame in zip(maps, cells, strict=True):
         for number, (column, row) in enumerate(frame):
             if 0 <= column < size and 0 <= row < size:
-                part = np.broadcast_to(parts, len(places))[number]
-                surface[row, column] = (*places[number], part, number, number, number, 255 * 256)
+                surface[row, column] = (*places[number], parts[number], number, number, number, 255 * 256)
     return maps, ((2 * cells + 1) / size - 1).astype(np.float16)
 
 

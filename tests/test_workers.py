@@ -41,7 +41,7 @@ def refuse(kind: type[Exception]) -> int:
 def hold(folder: Path, name: str) -> None:
     """Has a file as long as it works, which is for ever."""
     try:
-        (folder / name).touch()
+        (folder / name).write_text(str(os.getpid()))
         time.sleep(600)
     finally:
         (folder / name).unlink()
@@ -109,14 +109,24 @@ def test_processes_unwind_when_their_parent_is_killed(tmp_path):
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent)
     limit = time.monotonic() + 60
-    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < limit:
+    while len(pids := [path.read_text() for path in tmp_path.iterdir()]) < 2 or not all(pids):
+        assert time.monotonic() < limit
         time.sleep(0.01)
-    assert len(list(tmp_path.iterdir())) == 2
     process.kill()
     process.wait()
-    while list(tmp_path.iterdir()) and time.monotonic() < limit:
+    while any(map(_alive, map(int, pids))) and time.monotonic() < limit:
         time.sleep(0.01)
+    assert not any(map(_alive, map(int, pids)))
     assert list(tmp_path.iterdir()) == []
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_processes_unwind_when_the_iterator_is_closed(tmp_path):
