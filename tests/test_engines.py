@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,31 @@ def test_torch_alone_imports_no_other_engine():
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert json.loads(run.stdout) == []
+
+
+def test_an_interrupt_is_one_after_openvino_has_come_and_gone():
+    need("openvino")
+    code = """
+import os, signal
+import torch
+from golden_data import tiny_networks
+from fomm.engines import prepared
+
+picture = torch.rand(1, 3, 64, 64)
+made = [[network.eval() for network in tiny_networks()[:2]] for _ in range(2)]
+for each in made:
+    networks, *_ = prepared(*each, (64, 64), engine="openvino")
+    with torch.inference_mode():
+        networks.render(networks.encode(picture), networks.detect(picture))
+del each, networks
+while made:
+    del made[0]
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
