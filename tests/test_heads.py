@@ -253,7 +253,10 @@ def test_a_data_set_is_the_same_however_it_is_made(tmp_path):
     changed = kept.stat().st_mtime_ns
     (tmp_path / "one" / "train" / "000001#000.npz").unlink()
     sidecar_of(tmp_path / "one" / "test" / "000003#000.npz").unlink()
+    half = tmp_path / "one" / "train" / ".000001#000.1234abcd.part.npz"
+    half.write_bytes(b"what a run that was killed left")
     make_dataset(tmp_path / "one", **OPTIONS)
+    assert not half.exists()
     assert_same_set(whole, contents(tmp_path / "one"))
     assert kept.stat().st_mtime_ns == changed, "what was whole was not made again"
 

@@ -41,7 +41,7 @@ class Job(Protocol):
 J = TypeVar("J", bound=Job)
 
 
-def claim(root: Path, wanted: Mapping[str, Any]) -> None:
+def claim(root: Path, wanted: Mapping[str, Any], folders: Sequence[str] = (*PARTS, "records")) -> None:
     """Make the data set's folders and note the arguments there, or check that they are those noted before.
 
     What a run that was killed left half-written is removed. Raises ``InputError`` for a folder that was begun
@@ -58,9 +58,9 @@ def claim(root: Path, wanted: Mapping[str, Any]) -> None:
                 "use the same arguments, another folder, or delete this one"
             )
     try:
-        for part in (*PARTS, "records"):
-            (root / part).mkdir(parents=True, exist_ok=True)
-            for path in (root / part).glob(".*.part*"):
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for path in (root / folder).glob(".*.part*"):
                 _remove(path)
     except OSError as reason:
         raise InputError(f"cannot write into {root}: {reason.strerror or reason}") from reason

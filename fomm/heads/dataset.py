@@ -1,18 +1,18 @@
 """Clips of synthetic heads, in memory and on disk."""
 
-import json
 import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from fomm.atomic import atomic_path
 from fomm.clips import sidecar_of
+from fomm.data.records import PARTS, claim
 from fomm.errors import InputError
 from fomm.heads.motion import FPS, Motion, random_motion
 from fomm.heads.scene import Scene, make_scene
@@ -180,7 +180,7 @@ def make_dataset(
     test_people = max(1, round(people * test_fraction)) if test_fraction else 0
     plan = _Plan(people, clips, frames, size, step, format, seed, test_people)
     root = Path(out)
-    _claim(root, plan)
+    claim(root, {"version": VERSION, "fps": FPS, **asdict(plan)}, PARTS)
     end = math.inf if minutes is None else time.time() + 60 * minutes
     missing = [
         (root / name, person, clip, plan, end)
@@ -189,30 +189,6 @@ def make_dataset(
     ]
     done = people * clips - len(missing)
     return done + _run(missing, workers, done, progress)
-
-
-def _claim(root: Path, plan: _Plan) -> None:
-    """Makes the folders and notes the arguments there, or checks that they are the ones noted before."""
-    wanted = {"version": VERSION, "fps": FPS, **plan.__dict__}
-    note = root / "dataset.json"
-    if note.exists():
-        try:
-            found = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{note} is not JSON; choose another folder or delete it") from error
-        other = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
-        if other:
-            key = other[0]
-            was = found.get(key) if isinstance(found, dict) else found
-            raise InputError(
-                f"{root} was begun with {key}={was!r}, not {wanted[key]!r}: "
-                "use the same arguments, another folder, or delete this one"
-            )
-    for part in ("train", "test"):
-        (root / part).mkdir(parents=True, exist_ok=True)
-    if not note.exists():
-        with atomic_path(note) as path:
-            path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
 
 def _file(name: Path, format: str) -> Path:
