@@ -28,6 +28,13 @@ def without_gradients():
         yield
 
 
+@pytest.fixture(params=["AVX2", "AVX512"])
+def processor(request, monkeypatch):
+    """The bottleneck goes by tiles on the first."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
+    return request.param
+
+
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     assert one.shape == other.shape and one.dtype == other.dtype
     return float((one - other).abs().max())
@@ -66,6 +73,7 @@ def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     assert error <= 1e-4, f"off by {error:.1e}"
 
 
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_the_tiny_network_gives_the_published_numbers(align_corners):
     generator, kp_detector, _ = (network.eval() for network in tiny_networks(align_corners))
@@ -87,6 +95,7 @@ def test_the_tiny_network_gives_the_published_numbers(align_corners):
         assert_near(result, EXPECTED[f"prediction_{name}{SUFFIX[align_corners]}"], 1e-4, name)
 
 
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(
     "options",
     [
@@ -106,12 +115,14 @@ def test_every_option_gives_the_plain_networks_picture(options):
     check_equal(*small_networks(**options))
 
 
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (96, 48)])
 def test_sizes_that_are_no_multiple_of_the_tiles(height, width):
     """The bottleneck sees 6 and 10 of 48 and 80 pixels: tiles of 4 stand over."""
     check_equal(*small_networks(num_down_blocks=3, motion_num_blocks=2, kp_num_blocks=2), height, width)
 
 
+@pytest.mark.usefixtures("processor")
 def test_the_weights_that_ship():
     generator, kp_detector = load_checkpoints(cpu=True)
     frames = (
@@ -125,6 +136,7 @@ def test_the_weights_that_ship():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
 def test_every_published_configuration_at_its_size(name):
     params = PUBLISHED[name]["model_params"]
@@ -223,12 +235,14 @@ def test_a_doubled_pixels_convolution_is_four_of_the_pixel():
 
 
 @pytest.mark.parametrize("size", [(8, 8), (5, 7), (3, 13)])
-def test_the_bottleneck_by_tiles(size):
+def test_the_bottleneck(size, processor):
     blocks = [ResBlock2d(6) for _ in range(3)]
     lively(*blocks)
     pictures = torch.randn(2, 6, *size)
     expected = torch.nn.Sequential(*blocks)(pictures)
-    error = difference(Bottleneck(blocks, torch.float32)(pictures), expected) / float(expected.std())
+    bottleneck = Bottleneck(blocks, torch.float32)
+    assert bottleneck.by_tiles == (processor == "AVX2")
+    error = difference(bottleneck(pictures), expected) / float(expected.std())
     assert error < 1e-5, f"off by {error:.1e} of the signal"
 
 

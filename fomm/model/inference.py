@@ -5,8 +5,8 @@
     for frames in driving:
         result = networks.render(source, networks.detect(frames)).prediction
 
-Batch norms are folded into convolutions, convolutions of doubled pixels run on the pixels themselves, a CPU's
-bottleneck in float32 goes by Winograd's tiles, and all that the source alone decides is computed once.
+Batch norms are folded into convolutions, convolutions of doubled pixels run on the pixels themselves, the
+bottleneck goes by Winograd's tiles where that is quicker, and what the source alone decides is computed once.
 """
 
 from typing import NamedTuple
