@@ -1,5 +1,6 @@
 """Every engine and precision gives the plain networks' picture, as nearly as its numbers allow."""
 
+import copy
 import importlib.util
 import json
 import subprocess
@@ -20,6 +21,7 @@ from fomm.heads.dataset import render_clip
 CPU = torch.device("cpu")
 COMBINATIONS = [(engine, precision) for engine in PRECISIONS for precision in sorted(PRECISIONS[engine])]
 DECIBELS = {"bfloat16": 40, "float16": 40, "int8": 35}
+LARGEST = {"torch": 1e-4, "openvino": 2e-4, "onnxruntime": 1e-4}  # errors in float32; OpenVINO rounds more
 
 
 def need(engine: str) -> None:
@@ -29,15 +31,19 @@ def need(engine: str) -> None:
 
 @pytest.fixture(scope="module")
 def shipped():
+    """The weights that ship, frames, and the motion and pictures that they give in exact arithmetic."""
     generator, kp_detector = load_checkpoints(cpu=True)
     frames = (
         torch.from_numpy(render_clip(3, 0, 0, 6, generator.frame_shape[0], step=6).frames).permute(0, 3, 1, 2)
         / 255
     )
+    exact, exact_detector, (source, *driving) = (
+        copy.deepcopy(generator).double(), copy.deepcopy(kp_detector).double(), frames.double()[:, None]
+    )  # fmt: skip
     with torch.inference_mode():
-        kp_source, kp_driving = kp_detector(frames[:1]), kp_detector(frames[1:])
-        motion = generator.dense_motion_network(frames[:1], kp_source, kp_driving)
-        expected = generator.decode(generator.encode(frames[:1]), motion)
+        kp_source, kp_driving = exact_detector(source), exact_detector(torch.cat(driving))
+        motion = exact.dense_motion_network(source, kp_source, kp_driving)
+        expected = exact.decode(exact.encode(source), motion)
     return generator, kp_detector, frames, motion, expected
 
 
@@ -61,7 +67,7 @@ def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, pr
     decibels = -10 * float((result - expected).square().mean().log10())
     assert decibels >= DECIBELS.get(precision, 80), f"{decibels:.1f} dB"
     if precision == "float32":
-        assert float((result - expected).abs().max()) <= 1e-4
+        assert float((result - expected).abs().max()) <= LARGEST[engine]
     else:
         assert float((result - expected).abs().max()) > 1e-6, "these are not fewer bits"
     sixteen = "16" in precision or (precision == "int8" and choose("torch", "auto", CPU)[1] == "bfloat16")
