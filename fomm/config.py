@@ -185,6 +185,7 @@ class LossWeights:
     l1_keypoints: float = _between(0, 1e6, default=0)  # the same under gaussians around the true key points
     l1_edges: float = _between(0, 1e6, default=0)  # of the differences between neighbouring pixels
     contrast: float = _between(0, 1e6, default=0)  # of how strong details are, wherever they lie
+    source_details: float = _between(0, 1e6, default=0)  # from the source's, where the motion puts them
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel; what the source hides counts less
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows

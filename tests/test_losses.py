@@ -157,6 +157,17 @@ def test_contrast_counts_blur_and_not_a_shift():
     assert flat.grad is not None and flat.grad.isfinite().all()
 
 
+def test_source_details_count_where_the_source_shows():
+    random = torch.Generator().manual_seed(0)
+    moved, blurred = torch.rand(1, 3, 32, 32, generator=random), torch.full((1, 3, 32, 32), 0.5)
+    left = torch.zeros(1, 1, 32, 32)
+    left[..., :16] = 1
+    assert losses.source_detail_loss(moved + 0.3, moved, left) < 1e-6  # brightness is none
+    assert losses.source_detail_loss(blurred, moved, left) > 0.01
+    kept = torch.cat((moved[..., :20], blurred[..., 20:]), -1)  # a detail takes in 3 pixels on either side
+    assert losses.source_detail_loss(kept, moved, left) < 1e-6
+
+
 def test_the_flow_at_a_point_by_hand():
     deformation = torch.zeros(1, 3, 3, 2)
     deformation[0, 1, 2] = torch.tensor([0.25, -0.5])  # seen at x = 1, y = 0

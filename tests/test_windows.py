@@ -11,16 +11,17 @@ from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
 from fomm.errors import ConfigError
 from fomm.model import Keypoints
+from fomm.model.dense_motion import Motion
 from fomm.model.geometry import coordinate_grid, warp
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
 from fomm.training.loop import train
-from fomm.training.losses import ImagePyramid, edge_loss, spot_map
+from fomm.training.losses import ImagePyramid, edge_loss, source_detail_loss, spot_map
 from fomm.training.objective import Criteria, Networks, generator_losses, painter_losses
 from fomm.training.visualize import picture_grid
 from fomm.training.windows import Windows, draw_windows
 
-PIXELS = {"l1": 1, "l1_face": 2, "l1_keypoints": 3, "l1_edges": 4, "contrast": 5}
+PIXELS = {"l1": 1, "l1_face": 2, "l1_keypoints": 3, "l1_edges": 4, "contrast": 5, "source_details": 6}
 ONLY = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [], "perceptual": []} | PIXELS
 
 
@@ -95,6 +96,24 @@ def test_losses_are_those_of_the_windows():
     spots = spot_map(batch.truth_driving.value, SIZE, SIZE, [1, 0.5, 0])
     share = windows.cut_pictures(spots)
     assert torch.allclose(terms["l1_keypoints"], 3 * ((wanted - got).abs() * share).mean())
+
+
+@pytest.mark.parametrize("cells", [0, 1])
+def test_source_details_are_those_of_the_pixels_where_the_features_go(cells, monkeypatch):
+    config = training_config(loss_weights=ONLY)
+    generator, kp_detector = (network.eval() for network in build_networks(config)[:2])
+    batch, windows = random_batch(), Windows([(2, 2)] * 2, side=8, cell=2)
+    grid = coordinate_grid(SIZE // 2, SIZE // 2, batch.source)
+    grid[..., 0] += cells * 2 / (SIZE // 2 - 1)  # the next cells to the right are shown
+    position, shown = grid.expand(2, -1, -1, -1), torch.ones(2, 1, SIZE // 2, SIZE // 2)
+    motion = Motion(position, shown, torch.empty(0), torch.empty(0))
+    monkeypatch.setattr(generator.dense_motion_network, "forward", lambda *_: motion)
+    monkeypatch.setattr(generator, "paint", lambda _: windows.cut_pictures(batch.source.roll(-2 * cells, -1)))
+    criteria = Criteria(config.train_params.loss_weights, ImagePyramid([1], 3))
+    terms, output = generator_losses(Networks(generator, kp_detector), batch, criteria, windows=windows)
+    assert terms["source_details"] < 1e-4
+    moved = windows.cut_pictures(output.generator["deformed"])
+    assert source_detail_loss(output.generated[1], moved, torch.ones(2, 1, 16, 16)) > 1e-3
 
 
 def test_the_picture_of_a_run_has_the_driving_frame_around_windows():

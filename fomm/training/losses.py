@@ -113,6 +113,19 @@ def _contrast(image: Tensor) -> Tensor:
     return (power + 1e-5).sqrt()  # smooth at 0: what is fainter than 1/256 counts little
 
 
+def source_detail_loss(generated: Tensor, moved: Tensor, shown: Tensor) -> Tensor:
+    """Mean absolute difference of ``details`` from those of the source, where the motion puts them.
+
+    Where the motion is off by a pixel, a loss against the driving frame asks for a blur; this one asks to
+    keep what was moved. It says nothing of where that should be, which is for the losses of the motion.
+
+    Args:
+        generated, moved: BxCxHxW, what was painted, and the source as the motion moves it.
+        shown: Bx1xHxW in [0, 1], how much of the source shows.
+    """
+    return weighted_l1(details(moved), details(generated), shown)
+
+
 def details(image: Tensor) -> Tensor:
     """What lies between a mean of 3x3 and one of 7x7 pixels; finer, a camera's noise would count."""
     return _mean_around(image, 3) - _mean_around(image, 7)

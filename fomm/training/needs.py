@@ -7,8 +7,9 @@ from fomm.training.dataset import Batch
 
 def looks_at_pictures(weights: LossWeights) -> bool:
     """Whether anything but key points and motion is weighted; without it nothing need be painted."""
-    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges, weights.contrast)
-    return any((*pixels, *weights.perceptual, weights.generator_gan))
+    pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
+    details = (weights.contrast, weights.source_details)
+    return any((*pixels, *details, *weights.perceptual, weights.generator_gan))
 
 
 def needs_truth(params: TrainParams) -> bool:

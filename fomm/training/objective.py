@@ -96,9 +96,7 @@ def generator_losses(
         output = networks.generator(
             batch.source, kp_source=kp_source, kp_driving=kp_driving, window=windows and windows.cut
         )
-    painted, real, generated = _picture_terms(
-        networks, batch, criteria, windows, output["prediction"].float(), kp_driving
-    )
+    painted, real, generated = _picture_terms(networks, batch, criteria, windows, output, kp_driving)
     terms |= painted
     terms |= _motion_terms(output["deformation"], output.get("occlusion_map"), batch, weights)
     return terms, Output(kp_source, kp_driving, real, generated, output, windows)
@@ -140,8 +138,9 @@ def painter_losses(
             position, seen = windows.cut_flow(flow)
         moved = warp(generator.encode(source), position, align_corners=generator.align_corners)
         prediction = generator.paint(moved * seen)
-    terms, real, generated = _picture_terms(networks, batch, criteria, windows, prediction.float(), known)
-    output = {"prediction": prediction, "deformed": deformed, "occlusion_map": flow.seen[:, None].float()}
+    output = {"prediction": prediction, "deformed": deformed, "deformation": flow.position}
+    output["occlusion_map"] = flow.seen[:, None].float()
+    terms, real, generated = _picture_terms(networks, batch, criteria, windows, output, known)
     return terms, Output(batch.truth_source, known, real, generated, output, windows)
 
 
@@ -167,12 +166,13 @@ def _picture_terms(
     batch: Batch,
     criteria: Criteria,
     windows: Windows | None,
-    prediction: Tensor,
+    output: dict[str, Tensor],
     kp_driving: Keypoints,
 ) -> tuple[dict[str, Tensor], dict[float, Tensor], dict[float, Tensor]]:
     """Distance of what was painted from the driving frames; and both by scale."""
     weights, pyramid, perceptual, low = criteria
     terms: dict[str, Tensor] = {}
+    prediction = output["prediction"].float()
     wanted = batch.driving if windows is None else windows.cut_pictures(batch.driving)
     real, generated = pyramid(wanted), pyramid(prediction)
     if perceptual is not None and any(weights.perceptual):
@@ -192,6 +192,12 @@ def _picture_terms(
         terms["l1_edges"] = weights.l1_edges * losses.edge_loss(wanted, prediction)
     if weights.contrast:
         terms["contrast"] = weights.contrast * losses.contrast_loss(wanted, prediction)
+    if weights.source_details:
+        moved, shown = _moved_source(networks.generator, batch.source, output)
+        if windows is not None:
+            moved, shown = windows.cut_pictures(moved), windows.cut_pictures(shown)
+        loss = losses.source_detail_loss(prediction, moved, shown)
+        terms["source_details"] = weights.source_details * loss
     if batch.truth_source is not None and batch.truth_driving is not None:
         points, size = batch.truth_driving.value, batch.driving.shape[2:]
         for name, area in (("l1_face", losses.box_map), ("l1_keypoints", partial(_spots, weights))):
@@ -201,6 +207,28 @@ def _picture_terms(
                     where = windows.cut_pictures(where)
                 terms[name] = weight * losses.weighted_l1(wanted, prediction, where)
     return terms, real, generated
+
+
+@torch.no_grad()
+def _moved_source(
+    generator: OcclusionAwareGenerator, source: Tensor, output: dict[str, Tensor]
+) -> tuple[Tensor, Tensor]:
+    """The source's pixels where its features are moved to, BxCxHxW, and how much of it shows, Bx1xHxW.
+
+    ``deformed`` is another picture: with ``align_corners`` a number in [-1, 1] names places in features and
+    in pixels that lie up to half a cell apart.
+    """
+    position = output["deformation"].float()
+    if generator.align_corners:
+        cell = 2 ** len(generator.down_blocks)
+        pixels = position.new_tensor(source.shape[:1:-1])  # width, height
+        place = (position + 1) / 2 * (pixels / cell - 1)  # in cells, 0 is the middle of the first
+        position = (cell * (place + 0.5) - 0.5) / (pixels - 1) * 2 - 1
+    moved = generator.deform(source, position)
+    if "occlusion_map" not in output:
+        return moved, torch.ones_like(moved[:, :1])
+    shown = output["occlusion_map"].float()
+    return moved, F.interpolate(shown, moved.shape[2:], mode="bilinear", align_corners=False)
 
 
 def _looks_at_motion(weights: LossWeights) -> bool:
