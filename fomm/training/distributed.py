@@ -106,13 +106,21 @@ class Processes:
 def _find_together(backend: str) -> None:
     """Joins the group.
 
-    Gloo sometimes does not find together after a restart, and not in all of its waits does it look at the
-    time. So this process is ended when it waits for too long, for torchrun to start all of them once more.
+    torchrun keeps one store for all of its starts: processes that are started again would read there where
+    those before them listened, and wait for them. So what each start writes has a name of its own. (Several
+    machines need not agree on the number of the start, so there it has none.) Where it takes too long all the
+    same, also in those waits of Gloo that do not look at the time, this process is ended, for torchrun to
+    start all of them once more.
     """
     patience = _PATIENCE[backend]
+    timeout = timedelta(seconds=patience)
     faulthandler.dump_traceback_later(patience + _GRACE, exit=True)
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+        store, number, count = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            start = f"start {os.environ['TORCHELASTIC_RESTART_COUNT']}"
+            store = dist.PrefixStore(start, store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=timeout)
     finally:
         faulthandler.cancel_dump_traceback_later()
 
