@@ -66,10 +66,11 @@ class CameraParams:
 
 @dataclass(frozen=True)
 class DegradeParams:
-    """Worse pictures, the same way for both frames: the published recipe has none."""
+    """Pictures of other quality, the same way for both frames: the published recipe has none."""
 
     blur: float = _between(0, 1, default=0)  # the share of batches that lose resolution
     noise: float = _between(0, 1, default=0)  # largest deviation of the noise, of [0, 1]
+    sharpen: float = _between(0, 10, default=0)  # the most that details are strengthened by
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,20 @@ def test_a_seed_means_the_same_numbers_bit_for_bit():
     assert not torch.equal(one.source, other.source) and not torch.equal(one.source, one.driving)
 
 
+def test_sharpening_strengthens_details_by_up_to_what_is_asked():
+    """A stripe of one pixel, far from the border: its kernel's centre is 7/27 of it (three means of 3)."""
+    images = torch.full((2, 500, 1, 16, 16), 0.5)
+    images[..., 8] += 0.1
+    sharp = augmentation.degrade(images, DegradeParams(sharpen=2), torch.Generator().manual_seed(0))
+    assert torch.equal(sharp[0], sharp[1])
+    amount = (sharp - images)[0, :, 0, 8, 8] / (0.1 * (1 - 7 / 27))
+    assert amount.min() > -1e-4 and amount.max() < 2 + 1e-4
+    assert amount.mean().item() == pytest.approx(1, abs=0.1) and amount.std() > 0.5
+    # brightness, and so what is even, stays
+    torch.testing.assert_close(sharp[..., :4], images[..., :4])
+    torch.testing.assert_close(sharp.mean((2, 3, 4)), images.mean((2, 3, 4)))
+
+
 def test_noise_is_as_strong_as_asked():
     """Uniform strength up to 0.1 over pairs: the variance of all is 0.1 squared over 3."""
     grey = torch.full((2, 500, 3, 8, 8), 0.5)
