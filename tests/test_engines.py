@@ -178,6 +178,7 @@ for each in made:
 del each, networks
 while made:
     del made[0]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a script runs beside itself
 try:
     os.kill(os.getpid(), signal.SIGINT)
 except KeyboardInterrupt:
