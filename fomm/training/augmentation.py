@@ -149,7 +149,7 @@ def move_cameras(
 
 
 def degrade(images: Tensor, params: DegradeParams, generator: Generator) -> Tensor:
-    """Details of each pair are strengthened by random, a share of the batches loses resolution, and gaussian
+    """Details of each pair are strengthened at random, a share of the batches loses resolution, and gaussian
     noise of random strength lies over each pair.
     """
     if params.sharpen:
