@@ -136,6 +136,31 @@ def test_what_is_chosen(monkeypatch):
         choose(None, "int8", CPU)
 
 
+AVX2 = {"architecture": "x86_64", "avx2": True}
+
+
+@pytest.mark.parametrize(
+    ("precision", "able", "slow"),
+    [
+        ("bfloat16", AVX2, True),
+        ("float16", AVX2, True),
+        ("float16", AVX2 | {"avx512_bw": True, "avx512_bf16": True}, True),
+        ("bfloat16", AVX2 | {"avx512_bw": True}, False),
+        ("float16", AVX2 | {"avx512_bw": True, "avx512_fp16": True}, False),
+        ("bfloat16", AVX2 | {"avx_ne_convert": True}, False),
+        ("bfloat16", {"architecture": "aarch64"}, False),
+        ("float32", AVX2, False),
+    ],
+)
+def test_sixteen_bits_in_software_warn(monkeypatch, recwarn, precision, able, slow):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    choose("torch", precision, CPU)
+    choose("torch", precision, torch.device("cuda"))
+    messages = [str(warning.message) for warning in recwarn]
+    assert len(messages) == slow
+    assert all(f"no instructions for {precision}" in message for message in messages)
+
+
 @pytest.mark.parametrize(
     ("engine", "precision", "device", "message"),
     [

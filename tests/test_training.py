@@ -373,6 +373,13 @@ def test_bfloat16_gives_nearly_the_same_losses(data, tmp_path, monkeypatch):
     assert any(first[0][name] != first[1][name] for name in names)
 
 
+def test_bfloat16_in_software_warns(data, tmp_path, monkeypatch):
+    able = {"architecture": "x86_64", "avx2": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    with pytest.warns(UserWarning, match="no instructions for bfloat16"):
+        list(train(training_config(), data, tmp_path, device="cpu", precision="bfloat16", max_steps=1))
+
+
 def test_weights_are_a_start_at_another_size(data, tmp_path):
     list(train(training_config(), data, tmp_path / "small", device="cpu", max_steps=1))
     twice = training_config().to_dict()

@@ -1,6 +1,7 @@
 """What runs the networks: torch, OpenVINO or ONNX Runtime, in 32, 16 or 8 bits, behind one interface."""
 
 import importlib.util
+import warnings
 import weakref
 from typing import Protocol
 
@@ -52,6 +53,8 @@ def choose(engine: str | None, precision: str, device: torch.device) -> tuple[st
             the device has, calibrated ones aside.
         device: where the networks are.
 
+    Warns where torch would do 16 bits in software, see ``warn_if_emulated``.
+
     Raises:
         InputError: there is no such engine or precision, or not together, or not on the device.
         MissingExtraError: the engine is not installed.
@@ -72,6 +75,7 @@ def choose(engine: str | None, precision: str, device: torch.device) -> tuple[st
         _installed(engine)
         if device.type != "cpu":
             raise InputError(f"the engine {engine} runs on the CPU, not on {device}; load the networks there")
+    warn_if_emulated(precision, device)
     return engine, precision
 
 
@@ -149,6 +153,23 @@ def _installed(*names: str) -> str:
             return name
     extra = _EXTRAS[names[0]]
     raise MissingExtraError(f"this needs {' or '.join(names)}; install one: pip install 'fomm[{extra}]'")
+
+
+def warn_if_emulated(precision: str, device: torch.device) -> None:
+    """Warns where torch convolves in 16 bits by loops of its own, many times slower than in 32.
+
+    So it does on x86 without AVX-512 (of float16: without AVX512-FP16) or AVX-NE-CONVERT, which oneDNN needs.
+    """
+    needed = {"bfloat16": "avx512_bw", "float16": "avx512_fp16"}.get(precision)
+    if device.type != "cpu" or needed is None:
+        return
+    able = torch.cpu.get_capabilities()
+    if able.get("architecture") == "x86_64" and not (able.get(needed) or able.get("avx_ne_convert")):
+        warnings.warn(
+            f"this processor has no instructions for {precision}, and torch is many times slower in it than "
+            "in float32; choose float32",
+            stacklevel=3,
+        )
 
 
 def _fast_precision(device: torch.device) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fomm.config import Config
+from fomm.engines import warn_if_emulated
 from fomm.errors import ConfigError, TrainingError
 from fomm.training.dataset import Batch
 from fomm.training.distributed import Processes
@@ -50,6 +51,7 @@ class Step:
         self.config, self.run, self.processes = config, run, processes
         weights = run.params.loss_weights
         self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
+        warn_if_emulated(self.precision, device)
         low = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
         self.judge = self._find_judge(perceptual) if any(weights.perceptual) else None
