@@ -196,8 +196,10 @@ class _OneDevice(TorchDispatchMode):
 
 @torch.inference_mode()
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_a_pass_stays_on_its_device(dtype):
+@pytest.mark.parametrize("processor", ["AVX2", "AVX512"])
+def test_a_pass_stays_on_its_device(monkeypatch, processor, dtype):
     """Nothing is copied from the CPU and no number is read: else it could not be recorded."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
     networks = for_inference(*load_checkpoints(cpu=True), dtype).to("meta")
     source = networks.encode(torch.rand(1, 3, 256, 256, device="meta"))
     with _OneDevice() as watch:
