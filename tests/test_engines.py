@@ -14,7 +14,7 @@ from golden_data import GOLDEN, tiny_networks
 
 from fomm import engines
 from fomm.checkpoint import load_checkpoints
-from fomm.engines import PRECISIONS, choose, prepared
+from fomm.engines import PRECISIONS, choose, prepared, warn_if_emulated
 from fomm.errors import InputError, MissingExtraError
 from fomm.heads.dataset import render_clip
 
@@ -154,8 +154,10 @@ AVX2 = {"architecture": "x86_64", "avx2": True}
 )
 def test_sixteen_bits_in_software_warn(monkeypatch, recwarn, precision, able, slow):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    choose("torch", precision, CPU)
-    choose("torch", precision, torch.device("cuda"))
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks())
+    for _ in range(2):  # it is said when they are converted, which is once
+        prepared(generator, kp_detector, (64, 64), precision=precision)
+    warn_if_emulated(precision, torch.device("cuda"))
     messages = [str(warning.message) for warning in recwarn]
     assert len(messages) == slow
     assert all(f"no instructions for {precision}" in message for message in messages)

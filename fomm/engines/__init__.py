@@ -53,8 +53,6 @@ def choose(engine: str | None, precision: str, device: torch.device) -> tuple[st
             the device has, calibrated ones aside.
         device: where the networks are.
 
-    Warns where torch would do 16 bits in software, see ``warn_if_emulated``.
-
     Raises:
         InputError: there is no such engine or precision, or not together, or not on the device.
         MissingExtraError: the engine is not installed.
@@ -75,7 +73,6 @@ def choose(engine: str | None, precision: str, device: torch.device) -> tuple[st
         _installed(engine)
         if device.type != "cpu":
             raise InputError(f"the engine {engine} runs on the CPU, not on {device}; load the networks there")
-    warn_if_emulated(precision, device)
     return engine, precision
 
 
@@ -90,6 +87,7 @@ def prepared(
     """The networks, converted for an engine, with its name and the precision that were chosen.
 
     They are kept as long as the generator is, and made again when its weights or the detector's have changed.
+    When they are made, ``warn_if_emulated`` may warn.
 
     Args:
         size: height and width of the pictures.
@@ -116,6 +114,7 @@ def _converted(
     networks = for_inference(generator, kp_detector, _DTYPES.get(precision, torch.float32))
     if engine == "torch":
         device = next(networks.buffers()).device
+        warn_if_emulated(precision, device)
         if device.type != "cuda":
             return networks
         from fomm.engines.recording import CudaGraphs, RecordedNetworks
@@ -168,7 +167,7 @@ def warn_if_emulated(precision: str, device: torch.device) -> None:
         warnings.warn(
             f"this processor has no instructions for {precision}, and torch is many times slower in it than "
             "in float32; choose float32",
-            stacklevel=3,
+            stacklevel=2,
         )
 
 
