@@ -28,6 +28,7 @@ def make_animation(
     adapt_movement_scale: bool = True,
     cpu: bool = False,
     *,
+    openings: bool = True,
     progress: bool = True,
     best_frame: int | None = None,
     batch_size: int | None = None,
@@ -41,7 +42,7 @@ def make_animation(
         driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
             Pictures of another size than the network's are resized to it, those of that size pass untouched.
         generator, kp_detector: as ``load_checkpoints`` gives them.
-        relative, adapt_movement_scale: see ``Animator``.
+        relative, adapt_movement_scale, openings: see ``Animator``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
         progress: show a progress bar, where the output is a terminal.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
@@ -64,6 +65,7 @@ def make_animation(
         kp_detector,
         relative=relative,
         adapt_movement_scale=adapt_movement_scale,
+        openings=openings,
         batch_size=batch_size,
         precision=precision,
         engine=engine,
@@ -90,6 +92,7 @@ def animate_file(
     size: Size | None = None,
     relative: bool = True,
     adapt_movement_scale: bool = True,
+    openings: bool = True,
     best_frame: int | str | None = None,
     audio: bool = True,
     side_by_side: bool = False,
@@ -142,6 +145,7 @@ def animate_file(
         size=size,
         relative=relative,
         adapt_movement_scale=adapt_movement_scale,
+        openings=openings,
         batch_size=batch_size,
         precision=precision,
         engine=engine,

@@ -13,7 +13,14 @@ from fomm.engines import prepared
 from fomm.errors import InputError
 from fomm.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
 from fomm.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
+from fomm.model import (
+    Keypoints,
+    KPDetector,
+    OcclusionAwareGenerator,
+    movement_scale,
+    open_like,
+    relative_motion,
+)
 from fomm.model.inference import Rendered
 from fomm.model.sizes import nearest_size
 
@@ -40,6 +47,8 @@ class Animator:
         relative: move the source's key points as the driving ones move since the reference frame; else take
             the driving key points as they are, with the driving face's shape and place.
         adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
+        openings: with ``relative``, open the mouth as far as the driving one, and move the lids more. Only
+            with weights that know lips and lids, as those that ship do; others move as published.
         batch_size: frames in one pass of the networks; None: 4 on a CPU, on a GPU as many as keep it busy and
             find room. Halved where the device's memory holds no more.
         precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
@@ -61,6 +70,7 @@ class Animator:
         *,
         relative: bool = True,
         adapt_movement_scale: bool = True,
+        openings: bool = True,
         batch_size: int | None = None,
         precision: str = "float32",
         engine: str | None = None,
@@ -69,6 +79,7 @@ class Animator:
             raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         picture = check_picture(source_image, "source_image")
         self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
+        self.openings = kp_detector.openings if relative and openings else None
         self.device = next(generator.parameters()).device
         # networks that were built by hand take the source's size
         height, width, _ = generator.frame_shape or picture.shape
@@ -145,9 +156,16 @@ class Animator:
             kp_driving = self.networks.detect(to_batch(frames, self.size, self.device))
             if start is None:
                 start = self._start(kp_driving.map(lambda t: t[:1]))
-            if self.relative:
-                kp_driving = relative_motion(self.encoded.keypoints, kp_driving, *start)
-            return self.networks.render(self.encoded, kp_driving), start
+            return self.networks.render(self.encoded, self._moved(kp_driving, start)), start
+
+    def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
+        if not self.relative:
+            return kp_driving
+        kp_source = self.encoded.keypoints
+        moved = relative_motion(kp_source, kp_driving, *start)
+        if self.openings is None:
+            return moved
+        return open_like(moved, kp_source, kp_driving, start.reference, self.openings)
 
     def _take_smaller_batches(self, too_many: int) -> None:
         if too_many == 1:

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from fomm.config import Config, config_from_dict
 from fomm.errors import CheckpointError, ConfigError, shown
-from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
+from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator, Openings
 
 COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
 
@@ -23,13 +23,17 @@ _PUBLISHED_MAX_FEATURES = {"hourglass": 1024, "generator": 512}
 def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
     """The generator and the key-point detector, with fresh weights, in training mode, on the CPU.
 
-    The generator carries the network's size, ``frame_shape`` (height, width, channels).
+    The generator carries the network's size, ``frame_shape`` (height, width, channels), the key-point
+    detector its ``openings``.
     """
     model = config.model_params
     common = asdict(model.common_params)
     generator = OcclusionAwareGenerator(**common, **asdict(model.generator_params))
-    kp_detector = KPDetector(**common, **asdict(model.kp_detector_params))
+    detector = asdict(model.kp_detector_params)
+    openings = detector.pop("openings")  # no part of the network
+    kp_detector = KPDetector(**common, **detector)
     generator.frame_shape = config.dataset_params.frame_shape
+    kp_detector.openings = None if openings is None else Openings(**openings)
     return generator, kp_detector
 
 

@@ -104,6 +104,17 @@ class CommonParams:
     estimate_jacobian: bool = False  # a 2x2 local affine map with each key point
 
 
+LABELLED = 16  # key points of drawn heads: lids, lips and so on, in the order of fomm/heads/landmarks.py
+
+
+@dataclass(frozen=True)
+class OpeningsParams:
+    """Of labelled key points: lips as far apart as the driving ones, lids moved more; see ``open_like``."""
+
+    mouth: float = _between(0, 10)  # 1: as far; more, for painters that follow in part
+    eyes: float = _between(0, 10)
+
+
 @dataclass(frozen=True)
 class KPDetectorParams:
     block_expansion: int = _count(4096)  # width of the hourglass's outermost level
@@ -115,6 +126,7 @@ class KPDetectorParams:
     pad: int = _between(
         0, 3, default=0
     )  # of the 7x7 heads: 0 cuts 3 pixels from each side of the map, 3 none
+    openings: OpeningsParams | None = None  # only where the key points are those of drawn heads
 
 
 @dataclass(frozen=True)
@@ -282,6 +294,12 @@ def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> C
         raise ConfigError(
             f"{where}: dataset_params.frame_shape has {channels} channels, "
             f"but model_params.common_params.num_channels is {expected}; make them equal"
+        )
+    count = config.model_params.common_params.num_kp
+    if config.model_params.kp_detector_params.openings and count != LABELLED:
+        raise ConfigError(
+            f"{where}: model_params.kp_detector_params.openings is for the {LABELLED} key points of drawn "
+            f"heads, but model_params.common_params.num_kp is {count}; leave openings out"
         )
     return config
 

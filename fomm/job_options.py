@@ -91,6 +91,7 @@ JOB_OPTIONS = {
     "size": JobOption("size", size_option),
     "relative": JobOption("relative", switch_option),
     "adapt-scale": JobOption("adapt_movement_scale", switch_option),
+    "openings": JobOption("openings", switch_option),
     "best-frame": JobOption("best_frame", frame_option),
     "start": JobOption("start", seconds_option),
     "duration": JobOption("duration", seconds_option),

@@ -41,7 +41,7 @@ class Live:
     Args:
         generator, kp_detector: as ``load_checkpoints`` gives them.
         crop, crop_driving, face, paste_back: see ``animate_file``.
-        relative, adapt_movement_scale, precision, engine: see ``Animator``.
+        relative, adapt_movement_scale, openings, precision, engine: see ``Animator``.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Live:
         paste_back: bool | None = False,
         relative: bool = True,
         adapt_movement_scale: bool = True,
+        openings: bool = True,
         precision: str = "float32",
         engine: str | None = None,
     ) -> None:
@@ -62,7 +63,7 @@ class Live:
         self._crop_driving: Crop = crop_driving or ("none" if crop == "none" else "auto")
         self._options: dict[str, Any] = {
             "crop": crop, "face": face, "paste_back": paste_back,
-            "relative": relative, "adapt_movement_scale": adapt_movement_scale,
+            "relative": relative, "adapt_movement_scale": adapt_movement_scale, "openings": openings,
             "precision": precision, "engine": engine, "batch_size": 1,
         }  # fmt: skip
         self._photo: MovedPhoto | None = None

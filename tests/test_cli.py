@@ -69,20 +69,18 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert animate(files, *TINY) == 0
     assert seen == {
-        "relative": True, "adapt_movement_scale": True, "best_frame": None, "audio": True,
+        "relative": True, "adapt_movement_scale": True, "openings": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "engine": "torch", "precision": "float32",
     }  # fmt: skip
-    options = "--absolute --no-adapt-scale --best-frame 3 --no-audio --side-by-side --start 1.5 --duration 2"
-    assert (
-        animate(
-            files, *TINY, *options.split(), "--batch-size", "7", "--precision", "bfloat16", "--size", "64x48"
-        )
-        == 0
+    options = (
+        "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
+        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48"
     )
+    assert animate(files, *TINY, *options.split()) == 0
     assert seen == {
-        "relative": False, "adapt_movement_scale": False, "best_frame": 3, "audio": False,
+        "relative": False, "adapt_movement_scale": False, "openings": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "engine": "torch", "precision": "bfloat16",

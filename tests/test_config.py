@@ -152,6 +152,12 @@ def test_a_config_cannot_be_changed_by_accident():
             r"1 channels, but model_params\.common_params\.num_channels is 3",
         ),
         ("dataset_params.root_dir", 5, r"root_dir should be a text, not 5"),
+        (
+            "model_params.kp_detector_params.openings",
+            {"mouth": 1, "eyes": 1},
+            r"openings is for the 16 key points of drawn heads, but model_params\.common_params\.num_kp is 5",
+        ),
+        ("model_params.kp_detector_params.openings", {"mouth": 1}, r"openings\.eyes is missing"),
         ("model_params.common_params", {"num_channels": 3}, r"common_params\.num_kp is missing"),
     ],
 )

@@ -137,7 +137,7 @@ def test_columns_are_the_options_of_the_command():
     parser = argparse.ArgumentParser()
     add_animate(parser)
     whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size"}
-    negative = {"absolute", "no-adapt-scale", "no-audio", "no-paste-back"}
+    negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
     names = {name[2:] for name in parser._option_string_actions if name.startswith("--")}
     assert names == set(JOB_OPTIONS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",

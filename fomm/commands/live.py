@@ -68,6 +68,7 @@ def _live(options: argparse.Namespace) -> None:
         paste_back=options.paste_back,
         relative=options.relative,
         adapt_movement_scale=options.adapt_scale,
+        openings=options.openings,
         precision=precision,
         engine=engine,
     )

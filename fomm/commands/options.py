@@ -57,6 +57,8 @@ def add_relative(group: "argparse._ArgumentGroup") -> None:
     add_switch(group, "relative", "absolute", True, "move as the driving face moves since its first frame")
     summary = "scale the movement by the faces' sizes (with --relative)"
     add_switch(group, "adapt-scale", "no-adapt-scale", True, summary)
+    summary = "open the mouth as far as the driving one (with --relative, if the weights know lips)"
+    add_switch(group, "openings", "no-openings", True, summary)
 
 
 def add_parts(parser: argparse.ArgumentParser, driving: str, alone: str) -> None:

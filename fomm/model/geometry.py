@@ -61,6 +61,18 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     return adjugate / determinant[..., None, None]
 
 
+def similarity(points: Tensor, wanted: Tensor) -> Tensor:
+    """The turn and scale, Bx2x2, that bring BxKx2 points next to the wanted ones, both less their means.
+
+    Least squares: of centred p and q, scale * (cos, sin) = (sum p . q, sum p x q) / sum p . p.
+    """
+    p, q = points - points.mean(1, keepdim=True), wanted - wanted.mean(1, keepdim=True)
+    size = p.square().sum((1, 2)).clamp(min=1e-12)
+    cos = (p * q).sum((1, 2)) / size
+    sin = (p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).sum(1) / size
+    return torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
+
+
 def warp(image: Tensor, grid: Tensor, *, align_corners: bool, padding_mode: str = "zeros") -> Tensor:
     """Backward warping, bilinear: the output at a pixel is the image at the grid's coordinates.
 

@@ -22,6 +22,13 @@ class Keypoints(NamedTuple):
         return Keypoints(function(self.value), None if self.jacobian is None else function(self.jacobian))
 
 
+class Openings(NamedTuple):
+    """Gains of mouth and eyes, where key points are labelled as those of drawn heads: see ``open_like``."""
+
+    mouth: float
+    eyes: float
+
+
 class KPDetector(nn.Module):
     """Finds key points and, where ``estimate_jacobian``, the jacobian of the motion at each (section 3.1).
 
@@ -33,7 +40,12 @@ class KPDetector(nn.Module):
         scale_factor: the image is shrunk by it first; 1 leaves it as it is.
         single_jacobian_map: one map of jacobians for all key points instead of one for each.
         pad: around the head's 7x7 convolutions: 0 as published (a 64x64 map becomes 58x58), 3 keeps the size.
+
+    Attributes:
+        openings: for key points that are labelled; None for those learned without labels.
     """
+
+    openings: Openings | None = None
 
     def __init__(
         self,

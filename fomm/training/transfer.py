@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fomm.model import Keypoints, relative_motion
-from fomm.model.geometry import inverse_2x2, multiply_2x2
+from fomm.model.geometry import inverse_2x2, multiply_2x2, similarity
 from fomm.training.dataset import Batch
 
 
@@ -47,15 +47,8 @@ def _spread(points: Tensor) -> Tensor:
 
 
 def _laid_over(points: Keypoints, wanted: Tensor) -> Keypoints:
-    """``points`` under the turn, scale and shift that bring their values next to ``wanted``, BxKx2.
-
-    Least squares: of centred p and q, scale * (cos, sin) = (sum p . q, sum p x q) / sum p . p.
-    """
-    middle, aim = points.value.mean(1, keepdim=True), wanted.mean(1, keepdim=True)
-    p, q = points.value - middle, wanted - aim
-    size = p.square().sum((1, 2))
-    cos = (p * q).sum((1, 2)) / size
-    sin = (p[..., 0] * q[..., 1] - p[..., 1] * q[..., 0]).sum(1) / size
-    turn = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)[:, None]  # Bx1x2x2
-    value = multiply_2x2(turn, p[..., None])[..., 0] + aim
+    """``points`` under the turn, scale and shift that bring their values next to ``wanted``, BxKx2."""
+    turn = similarity(points.value, wanted)[:, None]
+    centred = points.value - points.value.mean(1, keepdim=True)
+    value = multiply_2x2(turn, centred[..., None])[..., 0] + wanted.mean(1, keepdim=True)
     return Keypoints(value, None if points.jacobian is None else multiply_2x2(turn, points.jacobian))
