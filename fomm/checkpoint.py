@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,7 @@ def _same_network(one: Config, other: Config) -> bool:
         return (
             config.dataset_params.frame_shape,
             model.common_params,
-            model.kp_detector_params,
+            replace(model.kp_detector_params, openings=None),  # how it is animated, not what it is
             model.generator_params,
         )
 

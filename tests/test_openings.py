@@ -1,7 +1,5 @@
 """Mouth and lids of labelled key points: as far open as the driving ones, on top of relative motion."""
 
-import re
-
 import numpy as np
 import pytest
 import torch
@@ -9,6 +7,7 @@ from checkout import ROOT
 
 from fomm import Animator, load_checkpoints
 from fomm.checkpoint import convert, read_checkpoint
+from fomm.config import load_config
 from fomm.heads.landmarks import KEYPOINT_VERTICES
 from fomm.model import Keypoints, Openings, open_like, relative_motion
 
@@ -143,9 +142,20 @@ def pictures(seed: int, count: int) -> np.ndarray:
 
 
 def test_the_weights_that_ship_know_lips_and_lids(shipped):
-    config = (ROOT / "configs" / "heads-256.yaml").read_text(encoding="utf-8")
-    written = [float(re.search(rf"^ +{name}: ([\d.]+)", config, re.M)[1]) for name in ("mouth", "eyes")]
-    assert shipped[1].openings == Openings(*written)
+    written = load_config("heads-256").model_params.kp_detector_params.openings
+    assert written is not None
+    assert shipped[1].openings == Openings(written.mouth, written.eyes)
+
+
+@pytest.mark.parametrize(
+    ("eyes", "openings"), [("2.5", Openings(1.4, 2.5)), ("1", Openings(1.4, 1)), (None, None)]
+)
+def test_a_configuration_beside_the_weights_that_ship_may_have_others_or_none(tmp_path, eyes, openings):
+    text = (ROOT / "configs" / "heads-256.yaml").read_text(encoding="utf-8")
+    old = text[text.index("    openings:") : text.index("  generator_params:")]
+    new = f"    openings: {{mouth: 1.4, eyes: {eyes}}}\n" if eyes else ""
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    assert load_checkpoints(tmp_path / "mine.yaml", cpu=True)[1].openings == openings
 
 
 def test_animation_opens_unless_told_otherwise(shipped):
