@@ -90,6 +90,8 @@ class DatasetParams:
     frame_shape: tuple[int, int, int] = _count(8192)  # height, width, channels: the network's size
     root_dir: str | None = None  # the folder that holds train/ and test/
     id_sampling: bool = False  # draw a person first, then one of the clips PERSON#CLIP
+    shut_eyes: float = _between(0, 1, default=0)  # the share of pairs in which eyes shut; of drawn heads
+    open_mouths: float = _between(0, 1, default=0)  # and in which a mouth opens
     pairs_list: str | None = None  # CSV of (source, driving) for animation with pairs from the test set
     augmentation_params: AugmentationParams | None = None
 

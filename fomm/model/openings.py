@@ -12,9 +12,9 @@ from fomm.model.geometry import multiply_2x2, similarity
 from fomm.model.keypoints import Keypoints, Openings
 
 # Of the key points of drawn heads, in the order of fomm/heads/landmarks.py.
-_LIPS = (6, 7)  # upper, lower
+LIPS = (6, 7)  # upper, lower
 _JAW = {7: 1.0, 9: 0.8, 4: 0.3, 5: 0.3}  # lower lip, chin, mouth corners: how much of its movement each makes
-_LIDS = ((0, 2), (1, 3))  # upper, lower; left, right
+LIDS = ((0, 2), (1, 3))  # upper, lower; left, right
 
 
 def open_like(
@@ -51,11 +51,11 @@ def open_like(
         wanted = _between(driving, points)
         return wanted * (length.clamp(min=0) / _length(wanted).clamp(min=1e-6)) - _between(value, points)
 
-    rest, now = (_length(_between(points, _LIPS)) for points in (kp_source.value, driving))
-    lower = lacking(_LIPS, rest + openings.mouth * (now - rest))
+    rest, now = (_length(_between(points, LIPS)) for points in (kp_source.value, driving))
+    lower = lacking(LIPS, rest + openings.mouth * (now - rest))
     for point, share in _JAW.items():
         value[:, point] += share * lower
-    for lids in _LIDS:
+    for lids in LIDS:
         rest, now, start = (_length(_between(points, lids)) for points in (kp_source.value, driving, initial))
         apart = lacking(lids, rest + openings.eyes * (now - start)) / 2
         value[:, lids[0]] -= apart

@@ -7,6 +7,7 @@ import numpy as np
 from fomm.clips import sidecar_of
 from fomm.config import DatasetParams
 from fomm.errors import ConfigError, InputError
+from fomm.training.extremes import Changes, read_gaps
 
 
 class Draws:
@@ -26,12 +27,33 @@ class Draws:
         flip = augmentation.flip_param if augmentation else None
         self.still = camera.still if camera else 0.0
         self.in_order = flip is None or not flip.time_flip  # as published: of two frames the earlier first
+        self.changes = self._find_changes(params)
         # an epoch's length and each draw count these: people, or single clips
         groups: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             name = clip.name.split("#")[0] if params.id_sampling else clip.name
             groups.setdefault(name, []).append(index)
         self.groups = list(groups.values())
+
+    def _find_changes(self, params: DatasetParams) -> list[tuple[float, Changes]]:
+        """What shall happen in which share of the pairs."""
+        if not (params.shut_eyes or params.open_mouths):
+            return []
+        if not self.has_truth:
+            raise InputError(
+                f"{self.without_truth[0]} has no {sidecar_of(self.without_truth[0]).name} beside it, which "
+                "says where its lids and lips are; set dataset_params.shut_eyes and open_mouths to 0 for "
+                "other data than `fomm data heads` draws"
+            )
+        gaps = read_gaps(self.clips)
+        wanted = (
+            ("shut_eyes", params.shut_eyes, Changes(gaps.lids, opens=False)),
+            ("open_mouths", params.open_mouths, Changes(gaps.lips, opens=True)),
+        )
+        for name, share, changes in wanted:
+            if share and not len(changes):
+                raise InputError(f"no clip shows what dataset_params.{name} asks for; set it to 0")
+        return [(share, changes) for _, share, changes in wanted if share]
 
     def check_truth(self) -> None:
         """Raises ``InputError`` where some clips come with true key points and others do not."""
@@ -53,7 +75,11 @@ class Draws:
         if self.in_order:  # else either frame may come first, which is to sort and reverse at random
             places.sort(axis=0)
         places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
-        return np.array(clips)[self.share], places[:, self.share]
+        numbers = np.array(clips)
+        for share, changes in self.changes:
+            here = np.flatnonzero(rng.random(self.batch_size) < share)
+            numbers[here], places[:, here] = changes.draw(rng, len(here))
+        return numbers[self.share], places[:, self.share]
 
 
 def check_params(params: DatasetParams, batch_size: int, world_size: int) -> None:
