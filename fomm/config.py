@@ -151,6 +151,7 @@ class GeneratorParams:
     estimate_occlusion_map: bool = False  # where the source has nothing to show, inpaint
     dense_motion_params: DenseMotionParams = field(kw_only=True)
     align_corners: bool = True  # of every warp; the published weights were trained with true
+    bicubic: bool = False  # features are warped by cubics, which blur them less; the published ones linearly
 
 
 @dataclass(frozen=True)

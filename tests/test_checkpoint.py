@@ -332,14 +332,20 @@ def test_old_files_have_no_batch_counters(tmp_path, networks):
 
 
 def test_metadata_tells_what_tensors_cannot(tmp_path):
-    config = change(load_config(TINY), kp_detector_params__pad=3, generator_params__align_corners=False)
+    config = change(
+        load_config(TINY),
+        kp_detector_params__pad=3,
+        generator_params__align_corners=False,
+        generator_params__bicubic=True,
+    )
     path = tmp_path / "w.safetensors"
     save_weights(path, *build_networks(config), config)
     assert read_checkpoint(path).config == dataclasses.replace(config, train_params=None)
     generator, _ = load_checkpoints(checkpoint_path=path, cpu=True)
-    assert generator.frame_shape == (64, 64, 3) and generator.align_corners is False
+    assert generator.frame_shape == (64, 64, 3)
+    assert (generator.align_corners, generator.bicubic) == (False, True)
     generator, _ = load_checkpoints(TINY, path, cpu=True)  # what the caller says comes first
-    assert generator.align_corners is True
+    assert (generator.align_corners, generator.bicubic) == (True, False)
 
 
 def test_default_weights(tmp_path, monkeypatch):

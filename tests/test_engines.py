@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from golden_data import GOLDEN, tiny_networks
 
 from fomm import engines
@@ -88,6 +89,23 @@ def test_the_published_numbers_in_every_engine(engine, align_corners):
     suffix = "" if align_corners else "_align_corners_false"
     error = np.abs(result - expected[f"prediction_absolute{suffix}"]).max()
     assert error <= 1e-4, f"off by {error:.1e}"
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+def test_features_are_warped_by_cubics_in_every_engine(engine):
+    need(engine)
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks())
+    source, *driving = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)).split(1)
+    source, driving = (F.interpolate(t, (64, 64), mode="bicubic") for t in (source, torch.cat(driving)))
+    with torch.inference_mode():
+        motion = generator.dense_motion_network(source, kp_detector(source), kp_detector(driving))
+        linear = generator.decode(generator.encode(source), motion)
+        generator.bicubic = True
+        expected = generator.decode(generator.encode(source), motion)
+        networks, *_ = prepared(generator, kp_detector, (64, 64), engine=engine)
+        result = networks.render(networks.encode(source), networks.detect(driving)).prediction
+    error = float((result - expected).abs().max())
+    assert error <= 1e-4 < 1e-3 < float((linear - expected).abs().max()), f"off by {error:.1e}"
 
 
 def test_networks_are_converted_once_and_again_when_a_weight_changes():

@@ -101,6 +101,7 @@ def test_the_tiny_network_gives_the_published_numbers(align_corners):
     [
         {},
         {"align_corners": False},
+        {"bicubic": True},
         {"estimate_jacobian": False},
         {"estimate_occlusion_map": False},
         {"kp_single_jacobian_map": True, "kp_pad": 3},
@@ -246,17 +247,19 @@ def test_the_bottleneck(size, processor):
     assert error < 1e-5, f"off by {error:.1e} of the signal"
 
 
+@pytest.mark.parametrize("bicubic", [False, True])
 @pytest.mark.parametrize("align_corners", [True, False])
-def test_rows_summed_are_the_warp(align_corners):
+def test_rows_summed_are_the_warp(align_corners, bicubic):
     """Also where the grid leaves the picture, a little and by far."""
     random = torch.Generator().manual_seed(0)
     features = torch.randn(1, 5, 6, 9, generator=random)
     grid = torch.randn(3, 4, 7, 2, generator=random)
     grid[0, 0, 0], grid[1, 1, 1], grid[2, 2, 2] = 1e9, -1e9, 1
+    settings = {"align_corners": align_corners, "bicubic": bicubic}
     factor = torch.rand(3, 1, 4, 7, generator=random)
-    expected = warp(features.expand(3, -1, -1, -1), grid, align_corners=align_corners)
+    expected = warp(features.expand(3, -1, -1, -1), grid, **settings)
     for factors, wanted in ((None, expected), (factor, expected * factor)):
-        result = sample_rows(features, grid, factors, align_corners=align_corners)
+        result = sample_rows(features, grid, factors, **settings)
         assert difference(result, wanted) < 1e-5
 
 

@@ -26,7 +26,7 @@ class OcclusionAwareGenerator(nn.Module):
         dense_motion_params: keywords of ``DenseMotionNetwork``.
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
         estimate_jacobian: published files give it to every network; not used here.
-        align_corners: see ``geometry.warp``.
+        align_corners, bicubic: see ``geometry.warp``; the latter of features alone.
 
     Attributes:
         frame_shape: (height, width, channels) that it was trained at, where known.
@@ -49,9 +49,10 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: bool = False,
         estimate_jacobian: bool = False,
         align_corners: bool = True,
+        bicubic: bool = False,
     ) -> None:
         super().__init__()
-        self.align_corners = align_corners
+        self.align_corners, self.bicubic = align_corners, bicubic
         self.dense_motion_network = DenseMotionNetwork(
             num_kp=num_kp,
             num_channels=num_channels,
@@ -93,7 +94,7 @@ class OcclusionAwareGenerator(nn.Module):
 
     def move(self, features: Tensor, motion: Motion) -> Tensor:
         """The first half of ``decode``: the features warped and masked, BxFxhxw."""
-        out = self.deform(features, motion.deformation)
+        out = self.deform(features, motion.deformation, bicubic=self.bicubic)
         if motion.occlusion_map is not None:
             occlusion = motion.occlusion_map.to(out.dtype)
             if occlusion.shape[2:] != out.shape[2:]:
@@ -108,7 +109,7 @@ class OcclusionAwareGenerator(nn.Module):
             out = block(out)
         return torch.sigmoid(self.final(out))
 
-    def deform(self, image: Tensor, deformation: Tensor) -> Tensor:
+    def deform(self, image: Tensor, deformation: Tensor, *, bicubic: bool = False) -> Tensor:
         """``image`` (B or 1, at any size) warped by a deformation Bxhxwx2, which is resized to it."""
         size = image.shape[2:]
         if deformation.shape[1:3] != size:
@@ -116,7 +117,7 @@ class OcclusionAwareGenerator(nn.Module):
                 deformation.permute(0, 3, 1, 2), size, mode="bilinear", align_corners=False
             ).permute(0, 2, 3, 1)
         image = image.expand(deformation.shape[0], -1, -1, -1)
-        return warp(image, deformation, align_corners=self.align_corners)
+        return warp(image, deformation, align_corners=self.align_corners, bicubic=bicubic)
 
     def forward(
         self,

@@ -175,7 +175,7 @@ class _Decoder(nn.Module):
 
     def __init__(self, generator: OcclusionAwareGenerator, dtype: torch.dtype) -> None:
         super().__init__()
-        self.align_corners, self.dtype = generator.align_corners, dtype
+        self.align_corners, self.bicubic, self.dtype = generator.align_corners, generator.bicubic, dtype
         self.bottleneck = Bottleneck(generator.bottleneck, dtype)  # type: ignore[arg-type]
         self.up_blocks = nn.Sequential(
             *(Up(block, dtype) for block in generator.up_blocks)  # type: ignore[arg-type]
@@ -202,9 +202,11 @@ class _Decoder(nn.Module):
         if occlusion is not None and occlusion.shape[2:] != size:
             occlusion = F.interpolate(occlusion, size, mode="bilinear", align_corners=False)
         if is_plain_run() and features.device.type == "cpu":
-            return sample_rows(features, deformation, occlusion, align_corners=self.align_corners)
+            return sample_rows(
+                features, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
+            )
         copies = features.expand(deformation.shape[0], -1, -1, -1)
-        out = warp(copies, deformation, align_corners=self.align_corners)
+        out = warp(copies, deformation, align_corners=self.align_corners, bicubic=self.bicubic)
         return out if occlusion is None else out * occlusion
 
     def paint(self, moved: Tensor) -> Tensor:
@@ -214,8 +216,10 @@ class _Decoder(nn.Module):
         return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
 
 
-def sample_rows(features: Tensor, grid: Tensor, factor: Tensor | None, *, align_corners: bool) -> Tensor:
-    """``warp`` of one picture, times ``factor``, where channels lie together: sums of four rows.
+def sample_rows(
+    features: Tensor, grid: Tensor, factor: Tensor | None, *, align_corners: bool, bicubic: bool = False
+) -> Tensor:
+    """``warp`` of one picture, times ``factor``, where channels lie together: sums of 4 rows, or of 16.
 
     Args:
         features: 1xCxHxW, channels-last.
@@ -227,25 +231,41 @@ def sample_rows(features: Tensor, grid: Tensor, factor: Tensor | None, *, align_
     """
     height, width = features.shape[2:]
     size = grid.new_tensor([width, height])
-    # in pixels; one pixel outside is as far as all beyond it
+    reach = 2 if bicubic else 1
+    # in pixels; so far outside is as far as all beyond it
     place = (grid + 1) * ((size - 1) / 2) if align_corners else ((grid + 1) * size - 1) / 2
-    place = torch.minimum(place, size).clamp_min_(-1)
+    place = torch.minimum(place, size + (reach - 1)).clamp_min_(-reach)
     first = place.floor()
     share = place - first
-    corners = torch.stack((first, first + 1))  # 2xBxhxwx2
-    shares = torch.stack((1 - share, share)) * ((corners >= 0) & (corners < size))
-    corners = torch.minimum(corners.clamp_min_(0), size - 1).int()
-    rows = corners[:, None, ..., 1] * width + corners[None, ..., 0]  # 2x2xBxhxw, y before x
+    near = torch.stack([first + step for step in range(1 - reach, 1 + reach)])  # 2 or 4, xBxhxwx2
+    shares = torch.stack(_cubics(share) if bicubic else (1 - share, share))
+    shares = shares * ((near >= 0) & (near < size))
+    near = torch.minimum(near.clamp_min_(0), size - 1).int()
+    rows = near[:, None, ..., 1] * width + near[None, ..., 0]  # 2x2xBxhxw or 4x4x..., y before x
     weights = shares[:, None, ..., 1] * shares[None, ..., 0]
     if factor is not None:
         weights = weights * factor[:, 0]
+    count = len(near) ** 2
     sums = F.embedding_bag(
-        rows.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, 4),
+        rows.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
         features.permute(0, 2, 3, 1).flatten(0, 2),
-        per_sample_weights=weights.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, 4),
+        per_sample_weights=weights.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
         mode="sum",
     )
     return sums.view(*grid.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def _cubics(share: Tensor) -> list[Tensor]:
+    """Keys' weights of the four pixels around a place that lies ``share`` behind the second."""
+    a = -0.75  # as PyTorch has it
+
+    def near(t: Tensor) -> Tensor:
+        return ((a + 2) * t - (a + 3)) * t * t + 1
+
+    def far(t: Tensor) -> Tensor:
+        return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+
+    return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 
 
 def _shrinking(down: AntiAliasInterpolation2d | None) -> nn.Module:

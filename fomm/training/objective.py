@@ -136,7 +136,12 @@ def painter_losses(
             source = squares.cut_pictures(source)
         elif windows is not None:
             position, seen = windows.cut_flow(flow)
-        moved = warp(generator.encode(source), position, align_corners=generator.align_corners)
+        moved = warp(
+            generator.encode(source),
+            position,
+            align_corners=generator.align_corners,
+            bicubic=generator.bicubic,
+        )
         prediction = generator.paint(moved * seen)
     output = {"prediction": prediction, "deformed": deformed, "deformation": flow.position}
     output["occlusion_map"] = flow.seen[:, None].float()
