@@ -58,6 +58,7 @@ def test_gaps_are_of_the_faces_size_however_it_is_held(tmp_path):
 
 @pytest.mark.parametrize("opens", [False, True])
 def test_a_change_goes_from_one_end_to_the_other(opens):
+    assert not len(Changes([np.zeros(8)], opens=opens))  # shut throughout
     changes = Changes([STILL, BLINK, SPEECH], opens=opens)
     assert len(changes) == 2  # nothing shuts in the first
     clips, (sources, driving) = changes.draw(np.random.default_rng(0), 400)

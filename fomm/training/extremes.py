@@ -10,7 +10,7 @@ from fomm.config import LABELLED
 from fomm.errors import InputError
 from fomm.model.openings import LIDS, LIPS
 
-_SHUTS = 0.5  # a clip shows a change where its smallest gap is at most so much of its largest
+_SHUTS = 0.5  # a clip shows a change where its smallest gap is below so much of its largest
 _BEFORE, _AFTER = 0.5, 0.75  # of the way from one to the other: a source is not beyond, a driving frame is
 
 
@@ -54,7 +54,7 @@ class Changes:
         self._frames: list[tuple[np.ndarray, np.ndarray]] = []  # sources and driving ones
         for clip, gap in enumerate(gaps):
             low, high = gap.min(), gap.max()
-            if low > _SHUTS * high:
+            if low >= _SHUTS * high:
                 continue
             way = (gap - low) / (high - low) if opens else (high - gap) / (high - low)
             place = (np.arange(len(gap)) + 0.5) / len(gap)
