@@ -53,7 +53,7 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
         frames = list(reader)
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
     animator = Animator(cut(picture, part, size_of(networks)), *networks, batch_size=options.batch, **chosen)
-    paste = Paste(picture, part, animator.at_rest(), align_corners=networks[0].align_corners)
+    paste = Paste(picture, part, animator.at_rest())
     small = [cut(frame, part, animator.size) for frame in frames]
     made = list(animator.steps(small))
 

@@ -70,7 +70,7 @@ class MovedPhoto:
         self.device = self.animators[0].device
         with enough_memory(self.device, self.picture.shape[:2]):
             self.pastes = [
-                Paste(self.picture, part, animator.at_rest(), align_corners=generator.align_corners)
+                Paste(self.picture, part, animator.at_rest())
                 for part, animator in zip(parts, self.animators, strict=True)
                 if paste_back
             ]

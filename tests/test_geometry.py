@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from fomm.model import geometry
-from fomm.model.geometry import convex_hull_area, gaussian_maps, inverse_2x2, warp
+from fomm.model.geometry import (
+    convex_hull_area,
+    coordinate_grid,
+    enlarged,
+    finest_details,
+    gaussian_maps,
+    inverse_2x2,
+    pixel_centres,
+    warp,
+)
 
 
 def test_doctests():
@@ -48,6 +57,25 @@ def test_warp_samples_in_float32_and_keeps_the_dtype():
     image = torch.rand(1, 1, 8, 8).to(torch.bfloat16)
     grid = torch.zeros(1, 2, 2, 2)
     assert warp(image, grid, align_corners=True).dtype == torch.bfloat16
+
+
+def test_an_enlarged_deformation_moves_pixels_as_it_moves_cells():
+    image = torch.rand(1, 2, 24, 32, generator=torch.Generator().manual_seed(0))
+    still = coordinate_grid(6, 8, image)[None]
+    assert torch.allclose(enlarged(still, 24, 32)[0], pixel_centres(24, 32, image), atol=1e-6)
+    assert torch.allclose(warp(image, enlarged(still, 24, 32), align_corners=False), image, atol=1e-5)
+    a_cell_to_the_left = still + torch.tensor([2 / 7, 0.0])
+    moved = warp(image, enlarged(a_cell_to_the_left, 24, 32), align_corners=False)
+    assert torch.allclose(moved[..., :-4], image[..., 4:], atol=1e-5)
+    assert (moved[..., -3:] == 0).all()  # from outside of the picture
+
+
+def test_finest_details_are_what_a_binomial_filter_takes_away():
+    assert finest_details(torch.full((1, 3, 7, 5), 0.3)).abs().max() < 1e-6  # also at the border
+    point = torch.zeros(1, 1, 9, 9)
+    point[0, 0, 4, 4] = 256
+    taps = torch.tensor([1.0, 4, 6, 4, 1])
+    assert torch.equal(finest_details(point)[0, 0, 2:7, 2:7], point[0, 0, 2:7, 2:7] - torch.outer(taps, taps))
 
 
 @pytest.mark.parametrize(

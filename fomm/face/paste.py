@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fomm.face.crop import Rect
 from fomm.face.framing import cut
-from fomm.model.geometry import warp
+from fomm.model.geometry import displacement, pixel_centres, warp
 
 BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
 UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
@@ -30,11 +30,10 @@ class Paste:
         photo: HxWx3 uint8.
         part: the square that was animated; may leave the photo.
         rest: 1xCxhxw in [0, 1], the network's picture of the unmoved source.
-        align_corners: of the generator.
     """
 
-    def __init__(self, photo: np.ndarray, part: Rect, rest: Tensor, *, align_corners: bool) -> None:
-        self.align_corners, self.rest = align_corners, rest
+    def __init__(self, photo: np.ndarray, part: Rect, rest: Tensor) -> None:
+        self.rest = rest
         x0, y0, x1, y1 = (round(value) for value in part)
         self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
@@ -42,6 +41,8 @@ class Paste:
         exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
         self.detail = exact - _Enlarged(rest, self.size, "bicubic")[:]
         self.ramps = [_ramp(length).to(rest.device) for length in self.size]
+        self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
+        self.y = pixel_centres(self.size[0], 1, rest)[:, 0, 1]
 
     def __call__(
         self, frame: np.ndarray, prediction: Tensor, deformation: Tensor, occlusion_map: Tensor | None
@@ -55,7 +56,7 @@ class Paste:
         """
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
         painted = _Enlarged(prediction, self.size, "bicubic")
-        flow = _Enlarged(deformation.permute(0, 3, 1, 2), self.size, "bicubic")
+        flow = _Enlarged(displacement(deformation), self.size, "bicubic")
         # what is a share has to stay one
         changed = _Enlarged(change, self.size, "bilinear")
         shown = None if occlusion_map is None else _Enlarged(occlusion_map, self.size, "bilinear")
@@ -66,7 +67,9 @@ class Paste:
             there = frame[row : min(row + height, bottom), left:right]
             rows = slice(row - self.corner[0], row - self.corner[0] + len(there))
             grid = flow[rows].permute(0, 2, 3, 1)[:, :, columns]
-            moved = warp(self.detail, grid, align_corners=self.align_corners)
+            grid[..., 0] += self.x[columns]
+            grid[..., 1] += self.y[rows, None]
+            moved = warp(self.detail, grid, align_corners=False)
             if shown is not None:
                 moved *= shown[rows][..., columns]
             moved += painted[rows][..., columns]

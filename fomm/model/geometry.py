@@ -97,6 +97,50 @@ def warp(
     return warped.to(image.dtype)
 
 
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """``coordinate_grid`` where -1 and 1 are the picture's edges, as in ``warp`` without ``align_corners``.
+
+    >>> pixel_centres(1, 2, torch.zeros(1))[..., 0]
+    tensor([[-0.5000,  0.5000]])
+    """
+    return _between_edges(coordinate_grid(height, width, like))
+
+
+def displacement(deformation: Tensor) -> Tensor:
+    """How far a deformation Bxhxwx2 moves each of its cells: Bx2xhxw, in halves of the picture's sides.
+
+    A deformation names places from centre to centre of its outer cells, which are not the centres of the
+    outer pixels of a larger picture. So this is what to enlarge, and to add to the ``pixel_centres``.
+    """
+    height, width = deformation.shape[1:3]
+    moved = deformation - coordinate_grid(height, width, deformation)
+    return _between_edges(moved).permute(0, 3, 1, 2)
+
+
+def enlarged(deformation: Tensor, height: int, width: int) -> Tensor:
+    """A deformation Bxhxwx2 for a picture of another size: BxHxWx2, for ``warp`` without ``align_corners``.
+
+    Where nothing moves, the picture stays as it is, to the pixel.
+    """
+    planes = F.interpolate(displacement(deformation), (height, width), mode="bilinear", align_corners=False)
+    return pixel_centres(height, width, deformation) + planes.permute(0, 2, 3, 1)
+
+
+def _between_edges(places: Tensor) -> Tensor:
+    """...HxWx2 numbers from centre to centre of the outer pixels, as numbers from edge to edge."""
+    size = places.new_tensor(places.shape[-2:-4:-1])  # width, height
+    return places * ((size - 1) / size)
+
+
+def finest_details(image: Tensor) -> Tensor:
+    """BxCxHxW less its blur by a 5x5 binomial filter, which is a Gaussian of one pixel."""
+    height, width = image.shape[2:]
+    padded = F.pad(image, (2, 2, 2, 2), mode="replicate")
+    taps = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
+    rows = torch.stack([tap * padded[:, :, i : i + height] for i, tap in enumerate(taps)]).sum(0)
+    return image - torch.stack([tap * rows[..., i : i + width] for i, tap in enumerate(taps)]).sum(0)
+
+
 def convex_hull_area(points: Tensor) -> float:
     """The area of the convex hull of Nx2 points; 0 where they lie on a line.
 
