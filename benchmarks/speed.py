@@ -218,7 +218,7 @@ def operations(name: str) -> tuple[float, float]:
     counts.append(counter.get_total_flops())
     with FlopCounterMode(display=False) as counter:
         motion = generator.dense_motion_network(frames[:1], kp, kp_detector(frames[1:]))
-        generator.decode(features, motion)
+        generator.decode(features, motion, frames[:1])
     return counts[0], counter.get_total_flops()
 
 

@@ -152,6 +152,7 @@ class GeneratorParams:
     dense_motion_params: DenseMotionParams = field(kw_only=True)
     align_corners: bool = True  # of every warp; the published weights were trained with true
     bicubic: bool = False  # features are warped by cubics, which blur them less; the published ones linearly
+    details: float = _between(0, 1, default=0)  # the share of the source's finest that is moved at full size
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from fomm.errors import ExportError, InputError, MissingExtraError
 from fomm.frames import to_tensor
 from fomm.media import VideoReader
 from fomm.model import KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import InferenceNetworks, for_inference
+from fomm.model.inference import InferenceNetworks, for_inference, packed
 
 LARGEST_ERROR = 1e-4  # of a graph in float32, anywhere in its outputs
 LEAST_PSNR = 35.0  # dB, of pictures in int8 against those in float32
@@ -141,9 +141,7 @@ def _with_inputs(
 ) -> dict[str, tuple[Graph, list[Tensor]]]:
     """The graphs, with inputs of another batch than they were written down with."""
     source, kp = networks.encode(clip[:1]), networks.detect(clip[1:4])
-    points = [tensor for kps in (source.keypoints, kp) for tensor in kps if tensor is not None]
-    inputs = {"keypoints": [clip[1:4]], "source": [clip[:1]]}
-    inputs["render"] = [source.features, source.small, *points]
+    inputs = {"keypoints": [clip[1:4]], "source": [clip[:1]], "render": packed(source, kp)}
     return {name: (graph, inputs[name]) for name, graph in graphs.items()}
 
 

@@ -337,15 +337,16 @@ def test_metadata_tells_what_tensors_cannot(tmp_path):
         kp_detector_params__pad=3,
         generator_params__align_corners=False,
         generator_params__bicubic=True,
+        generator_params__details=0.5,
     )
     path = tmp_path / "w.safetensors"
     save_weights(path, *build_networks(config), config)
     assert read_checkpoint(path).config == dataclasses.replace(config, train_params=None)
     generator, _ = load_checkpoints(checkpoint_path=path, cpu=True)
     assert generator.frame_shape == (64, 64, 3)
-    assert (generator.align_corners, generator.bicubic) == (False, True)
+    assert (generator.align_corners, generator.bicubic, generator.details) == (False, True, 0.5)
     generator, _ = load_checkpoints(TINY, path, cpu=True)  # what the caller says comes first
-    assert (generator.align_corners, generator.bicubic) == (True, False)
+    assert (generator.align_corners, generator.bicubic, generator.details) == (True, False, 0)
 
 
 def test_default_weights(tmp_path, monkeypatch):

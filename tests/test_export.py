@@ -3,7 +3,8 @@ import json
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN, assert_near
+import torch
+from golden_data import GOLDEN, assert_near, tiny_networks
 
 from fomm import load_checkpoints
 from fomm.cli import main
@@ -53,6 +54,25 @@ def test_another_program_gets_the_published_numbers(tiny, tmp_path, frames):
     assert_near(prediction.transpose(0, 2, 3, 1), wanted, 1e-4, "prediction")
     facts = json.loads((folder / "fomm.json").read_text())
     assert facts["size"] == [64, 64] and facts["opset"] == 20 and facts["weights"] == tiny[0].weights_hash
+
+
+@needs_onnx
+def test_details_are_an_input_more(tmp_path):
+    generator, kp_detector, _ = (network.eval() for network in tiny_networks())
+    generator.frame_shape, generator.details = (64, 64, 3), 0.5
+    export(tmp_path, generator, kp_detector)
+    source, *driving = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    features, small, details = run(tmp_path / "source.onnx", picture=source.numpy())
+    with torch.inference_mode():
+        kp_source, kp_driving = kp_detector(source), kp_detector(torch.cat(driving))
+        motion = generator.dense_motion_network(source, kp_source, kp_driving)
+        wanted = generator.decode(generator.encode(source), motion, source).numpy()
+    prediction, *_ = run(
+        tmp_path / "render.onnx", features=features, small=small, details=details,
+        source_value=kp_source.value.numpy(), source_jacobian=kp_source.jacobian.numpy(),
+        value=kp_driving.value.numpy(), jacobian=kp_driving.jacobian.numpy(),
+    )  # fmt: skip
+    assert_near(prediction, wanted, 1e-4, "prediction")
 
 
 @needs_onnx

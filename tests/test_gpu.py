@@ -149,9 +149,9 @@ def test_without_a_record_it_goes_on():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("estimate_jacobian", [True, False])
-def test_recorded_networks_give_the_same(estimate_jacobian):
-    networks = for_inference(*small_networks(estimate_jacobian=estimate_jacobian))
+@pytest.mark.parametrize("options", [{}, {"estimate_jacobian": False}, {"details": 0.5}], ids=str)
+def test_recorded_networks_give_the_same(options):
+    networks = for_inference(*small_networks(**options))
     tape = Tape()
     recorded = RecordedNetworks(networks, tape)
     random = torch.Generator().manual_seed(0)

@@ -50,7 +50,7 @@ def pictures(count: int, height: int, width: int) -> torch.Tensor:
 def plain(generator, kp_detector, source, driving):
     motion = generator.dense_motion_network(source, kp_detector(source), kp_detector(driving))
     return Rendered(
-        generator.decode(generator.encode(source), motion), motion.deformation, motion.occlusion_map
+        generator.decode(generator.encode(source), motion, source), motion.deformation, motion.occlusion_map
     )
 
 
@@ -102,6 +102,8 @@ def test_the_tiny_network_gives_the_published_numbers(align_corners):
         {},
         {"align_corners": False},
         {"bicubic": True},
+        {"details": 0.5},
+        {"details": 0.5, "estimate_occlusion_map": False, "estimate_jacobian": False},
         {"estimate_jacobian": False},
         {"estimate_occlusion_map": False},
         {"kp_single_jacobian_map": True, "kp_pad": 3},

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, SUFFIX, assert_near, tiny_networks
+from lively import small_networks
 from torch.nn.functional import avg_pool2d
 
 from fomm.model import (
@@ -15,7 +16,8 @@ from fomm.model import (
     relative_motion,
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.dense_motion import DenseMotionNetwork
+from fomm.model.dense_motion import DenseMotionNetwork, Motion
+from fomm.model.geometry import coordinate_grid, finest_details
 from fomm.training.losses import discriminator_gan_loss
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
@@ -71,6 +73,24 @@ def test_names_and_shapes_are_the_published_ones(name):
     for network, module in networks.items():
         own = {key: list(value.shape) for key, value in module.state_dict().items()}
         assert own == LAYOUT[name][network]
+
+
+@torch.no_grad()
+def test_details_go_where_the_motion_goes_as_far_as_they_are_shown():
+    generator, _ = small_networks(details=0.5)
+    source = torch.rand(1, 3, 32, 32)
+    features, still = torch.zeros_like(generator.encode(source)), coordinate_grid(16, 16, source)[None]
+    painted = generator.paint(features)
+    assert (painted > 0.3).all() and (painted < 0.7).all()  # so that no sum leaves [0, 1]
+    shown = torch.ones(1, 1, 16, 16)
+    shown[..., :8] = 0
+    motion = Motion(still + torch.tensor([2 / 15, 0.0]), shown, torch.empty(0), torch.empty(0))  # two pixels
+    added = generator.decode(features, motion, source) - painted
+    assert added[..., :14].abs().max() < 1e-6  # between two cells what is shown rises
+    wanted = 0.5 * finest_details(source).roll(-2, -1)
+    assert_near(added[..., 18:-2], wanted[..., 18:-2].numpy(), 1e-5, "details")
+    with pytest.raises(ValueError, match="decode needs the source too"):
+        generator.decode(features, motion)
 
 
 def small_detector(**options) -> KPDetector:

@@ -1,8 +1,8 @@
 """The networks for inference as three graphs of plain tensors, which other engines can run.
 
     keypoints   images -> value[, jacobian]
-    source      picture -> features, small
-    render      features, small, source_value[, source_jacobian], value[, jacobian]
+    source      picture -> features, small[, details]
+    render      features, small[, details], source_value[, source_jacobian], value[, jacobian]
                 -> prediction, deformation[, occlusion_map]
 
 All are float32. Images, values, jacobians and what ``render`` gives have the batch in front. Its end alone is
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fomm.engines.quantization import quantized
 from fomm.model import Keypoints
-from fomm.model.inference import InferenceNetworks, Rendered, Source
+from fomm.model.inference import InferenceNetworks, Rendered, Source, finished, packed, unpacked
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,11 @@ class _Source(nn.Module):
         super().__init__()
         self.networks = networks
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        return self.networks.features(picture), self.networks.motion.shrink(picture)
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        networks = self.networks
+        return _plain(
+            (networks.features(picture), networks.motion.shrink(picture), networks.details(picture))
+        )
 
 
 class _Render(nn.Module):
@@ -57,10 +60,8 @@ class _Render(nn.Module):
         super().__init__()
         self.networks = networks
 
-    def forward(self, features: Tensor, small: Tensor, *points: Tensor) -> tuple[Tensor, ...]:
-        half = len(points) // 2
-        source = Source(features, small, Keypoints(*points[:half]))
-        return _plain(self.networks.render(source, Keypoints(*points[half:])))
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return _plain(self.networks.render(*unpacked(tensors)))
 
 
 class _Paint(nn.Module):
@@ -85,15 +86,15 @@ def graphs_of(networks: InferenceNetworks, size: tuple[int, int], batch: int = 2
     with torch.inference_mode():
         source = networks.encode(picture)
         images = picture.repeat(batch, 1, 1, 1)
-        points = _plain(networks.detect(images))
-    names = ("value", "jacobian")[: len(points)]
-    source_points = {f"source_{name}": t for name, t in zip(names, _plain(source.keypoints), strict=True)}
-    driving_points = dict(zip(names, points, strict=True))
-    inputs = {"features": source.features, "small": source.small} | source_points | driving_points
+        points = networks.detect(images)
+    names = ("value", "jacobian")[: len(_plain(points))]
+    of_source = ("features", "small", "details")[: 2 if source.details is None else 3]
+    of_render = (*of_source, *(f"source_{name}" for name in names), *names)
+    inputs = dict(zip(of_render, packed(source, points), strict=True))
     outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.motion.with_occlusion]
     graphs = (
         Graph("keypoints", _Keypoints(networks), {"images": images}, names, frozenset({"images", *names})),
-        Graph("source", _Source(networks), {"picture": picture}, ("features", "small"), frozenset()),
+        Graph("source", _Source(networks), {"picture": picture}, of_source, frozenset()),
         Graph("render", _Render(networks), inputs, outputs, frozenset({*names, *outputs})),
     )
     return {graph.name: graph for graph in graphs}
@@ -129,8 +130,8 @@ class GraphEngine:
 
     def encode(self, picture: Tensor) -> Source:
         """As ``InferenceNetworks.encode``."""
-        features, small = self._run("source")([picture])
-        return Source(features, small, self.detect(picture))
+        features, small, *details = self._run("source")([picture])
+        return Source(features, small, self.detect(picture), *details)
 
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """As ``InferenceNetworks.render``."""
@@ -141,10 +142,8 @@ class GraphEngine:
                 networks = quantized(self.networks, [(source, kp_driving)])
                 self.runs["paint"] = self.compiled(paint_graph(networks, moved))
             (prediction,) = self.runs["paint"]([moved])
-            return Rendered(prediction, *motion)
-        points = (*_plain(source.keypoints), *_plain(kp_driving))
-        prediction, deformation, *occlusion = self._run("render")([source.features, source.small, *points])
-        return Rendered(prediction, deformation, occlusion[0] if occlusion else None)
+            return finished(prediction, source, *motion)
+        return Rendered(*self._run("render")(packed(source, kp_driving)))
 
     def _run(self, name: str) -> Run:
         if name not in self.runs:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fomm.model import Keypoints
-from fomm.model.inference import InferenceNetworks, Rendered, Source
+from fomm.model.inference import InferenceNetworks, Rendered, Source, packed, unpacked
 
 Pass = Callable[..., Sequence[Tensor]]
 Recorder = Callable[[Pass, Sequence[Tensor]], Pass]  # a pass for inputs like these, to be replayed
@@ -109,21 +109,16 @@ class RecordedNetworks:
     @torch.inference_mode()
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """As ``InferenceNetworks.render``."""
-        pairs = zip(source.keypoints, kp_driving, strict=True)
-        both = [(one, other) for one, other in pairs if one is not None and other is not None]
-        points = [one for one, _ in both] + [other for _, other in both]
         with self._lock:
-            return Rendered(*self._render(source.features, source.small, *points))
+            return Rendered(*self._render(*packed(source, kp_driving)))
 
 
 def _detect(networks: InferenceNetworks, images: Tensor) -> list[Tensor]:
     return _plain(networks.detect(images))
 
 
-def _render(networks: InferenceNetworks, features: Tensor, small: Tensor, *points: Tensor) -> list[Tensor]:
-    half = len(points) // 2
-    source = Source(features, small, Keypoints(*points[:half]))
-    return _plain(networks.render(source, Keypoints(*points[half:])))
+def _render(networks: InferenceNetworks, *tensors: Tensor) -> list[Tensor]:
+    return _plain(networks.render(*unpacked(tensors)))
 
 
 def _plain(tensors: Iterable[Tensor | None]) -> list[Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fomm.model.blocks import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d
 from fomm.model.dense_motion import DenseMotionNetwork, Motion
-from fomm.model.geometry import warp
+from fomm.model.geometry import enlarged, finest_details, warp
 from fomm.model.keypoints import Keypoints
 
 
@@ -27,6 +27,8 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
         estimate_jacobian: published files give it to every network; not used here.
         align_corners, bicubic: see ``geometry.warp``; the latter of features alone.
+        details: the share of the source's finest details that is moved beside the features, at the picture's
+            size, and added to what is painted. Published networks add none.
 
     Attributes:
         frame_shape: (height, width, channels) that it was trained at, where known.
@@ -50,9 +52,10 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_jacobian: bool = False,
         align_corners: bool = True,
         bicubic: bool = False,
+        details: float = 0.0,
     ) -> None:
         super().__init__()
-        self.align_corners, self.bicubic = align_corners, bicubic
+        self.align_corners, self.bicubic, self.details = align_corners, bicubic, details
         self.dense_motion_network = DenseMotionNetwork(
             num_kp=num_kp,
             num_channels=num_channels,
@@ -81,16 +84,22 @@ class OcclusionAwareGenerator(nn.Module):
             out = block(out)
         return out
 
-    def decode(self, features: Tensor, motion: Motion) -> Tensor:
+    def decode(self, features: Tensor, motion: Motion, source: Tensor | None = None) -> Tensor:
         """Equation 8: the features, warped and masked by what the source shows, rendered.
 
         Args:
             features: of ``encode``; B of them, or one for B motions.
+            source: BxCxHxW in [0, 1], B or one of them; needed with ``details`` alone.
 
         Returns:
             BxCxHxW in [0, 1].
         """
-        return self.paint(self.move(features, motion))
+        painted = self.paint(self.move(features, motion))
+        if not self.details:
+            return painted
+        if source is None:
+            raise ValueError("this generator moves details: decode needs the source too")
+        return add_details(painted, self.move_details(source, motion.deformation, motion.occlusion_map))
 
     def move(self, features: Tensor, motion: Motion) -> Tensor:
         """The first half of ``decode``: the features warped and masked, BxFxhxw."""
@@ -109,6 +118,10 @@ class OcclusionAwareGenerator(nn.Module):
             out = block(out)
         return torch.sigmoid(self.final(out))
 
+    def move_details(self, source: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
+        """``details`` of the source BxCxHxW, B or one, where the motion puts them, as far as shown."""
+        return moved_details(self.details * finest_details(source), deformation, shown)
+
     def deform(self, image: Tensor, deformation: Tensor, *, bicubic: bool = False) -> Tensor:
         """``image`` (B or 1, at any size) warped by a deformation Bxhxwx2, which is resized to it."""
         size = image.shape[2:]
@@ -124,12 +137,13 @@ class OcclusionAwareGenerator(nn.Module):
         source: Tensor,
         kp_driving: Keypoints,
         kp_source: Keypoints,
-        window: Callable[[Tensor], Tensor] | None = None,
+        window: Callable[[Tensor, int], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Everything the training looks at.
 
         Args:
-            window: what to keep of the moved features BxFxhxw; the rest is not painted.
+            window: gives what to keep of the moved features BxFxhxw (called with 1), and of pictures with so
+                many pixels to a feature's side; the rest is not painted.
 
         Returns:
             ``prediction`` BxCxHxW, or of the window alone; ``deformed``, the source itself warped, BxCxHxW;
@@ -140,5 +154,29 @@ class OcclusionAwareGenerator(nn.Module):
         output = {name: value for name, value in motion._asdict().items() if value is not None}
         output["deformed"] = self.deform(source, motion.deformation)
         moved = self.move(self.encode(source), motion)
-        output["prediction"] = self.paint(moved if window is None else window(moved))
+        prediction = self.paint(moved if window is None else window(moved, 1))
+        if self.details:
+            details = self.move_details(source, motion.deformation, motion.occlusion_map)
+            cell = 2 ** len(self.down_blocks)
+            prediction = add_details(prediction, details if window is None else window(details, cell))
+        output["prediction"] = prediction
         return output
+
+
+def moved_details(details: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
+    """Details BxCxHxW (B or one) where the motion puts them, as far as they are shown, at their own size.
+
+    Args:
+        deformation, shown: Bxhxwx2 and Bx1xhxw, the deformation and the occlusion map of a ``Motion``.
+    """
+    size = details.shape[2:]
+    grid = enlarged(deformation, *size)
+    moved = warp(details.expand(grid.shape[0], -1, -1, -1), grid, align_corners=False)
+    if shown is None:
+        return moved
+    return moved * F.interpolate(shown, size, mode="bilinear", align_corners=False)
+
+
+def add_details(painted: Tensor, details: Tensor) -> Tensor:
+    """What is painted with moved details: BxCxHxW in [0, 1]."""
+    return (painted + details).clamp(0, 1)

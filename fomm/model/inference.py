@@ -9,6 +9,7 @@ Batch norms are folded into convolutions, convolutions of doubled pixels run on 
 bottleneck goes by Winograd's tiles where that is quicker, and what the source alone decides is computed once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,8 +28,8 @@ from fomm.model.fused import (
     folded,
     is_plain_run,
 )
-from fomm.model.generator import OcclusionAwareGenerator
-from fomm.model.geometry import coordinate_grid, gaussian_maps, warp
+from fomm.model.generator import OcclusionAwareGenerator, add_details, moved_details
+from fomm.model.geometry import coordinate_grid, finest_details, gaussian_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector
 
 
@@ -38,6 +39,9 @@ class Source(NamedTuple):
     features: Tensor  # 1xFxhxw, float32: what the decoder warps
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
+    details: Tensor | None = (
+        None  # 1xCxHxW: what is moved at full size and added, where the generator does so
+    )
 
 
 class Rendered(NamedTuple):
@@ -69,6 +73,7 @@ class InferenceNetworks(nn.Module):
         self.motion = _Motion(generator.dense_motion_network, dtype)
         self.decoder = _Decoder(generator, dtype)
         self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
+        self.share_of_details = generator.details
         self.eval().requires_grad_(False)
 
     def detect(self, images: Tensor) -> Keypoints:
@@ -78,16 +83,49 @@ class InferenceNetworks(nn.Module):
     def encode(self, picture: Tensor) -> Source:
         """1xCxHxW in [0, 1], once for each source."""
         picture = picture.contiguous(memory_format=torch.channels_last)
-        return Source(self.features(picture), self.motion.shrink(picture), self.detect(picture))
+        return Source(
+            self.features(picture), self.motion.shrink(picture), self.detect(picture), self.details(picture)
+        )
 
     def features(self, picture: Tensor) -> Tensor:
         """What ``render`` warps: of 1xCxHxW, 1xFxhxw float32."""
         return self.encoder(picture.to(self.dtype)).float()
 
+    def details(self, picture: Tensor) -> Tensor | None:
+        """What of 1xCxHxW ``render`` moves at full size and adds, if any."""
+        return self.share_of_details * finest_details(picture) if self.share_of_details else None
+
     def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
         """The source moved to the key points of B frames."""
         motion = self.motion(source.small, source.keypoints, kp_driving)
-        return Rendered(self.decoder(source.features, *motion), *motion)
+        return finished(self.decoder(source.features, *motion), source, *motion)
+
+
+def finished(painted: Tensor, source: Source, deformation: Tensor, occlusion_map: Tensor | None) -> Rendered:
+    """What the decoder has painted, with the source's details."""
+    if source.details is not None:
+        painted = add_details(painted, moved_details(source.details, deformation, occlusion_map))
+    return Rendered(painted, deformation, occlusion_map)
+
+
+def packed(source: Source, kp_driving: Keypoints) -> list[Tensor]:
+    """What ``render`` takes, as tensors: features, small, details, key points; of those that there are.
+
+    Both or none of the key points have jacobians, or the one's do not count.
+    """
+    pairs = zip(source.keypoints, kp_driving, strict=True)
+    points = [(one, other) for one, other in pairs if one is not None and other is not None]
+    details = [] if source.details is None else [source.details]
+    tensors = [source.features, source.small, *details]
+    return tensors + [one for one, _ in points] + [other for _, other in points]
+
+
+def unpacked(tensors: Sequence[Tensor]) -> tuple[Source, Keypoints]:
+    """The inverse of ``packed``."""
+    features, small, *rest = tensors
+    details = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
+    half = len(rest) // 2
+    return Source(features, small, Keypoints(*rest[:half]), details), Keypoints(*rest[half:])
 
 
 def for_inference(

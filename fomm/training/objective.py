@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fomm.config import LossWeights, TrainParams
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
-from fomm.model.geometry import warp
+from fomm.model.generator import add_details
+from fomm.model.geometry import enlarged, warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
@@ -143,6 +144,11 @@ def painter_losses(
             bicubic=generator.bicubic,
         )
         prediction = generator.paint(moved * seen)
+        if generator.details:
+            details = generator.move_details(batch.source, flow.position, flow.seen[:, None].float())
+            prediction = add_details(
+                prediction, details if windows is None else windows.cut_pictures(details)
+            )
     output = {"prediction": prediction, "deformed": deformed, "deformation": flow.position}
     output["occlusion_map"] = flow.seen[:, None].float()
     terms, real, generated = _picture_terms(networks, batch, criteria, windows, output, known)
@@ -198,7 +204,7 @@ def _picture_terms(
     if weights.contrast:
         terms["contrast"] = weights.contrast * losses.contrast_loss(wanted, prediction)
     if weights.source_details:
-        moved, shown = _moved_source(networks.generator, batch.source, output)
+        moved, shown = _moved_source(batch.source, output)
         if windows is not None:
             moved, shown = windows.cut_pictures(moved), windows.cut_pictures(shown)
         loss = losses.source_detail_loss(prediction, moved, shown)
@@ -215,21 +221,13 @@ def _picture_terms(
 
 
 @torch.no_grad()
-def _moved_source(
-    generator: OcclusionAwareGenerator, source: Tensor, output: dict[str, Tensor]
-) -> tuple[Tensor, Tensor]:
+def _moved_source(source: Tensor, output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """The source's pixels where its features are moved to, BxCxHxW, and how much of it shows, Bx1xHxW.
 
-    ``deformed`` is another picture: with ``align_corners`` a number in [-1, 1] names places in features and
-    in pixels that lie up to half a cell apart.
+    ``deformed`` is another picture: of published networks, whose pixels lie up to half a cell beside them.
     """
-    position = output["deformation"].float()
-    if generator.align_corners:
-        cell = 2 ** len(generator.down_blocks)
-        pixels = position.new_tensor(source.shape[:1:-1])  # width, height
-        place = (position + 1) / 2 * (pixels / cell - 1)  # in cells, 0 is the middle of the first
-        position = (cell * (place + 0.5) - 0.5) / (pixels - 1) * 2 - 1
-    moved = generator.deform(source, position)
+    grid = enlarged(output["deformation"].float(), *source.shape[2:])
+    moved = warp(source, grid, align_corners=False)
     if "occlusion_map" not in output:
         return moved, torch.ones_like(moved[:, :1])
     shown = output["occlusion_map"].float()
