@@ -93,6 +93,17 @@ def test_details_go_where_the_motion_goes_as_far_as_they_are_shown():
         generator.decode(features, motion)
 
 
+@torch.no_grad()
+def test_training_sees_no_details():
+    generator, kp_detector = small_networks()
+    source = torch.rand(1, 3, 32, 32)
+    kp = kp_detector(source)
+    results = []
+    for generator.details in (0.0, 0.5):
+        results.append(generator(source, kp_driving=kp, kp_source=kp)["prediction"])
+    assert torch.equal(*results)
+
+
 def small_detector(**options) -> KPDetector:
     defaults = dict(
         num_kp=3, num_channels=3, block_expansion=4, max_features=8, num_blocks=2, temperature=0.1

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from lively import small_networks
 from surfaces import patch, surface_maps
 from torch import Tensor
 from training_case import MODEL, SIZE, TRAIN, state_of, training_config, write_clips
@@ -115,18 +114,6 @@ def test_source_details_are_those_of_the_pixels_where_the_features_go(cells, mon
     assert terms["source_details"] < 1e-4
     moved = windows.cut_pictures(output.generator["deformed"])
     assert source_detail_loss(output.generated[1], moved, torch.ones(2, 1, 16, 16)) > 1e-3
-
-
-def test_windows_have_the_details_of_the_whole(monkeypatch):
-    generator, kp_detector = small_networks(details=0.5)
-    batch, windows = random_batch(), Windows([(1, 0), (2, 2)], side=4, cell=4)
-    monkeypatch.setattr(
-        generator, "paint", lambda moved: torch.full((2, 3, *(4 * n for n in moved.shape[2:])), 0.5)
-    )
-    points = {"kp_source": kp_detector(batch.source), "kp_driving": kp_detector(batch.driving)}
-    whole, part = (generator(batch.source, **points, window=window) for window in (None, windows.cut))
-    assert whole["prediction"].std() > 0.01
-    assert torch.equal(part["prediction"], windows.cut_pictures(whole["prediction"]))
 
 
 def test_the_picture_of_a_run_has_the_driving_frame_around_windows():

@@ -27,8 +27,9 @@ class OcclusionAwareGenerator(nn.Module):
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
         estimate_jacobian: published files give it to every network; not used here.
         align_corners, bicubic: see ``geometry.warp``; the latter of features alone.
-        details: the share of the source's finest details that is moved beside the features, at the picture's
-            size, and added to what is painted. Published networks add none.
+        details: the share of the source's finest details that ``decode`` moves beside the features, at the
+            picture's size, and adds to what is painted. Published networks add none; nor does ``forward``: a
+            network that is trained with them learns to take them away again.
 
     Attributes:
         frame_shape: (height, width, channels) that it was trained at, where known.
@@ -99,7 +100,8 @@ class OcclusionAwareGenerator(nn.Module):
             return painted
         if source is None:
             raise ValueError("this generator moves details: decode needs the source too")
-        return add_details(painted, self.move_details(source, motion.deformation, motion.occlusion_map))
+        details = self.details * finest_details(source)
+        return with_details(painted, details, motion.deformation, motion.occlusion_map)
 
     def move(self, features: Tensor, motion: Motion) -> Tensor:
         """The first half of ``decode``: the features warped and masked, BxFxhxw."""
@@ -118,10 +120,6 @@ class OcclusionAwareGenerator(nn.Module):
             out = block(out)
         return torch.sigmoid(self.final(out))
 
-    def move_details(self, source: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
-        """``details`` of the source BxCxHxW, B or one, where the motion puts them, as far as shown."""
-        return moved_details(self.details * finest_details(source), deformation, shown)
-
     def deform(self, image: Tensor, deformation: Tensor, *, bicubic: bool = False) -> Tensor:
         """``image`` (B or 1, at any size) warped by a deformation Bxhxwx2, which is resized to it."""
         size = image.shape[2:]
@@ -137,13 +135,12 @@ class OcclusionAwareGenerator(nn.Module):
         source: Tensor,
         kp_driving: Keypoints,
         kp_source: Keypoints,
-        window: Callable[[Tensor, int], Tensor] | None = None,
+        window: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Everything the training looks at.
 
         Args:
-            window: gives what to keep of the moved features BxFxhxw (called with 1), and of pictures with so
-                many pixels to a feature's side; the rest is not painted.
+            window: what to keep of the moved features BxFxhxw; the rest is not painted.
 
         Returns:
             ``prediction`` BxCxHxW, or of the window alone; ``deformed``, the source itself warped, BxCxHxW;
@@ -154,29 +151,20 @@ class OcclusionAwareGenerator(nn.Module):
         output = {name: value for name, value in motion._asdict().items() if value is not None}
         output["deformed"] = self.deform(source, motion.deformation)
         moved = self.move(self.encode(source), motion)
-        prediction = self.paint(moved if window is None else window(moved, 1))
-        if self.details:
-            details = self.move_details(source, motion.deformation, motion.occlusion_map)
-            cell = 2 ** len(self.down_blocks)
-            prediction = add_details(prediction, details if window is None else window(details, cell))
-        output["prediction"] = prediction
+        output["prediction"] = self.paint(moved if window is None else window(moved))
         return output
 
 
-def moved_details(details: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
-    """Details BxCxHxW (B or one) where the motion puts them, as far as they are shown, at their own size.
+def with_details(painted: Tensor, details: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
+    """What is painted with details of the source added, where the motion puts them, as far as they are shown.
 
     Args:
+        painted: BxCxHxW in [0, 1], and so is what is returned.
+        details: BxCxHxW, or one for all.
         deformation, shown: Bxhxwx2 and Bx1xhxw, the deformation and the occlusion map of a ``Motion``.
     """
-    size = details.shape[2:]
-    grid = enlarged(deformation, *size)
+    grid = enlarged(deformation, *details.shape[2:])
     moved = warp(details.expand(grid.shape[0], -1, -1, -1), grid, align_corners=False)
-    if shown is None:
-        return moved
-    return moved * F.interpolate(shown, size, mode="bilinear", align_corners=False)
-
-
-def add_details(painted: Tensor, details: Tensor) -> Tensor:
-    """What is painted with moved details: BxCxHxW in [0, 1]."""
-    return (painted + details).clamp(0, 1)
+    if shown is not None:
+        moved = moved * F.interpolate(shown, details.shape[2:], mode="bilinear", align_corners=False)
+    return (painted + moved).clamp(0, 1)

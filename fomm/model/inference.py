@@ -28,7 +28,7 @@ from fomm.model.fused import (
     folded,
     is_plain_run,
 )
-from fomm.model.generator import OcclusionAwareGenerator, add_details, moved_details
+from fomm.model.generator import OcclusionAwareGenerator, with_details
 from fomm.model.geometry import coordinate_grid, finest_details, gaussian_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector
 
@@ -104,7 +104,7 @@ class InferenceNetworks(nn.Module):
 def finished(painted: Tensor, source: Source, deformation: Tensor, occlusion_map: Tensor | None) -> Rendered:
     """What the decoder has painted, with the source's details."""
     if source.details is not None:
-        painted = add_details(painted, moved_details(source.details, deformation, occlusion_map))
+        painted = with_details(painted, source.details, deformation, occlusion_map)
     return Rendered(painted, deformation, occlusion_map)
 
 

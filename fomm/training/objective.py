@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from fomm.config import LossWeights, TrainParams
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
-from fomm.model.generator import add_details
 from fomm.model.geometry import enlarged, warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
@@ -144,11 +143,6 @@ def painter_losses(
             bicubic=generator.bicubic,
         )
         prediction = generator.paint(moved * seen)
-        if generator.details:
-            details = generator.move_details(batch.source, flow.position, flow.seen[:, None].float())
-            prediction = add_details(
-                prediction, details if windows is None else windows.cut_pictures(details)
-            )
     output = {"prediction": prediction, "deformed": deformed, "deformation": flow.position}
     output["occlusion_map"] = flow.seen[:, None].float()
     terms, real, generated = _picture_terms(networks, batch, criteria, windows, output, known)

@@ -17,19 +17,13 @@ class Windows(NamedTuple):
     side: int  # cells
     cell: int  # pixels
 
-    def cut(self, maps: Tensor, step: int = 1) -> Tensor:
-        """The windows of features BxFxhxw, or of maps with ``step`` pixels to a feature's side."""
-        side = self.side * step
-        return torch.stack(
-            [
-                one[:, top * step : top * step + side, left * step : left * step + side]
-                for one, (top, left) in zip(maps, self.corners, strict=True)
-            ]
-        )
+    def cut(self, features: Tensor) -> Tensor:
+        """The windows of features BxFxhxw."""
+        return self._cut(features, 1)
 
     def cut_pictures(self, pictures: Tensor) -> Tensor:
         """The windows of pictures BxCxHxW."""
-        return self.cut(pictures, self.cell)
+        return self._cut(pictures, self.cell)
 
     def cut_flow(self, flow: Flow) -> tuple[Tensor, Tensor]:
         """Of a flow on the grid of all cells, positions Bxsxsx2 and what is seen Bx1xsxs in the windows."""
@@ -68,6 +62,15 @@ class Windows(NamedTuple):
         corner = torch.tensor(windows.corners, device=place.device)[:, None, None].flip(-1)
         inside = (place - corner) / length(side) * 2 - 1
         return windows, inside, seen * (inside.abs() <= 1).all(-1)[:, None]
+
+    def _cut(self, maps: Tensor, step: int) -> Tensor:
+        side = self.side * step
+        return torch.stack(
+            [
+                one[:, top * step : top * step + side, left * step : left * step + side]
+                for one, (top, left) in zip(maps, self.corners, strict=True)
+            ]
+        )
 
 
 def check_window(config: Config) -> None:
