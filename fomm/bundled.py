@@ -9,7 +9,7 @@ from fomm.errors import CheckpointError
 
 # The SHA-256 of the weights that ship: what a disk or a download has changed is found when they are loaded.
 WEIGHTS = {
-    "heads-256.safetensors": "17ff46a4c0e721477d8b1f550e24955c30d1c83f1b43235b22e1a5561692fba6",
+    "heads-256.safetensors": "fd8492f161e93551e4910f80c2d4f2853365a521fc3b9ccb7501401be27db1da",
     "detector.safetensors": "514f2c099111a9aa0bc2fd7a586ad7f3d55ea1bc3b6bb88a8b6151e46b216206",
     "mesh.safetensors": "a24772c857cd78bcb4715df7e7b0b1ee68d078184ec90a81957e2cf0d6672a75",
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",

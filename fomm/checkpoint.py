@@ -269,8 +269,9 @@ def _same_network(one: Config, other: Config) -> bool:
         return (
             config.dataset_params.frame_shape,
             model.common_params,
-            replace(model.kp_detector_params, openings=None),  # how it is animated, not what it is
-            replace(model.generator_params, details=0.0),  # so is this
+            # without how it is animated, which may differ
+            replace(model.kp_detector_params, openings=None),
+            replace(model.generator_params, details=0.0),
         )
 
     return essence(one) == essence(other)

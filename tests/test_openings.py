@@ -158,6 +158,16 @@ def test_a_configuration_beside_the_weights_that_ship_may_have_others_or_none(tm
     assert load_checkpoints(tmp_path / "mine.yaml", cpu=True)[1].openings == openings
 
 
+def test_a_configuration_from_before_fits_the_weights_that_ship(tmp_path):
+    """One that someone has copied when no details were moved."""
+    lines = (ROOT / "configs" / "heads-256.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
+    before = [line for line in lines if not line.strip().startswith("details:")]
+    assert len(before) == len(lines) - 1
+    (tmp_path / "mine.yaml").write_text("".join(before), encoding="utf-8")
+    generator, _ = load_checkpoints(tmp_path / "mine.yaml", cpu=True)
+    assert generator.details == 0  # what the caller says comes first
+
+
 def test_animation_opens_unless_told_otherwise(shipped):
     source, driving = pictures(0, 1)[0], pictures(1, 2)
 
