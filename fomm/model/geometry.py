@@ -128,8 +128,9 @@ def enlarged(deformation: Tensor, height: int, width: int) -> Tensor:
 
 def _between_edges(places: Tensor) -> Tensor:
     """...HxWx2 numbers from centre to centre of the outer pixels, as numbers from edge to edge."""
-    size = places.new_tensor(places.shape[-2:-4:-1])  # width, height
-    return places * ((size - 1) / size)
+    height, width = places.shape[-3:-1]
+    # by numbers, not by a tensor of them, which a GPU would have to fetch
+    return torch.stack((places[..., 0] * ((width - 1) / width), places[..., 1] * ((height - 1) / height)), -1)
 
 
 def finest_details(image: Tensor) -> Tensor:

@@ -39,9 +39,7 @@ class Source(NamedTuple):
     features: Tensor  # 1xFxhxw, float32: what the decoder warps
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
-    details: Tensor | None = (
-        None  # 1xCxHxW: what is moved at full size and added, where the generator does so
-    )
+    details: Tensor | None = None  # 1xCxHxW, where the generator moves some at full size
 
 
 class Rendered(NamedTuple):
