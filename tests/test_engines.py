@@ -120,6 +120,10 @@ def test_networks_are_converted_once_and_again_when_a_weight_changes():
         second = prepared(generator, kp_detector, (64, 64))[0]
         assert second is not first
         first = second
+    for setting, value in (("bicubic", True), ("details", 0.5)):
+        setattr(generator, setting, value)
+        assert prepared(generator, kp_detector, (64, 64))[0] is not first
+        first = prepared(generator, kp_detector, (64, 64))[0]
     next(generator.parameters()).data.mul_(2)  # past what torch counts as a change
     assert prepared(generator, kp_detector, (64, 64))[0] is not first
     first = prepared(generator, kp_detector, (64, 64))[0]

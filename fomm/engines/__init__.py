@@ -86,7 +86,8 @@ def prepared(
 ) -> tuple[Engine, str, str]:
     """The networks, converted for an engine, with its name and the precision that were chosen.
 
-    They are kept as long as the generator is, and made again when its weights or the detector's have changed.
+    They are kept as long as the generator is, and made again when its weights or the detector's have changed,
+    or its ``bicubic`` or ``details``.
     When they are made, ``warn_if_emulated`` may warn.
 
     Args:
@@ -94,10 +95,10 @@ def prepared(
         engine, precision: see ``choose``, and for the errors.
     """
     engine, precision = choose(engine, precision, next(generator.parameters()).device)
-    weights = _fingerprint(generator, kp_detector)
+    made_of = (_fingerprint(generator, kp_detector), generator.bicubic, generator.details)
     known = _kept.get(generator)
-    if known is None or known[0] != weights:
-        known = _kept[generator] = (weights, {})
+    if known is None or known[0] != made_of:
+        known = _kept[generator] = (made_of, {})
     networks, key = known[1], (engine, precision, None if engine == "torch" else size)
     if key not in networks:
         networks[key] = _converted(generator, kp_detector, engine, precision, size)
