@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fomm import load_checkpoints
-from fomm.clips import find_clips, read_frames
+from fomm.data.clips import find_clips, read_frames
 from fomm.model import OcclusionAwareGenerator
 from fomm.model.geometry import coordinate_grid, warp
 from fomm.training.losses import details

@@ -22,7 +22,7 @@ import torch
 from peak import peak_memory
 
 from fomm import __version__
-from fomm.animate import animate_file
+from fomm.animation.animate import animate_file
 from fomm.checkpoint import load_checkpoints
 from fomm.media import VideoWriter, write_image
 

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 
 from fomm import __version__
-from fomm.animate import animate_file
-from fomm.animator import Animator
+from fomm.animation.animate import animate_file
+from fomm.animation.animator import Animator
+from fomm.animation.framing import cut
+from fomm.animation.paste import Paste
 from fomm.checkpoint import load_checkpoints
 from fomm.face.crop import Rect
-from fomm.face.framing import cut
-from fomm.face.paste import Paste
 from fomm.heads.dataset import render_clip
 from fomm.media import VideoReader, VideoWriter, read_image, write_image
 

@@ -32,12 +32,12 @@ from fomm import __version__
 from fomm.checkpoint import build_networks, load_checkpoints
 from fomm.config import load_config
 from fomm.engines import PRECISIONS, Engine, prepared
+from fomm.engines.gpu import default_batch
+from fomm.engines.inference import InferenceNetworks
 from fomm.errors import InputError, MissingExtraError
 from fomm.evaluation.metrics import psnr, squared_error, ssim
-from fomm.gpu import default_batch
 from fomm.heads.dataset import render_clip
 from fomm.model import KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import InferenceNetworks
 
 SHIPPED = "shipped"
 SEED = 4711  # of clips that no training and no test draws
@@ -254,7 +254,7 @@ import sys, time
 import torch
 torch.set_num_threads(int(sys.argv[1]))
 wall, used = time.perf_counter(), time.process_time()
-from fomm.animator import Animator
+from fomm.animation.animator import Animator
 from fomm.bundled import bundled
 from fomm.checkpoint import load_checkpoints
 from fomm.media import VideoReader, read_image

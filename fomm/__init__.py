@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from fomm._version import __version__
 
 if TYPE_CHECKING:
-    from fomm.animate import animate_file, make_animation
-    from fomm.animator import Animator
+    from fomm.animation.animate import animate_file, make_animation
+    from fomm.animation.animator import Animator
+    from fomm.animation.notebook import display
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
-    from fomm.notebook import display
 
 __all__ = [
     "Animator",
@@ -33,17 +33,17 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Animator": "fomm.animator",
+    "Animator": "fomm.animation.animator",
     "CheckpointError": "fomm.errors",
     "ConfigError": "fomm.errors",
     "FommError": "fomm.errors",
     "InputError": "fomm.errors",
     "MediaError": "fomm.errors",
-    "animate_file": "fomm.animate",
+    "animate_file": "fomm.animation.animate",
     "convert": "fomm.checkpoint",
-    "display": "fomm.notebook",
+    "display": "fomm.animation.notebook",
     "load_checkpoints": "fomm.checkpoint",
-    "make_animation": "fomm.animate",
+    "make_animation": "fomm.animation.animate",
 }
 
 

@@ -17,15 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fomm._version import __version__
+from fomm.animation.frames import to_tensor
 from fomm.atomic import atomic_path
 from fomm.engines.graphs import Graph, graphs_of
+from fomm.engines.inference import InferenceNetworks, for_inference, packed
 from fomm.engines.onnx_format import OPSET, to_onnx
 from fomm.engines.quantization import quantized
 from fomm.errors import ExportError, InputError, MissingExtraError
-from fomm.frames import to_tensor
 from fomm.media import VideoReader
 from fomm.model import KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import InferenceNetworks, for_inference, packed
 
 LARGEST_ERROR = 1e-4  # of a graph in float32, anywhere in its outputs
 LEAST_PSNR = 35.0  # dB, of pictures in int8 against those in float32

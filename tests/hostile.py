@@ -16,8 +16,8 @@ from safetensors.torch import save
 
 from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
-from fomm.ffmpeg import executable, run
 from fomm.media import save_video
+from fomm.media.ffmpeg import executable, run
 
 # -- weights -----------------------------------------------------------------------------------------
 

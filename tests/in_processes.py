@@ -110,7 +110,7 @@ def run_commands(commands: list[Command], folder: Path) -> list[dict]:
 
 _COMMANDS = """
 import glob, json, os, resource, sys, time
-import fomm.animate, fomm.checkpoint
+import fomm.animation.animate, fomm.checkpoint
 from fomm.cli import main
 
 def arguments_of(process):  # those of ffmpeg hold whole paths

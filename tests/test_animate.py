@@ -8,13 +8,13 @@ from golden_data import GOLDEN, SUFFIX, assert_near
 from PIL import Image
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm.animation.driving import shaped
+from fomm.animation.frames import to_tensor, to_uint8
+from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
-from fomm.driving import shaped
+from fomm.engines.inference import InferenceNetworks
 from fomm.face.crop import Rect
-from fomm.frames import to_tensor, to_uint8
 from fomm.media import VideoReader, read_image, save_video, write_image
-from fomm.model.inference import InferenceNetworks
-from fomm.photo import MovedPhoto
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 

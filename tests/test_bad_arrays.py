@@ -10,7 +10,7 @@ from golden_data import GOLDEN, assert_near
 from PIL import Image
 
 from fomm import Animator, InputError, load_checkpoints, make_animation
-from fomm.frames import check_picture
+from fomm.animation.frames import check_picture
 from fomm.media import VideoWriter, save_video, write_image
 
 RNG = np.random.default_rng(0)

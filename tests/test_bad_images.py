@@ -12,9 +12,8 @@ from doors import check_sentence, knock_with_image
 from in_processes import Case, check_refused, read_each, write_each
 from PIL import Image, features
 
-from fomm import images
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoReader, read_image
+from fomm.media import VideoReader, images, read_image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 

@@ -22,8 +22,8 @@ from in_processes import Case, check_refused, read_each, write_each
 from fomm import animate_file, load_checkpoints
 from fomm.cli import main
 from fomm.errors import FommError, MediaError
-from fomm.ffmpeg import probe
 from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.media.ffmpeg import probe
 
 FRAMES = 40
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]

@@ -3,10 +3,10 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
+from fomm.animation.best_frame import find_best_frame, normalized
 from fomm.bundled import bundled
 from fomm.errors import InputError
-from fomm.face.best_frame import find_best_frame, normalized
-from fomm.images import read_image
+from fomm.media.images import read_image
 
 WALL = np.full((128, 128, 3), 90, np.uint8)
 

@@ -17,7 +17,6 @@ from hostile import legacy_file, tensor_pickle
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from fomm.architecture import skeletons
 from fomm.bundled import WEIGHTS, sha256_of
 from fomm.checkpoint import (
     DEFAULT_WEIGHTS,
@@ -30,7 +29,8 @@ from fomm.checkpoint import (
     read_checkpoint,
     save_weights,
 )
-from fomm.checkpoint_reading import read_file
+from fomm.checkpoint.architecture import skeletons
+from fomm.checkpoint.files import read_file
 from fomm.config import Config, config_from_dict, config_names, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError
 from fomm.model import Keypoints

@@ -6,9 +6,9 @@ import pytest
 from golden_data import GOLDEN
 
 import fomm
+from fomm.animation.frames import to_uint8
 from fomm.checkpoint import read_checkpoint
 from fomm.cli import COMMANDS, main
-from fomm.frames import to_uint8
 from fomm.media import VideoReader, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
@@ -41,7 +41,9 @@ def test_animate(files, capsys):
 
 def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
     seen = {}
-    monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
+    monkeypatch.setattr(
+        "fomm.animation.animate.animate_file", lambda *args, **options: seen.update(options) or 1
+    )
     parts = ("crop", "crop_driving", "face", "paste_back")
     for options, wanted in (
         (["--crop", "auto"], ("auto", None, None, None)),
@@ -65,7 +67,9 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
 
 def test_the_options_reach_the_animation(files, monkeypatch):
     seen = {}
-    monkeypatch.setattr("fomm.animate.animate_file", lambda *args, **options: seen.update(options) or 1)
+    monkeypatch.setattr(
+        "fomm.animation.animate.animate_file", lambda *args, **options: seen.update(options) or 1
+    )
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert animate(files, *TINY) == 0
     assert seen == {

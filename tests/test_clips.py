@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fomm import clip_files, ffmpeg
-from fomm.clip_files import open_clip
-from fomm.clips import find_clips, read_arrays, read_frames, sidecar_of
+from fomm.data import clip_files
+from fomm.data.clip_files import open_clip
+from fomm.data.clips import find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoWriter
+from fomm.media import VideoWriter, ffmpeg
 
 COUNT = 53
 

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
+from fomm.animation.crop_files import crop_files
 from fomm.bundled import bundled
 from fomm.cli import main
-from fomm.cropping import crop_files
 from fomm.errors import InputError
 from fomm.media import VideoReader, read_image, save_video, write_image
 

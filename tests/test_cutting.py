@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fomm.clips import read_frames
+from fomm.data.clips import read_frames
 from fomm.data.cutting import Piece, clip_path, cut_pieces
 from fomm.errors import InputError, MediaError
 from fomm.face.crop import Rect

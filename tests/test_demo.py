@@ -9,8 +9,8 @@ from golden_data import GOLDEN
 from skimage import img_as_ubyte
 from skimage.transform import resize
 
+from fomm.animation.frames import to_uint8
 from fomm.bundled import bundled
-from fomm.frames import to_uint8
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")

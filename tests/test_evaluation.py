@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from fomm.animation.frames import to_pictures, to_tensor
 from fomm.checkpoint import convert
 from fomm.errors import InputError, MediaError, MissingExtraError
 from fomm.evaluation import contestants, faces, measure, metrics, runner
@@ -20,7 +21,6 @@ from fomm.evaluation.faces import TRAITS, followed, track_face
 from fomm.evaluation.measure import Tools, animation_case, reconstruction_case
 from fomm.evaluation.metrics import Box
 from fomm.face import alignment, detect_faces, face_mesh
-from fomm.frames import to_pictures, to_tensor
 
 GOLDEN = Path(__file__).parent / "golden"
 SIZE, FRAMES = 128, 5

@@ -7,10 +7,10 @@ import torch
 from golden_data import GOLDEN, assert_near, tiny_networks
 
 from fomm import load_checkpoints
+from fomm.animation.frames import to_uint8
 from fomm.cli import main
 from fomm.errors import ExportError, InputError, MediaError, MissingExtraError
 from fomm.export import export
-from fomm.frames import to_uint8
 from fomm.media import save_video
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")

@@ -19,7 +19,7 @@ from fomm.face.blocks import WEIGHTS
 from fomm.face.convert import convert, convert_identity
 from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
-from fomm.images import read_image
+from fomm.media.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden" / "face"
 

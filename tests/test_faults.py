@@ -18,12 +18,12 @@ from doors import check_only, check_sentence
 from golden_data import GOLDEN, assert_near
 from in_processes import Command, run_commands
 
-from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation, streams
+from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
 from fomm.bundled import bundled
 from fomm.checkpoint import convert
+from fomm.engines.inference import InferenceNetworks
 from fomm.errors import CheckpointError, MediaError
-from fomm.media import VideoReader, VideoWriter, save_video, write_image
-from fomm.model.inference import InferenceNetworks
+from fomm.media import VideoReader, VideoWriter, save_video, streams, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]

@@ -76,4 +76,4 @@ def test_heads_and_training_need_no_video_package_for_npz():
         for path in (ROOT / folder).glob("*.py"):
             if path.name != "demo_clip.py":
                 found = imports(path, top_level=True)
-                assert not {"fomm.media", "fomm.streams", "fomm.ffmpeg"} & found, path
+                assert not {"fomm.media", "fomm.media.streams", "fomm.media.ffmpeg"} & found, path

@@ -3,14 +3,14 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
+from fomm.animation.framing import cut, following, main_face, photo_squares, video_squares
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import Face
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, published_square
 from fomm.face.detector import detect_faces
-from fomm.face.framing import cut, following, main_face, photo_squares, video_squares
-from fomm.images import read_image
 from fomm.media import save_video
+from fomm.media.images import read_image
 
 
 def head(number: int, size: int) -> Image.Image:

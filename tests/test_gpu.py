@@ -10,15 +10,15 @@ from lively import small_networks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fomm import animator as animator_module
-from fomm.animate import animate_file, make_animation
-from fomm.animator import Animator
+from fomm.animation import animator as animator_module
+from fomm.animation.animate import animate_file, make_animation
+from fomm.animation.animator import Animator
+from fomm.animation.frames import to_batch, to_bytes, to_tensor, to_uint8
 from fomm.checkpoint import load_checkpoints
+from fomm.engines.gpu import begun_ahead, default_batch
+from fomm.engines.inference import for_inference
 from fomm.engines.recording import Recorded, RecordedNetworks
-from fomm.frames import to_batch, to_bytes, to_tensor, to_uint8
-from fomm.gpu import begun_ahead, default_batch
 from fomm.media import VideoReader, save_video, write_image
-from fomm.model.inference import for_inference
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from fomm.animation.framing import photo_squares
 from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.face.crop import Rect
-from fomm.face.framing import photo_squares
 from fomm.face.search import find_faces
 from fomm.media import VideoReader, VideoWriter, read_image
 

@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 from skimage.draw import polygon2mask
 
-from fomm.clips import find_clips, sidecar_of
+from fomm.data.clips import find_clips, sidecar_of
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
 from fomm.heads import demo_clip, landmarks

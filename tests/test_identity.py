@@ -8,7 +8,7 @@ from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import FaceIdentity, Mesh, detect_faces, face_identities, face_mesh
 from fomm.face.identity import chip_of, identity_network
-from fomm.images import read_image
+from fomm.media.images import read_image
 
 GOLDEN = ALL_GOLDEN / "face"
 

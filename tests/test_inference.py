@@ -10,13 +10,13 @@ from golden_data import GOLDEN, SUFFIX, assert_near, tiny_networks
 from lively import lively, small_networks
 
 from fomm.checkpoint import load_checkpoints
+from fomm.engines.fused import Bottleneck, Up
+from fomm.engines.inference import Rendered, for_inference, sample_rows
+from fomm.engines.winograd import Scratch, Winograd, transforms
 from fomm.heads.dataset import render_clip
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.blocks import ResBlock2d, UpBlock2d
-from fomm.model.fused import Bottleneck, Up
 from fomm.model.geometry import warp
-from fomm.model.inference import Rendered, for_inference, sample_rows
-from fomm.model.winograd import Scratch, Winograd, transforms
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())

@@ -13,16 +13,16 @@ import pytest
 from golden_data import GOLDEN
 from golden_data import assert_near as assert_near_exactly
 
-from fomm import Animator, InputError, MediaError, camera, load_checkpoints
+from fomm import Animator, InputError, MediaError, load_checkpoints
+from fomm.animation.frames import to_uint8
 from fomm.bundled import bundled
-from fomm.camera import Newest, Reader, Source, camera_source, stream_source
 from fomm.cli import main
 from fomm.errors import MissingExtraError
-from fomm.frames import to_uint8
-from fomm.live import Live, run
+from fomm.live import Live, camera, run
+from fomm.live.camera import Newest, Reader, Source, camera_source, stream_source
+from fomm.live.screens import Recording, Screen, Status, VirtualCamera, title
+from fomm.live.window import Window, fitted
 from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
-from fomm.screens import Recording, Screen, Status, VirtualCamera, title
-from fomm.window import Window, fitted
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
@@ -280,9 +280,9 @@ CTRL_C = """
 import itertools, signal, sys
 import numpy as np
 from fomm import load_checkpoints
-from fomm.camera import Newest
+from fomm.live.camera import Newest
 from fomm.live import Live, run
-from fomm.screens import Screen
+from fomm.live.screens import Screen
 
 class Interrupting(Screen):
     shown = 0
@@ -513,8 +513,8 @@ def test_without_a_display_the_window_says_so(monkeypatch):
 
 WINDOW = """
 import numpy as np
-from fomm.screens import Status
-from fomm.window import Window
+from fomm.live.screens import Status
+from fomm.live.window import Window
 with Window("a test") as window:
     window.show(np.full((40, 60, 3), 200, np.uint8), Status(3, 0, 10.0, 0.05, False))
     assert window._image.width() == 512 and window._image.get(100, 100) == (200, 200, 200)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fomm import __version__, streams
+from fomm import __version__
 from fomm.errors import InputError, MediaError
-from fomm.ffmpeg import exact_rate, executable, probe
-from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.media import VideoReader, VideoWriter, read_image, save_video, streams, write_image
+from fomm.media.ffmpeg import exact_rate, executable, probe
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 20]]], np.uint8)
 

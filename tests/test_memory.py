@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from golden_data import GOLDEN
 
-from fomm.frames import to_uint8
+from fomm.animation.frames import to_uint8
 from fomm.media import VideoWriter, write_image
 
 SCRIPT = """

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from golden_data import assert_near
 
-from fomm.face import paste
+from fomm.animation import paste
+from fomm.animation.paste import Paste
 from fomm.face.crop import Rect
-from fomm.face.paste import Paste
 from fomm.model.geometry import coordinate_grid
 
 RNG = np.random.default_rng(0)

@@ -11,8 +11,8 @@ import torch
 from hostile import checkpoint_file, tensor_pickle
 
 from fomm.checkpoint import read_checkpoint
+from fomm.checkpoint.pickle_scan import scan_pickle
 from fomm.errors import CheckpointError
-from fomm.pickle_scan import scan_pickle
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fomm.pipeline import Behind, ahead
+from fomm.animation.threads import Behind, ahead
 
 
 def threads() -> int:
@@ -108,7 +108,7 @@ def test_an_error_in_front_drops_what_waits():
 
 INTERRUPTED = """
 import random, signal
-from fomm.pipeline import Behind, ahead
+from fomm.animation.threads import Behind, ahead
 
 def interrupt(*_):
     raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from golden_data import GOLDEN
 from PIL import Image
 
 from fomm.cli import main
-from fomm.clips import find_clips, read_frames
+from fomm.data.clips import find_clips, read_frames
 from fomm.data.prepare import choose, find_videos, prepare, split
 from fomm.data.settings import Settings
 from fomm.errors import InputError

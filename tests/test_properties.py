@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from fomm.animation.frames import check_picture
 from fomm.checkpoint import read_checkpoint
+from fomm.checkpoint.pickle_scan import scan_pickle
 from fomm.config import config_from_dict, load_config
 from fomm.errors import ConfigError, InputError, shown
-from fomm.frames import check_picture
 from fomm.media import VideoReader, read_image, save_video, write_image
-from fomm.pickle_scan import scan_pickle
 
 settings.register_profile("ours", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("ours")

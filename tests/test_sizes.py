@@ -6,8 +6,8 @@ from golden_data import GOLDEN, assert_near, tiny_networks, tiny_params
 from fomm import Animator, InputError, load_checkpoints, make_animation
 from fomm.checkpoint import build_networks
 from fomm.config import load_config
+from fomm.engines.inference import for_inference
 from fomm.model import KPDetector, OcclusionAwareGenerator
-from fomm.model.inference import for_inference
 from fomm.model.sizes import nearest_size
 
 

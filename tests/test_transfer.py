@@ -7,8 +7,8 @@ import pytest
 import torch
 from training_case import SIZE, training_config, write_clips
 
-from fomm.clips import sidecar_of
 from fomm.config import AugmentationParams, CameraParams, Config
+from fomm.data.clips import sidecar_of
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.heads.dataset import make_dataset, render_clip
 from fomm.model import Keypoints, relative_motion

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fomm.cli import main
-from fomm.clips import read_frames
+from fomm.data.clips import read_frames
 from fomm.data.voxceleb import Row, place, read_metadata, voxceleb
 from fomm.errors import InputError, MissingExtraError
 from fomm.face.crop import Rect

@@ -6,16 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.bundled import bundled
-from fomm.commands.options import add_device, add_engine, add_parts, add_relative, add_switch, add_weights
-from fomm.errors import FommError, InputError
-from fomm.job_options import (
+from fomm.animation.options import (
     JOB_OPTIONS,
     frame_option,
     seconds_option,
     shard_option,
     size_option,
 )
+from fomm.bundled import bundled
+from fomm.commands.options import add_device, add_engine, add_parts, add_relative, add_switch, add_weights
+from fomm.errors import FommError, InputError
 
 
 def add_animate(parser: argparse.ArgumentParser) -> None:
@@ -97,7 +97,7 @@ def _animate(options: argparse.Namespace) -> None:
         return _animate_many(options)
     if options.shard:
         raise InputError("--shard takes a part of many jobs; give --jobs or a folder with it")
-    from fomm.animate import animate_file
+    from fomm.animation.animate import animate_file
     from fomm.checkpoint import load_checkpoints
 
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
@@ -167,7 +167,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from fomm.animate import animate_file
+    from fomm.animation.animate import animate_file
     from fomm.checkpoint import load_checkpoints
 
     networks = load_checkpoints(device=options.device)

@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
+from fomm.animation.options import crop_option, face_option
 from fomm.errors import FommError
-from fomm.job_options import crop_option, face_option
 
 
 def add_crop(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
 
 
 def _crop(options: argparse.Namespace) -> None:
-    from fomm.cropping import crop_files
+    from fomm.animation.crop_files import crop_files
 
     failed = 0
     for line in crop_files(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fomm.commands.options import add_engine, add_parts, add_relative, add_weights
 
 if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
-    from fomm.camera import Source
-    from fomm.screens import Screen
+    from fomm.live.camera import Source
+    from fomm.live.screens import Screen
 
 FILE_RATE = 25.0  # frames a second of a file, where the source is no file that has a rate
 
@@ -52,10 +52,10 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def _live(options: argparse.Namespace) -> None:
-    from fomm.camera import Newest, Reader
     from fomm.checkpoint import load_checkpoints
     from fomm.engines import choose
     from fomm.live import Live, run
+    from fomm.live.camera import Newest, Reader
 
     source = _source(options)
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
@@ -83,8 +83,8 @@ def _live(options: argparse.Namespace) -> None:
 
 
 def _source(options: argparse.Namespace) -> "Source":
-    from fomm.camera import camera_source, stream_source
     from fomm.errors import InputError
+    from fomm.live.camera import camera_source, stream_source
 
     asked = {"size": options.video_size, "rate": options.framerate}
     if options.input is not None:
@@ -98,9 +98,9 @@ def _screens(
     options: argparse.Namespace, source: "Source", weights_hash: str | None, stack: ExitStack
 ) -> "list[Screen]":
     from fomm.errors import MediaError
+    from fomm.live.screens import Recording, Screen, VirtualCamera
+    from fomm.live.window import Window
     from fomm.media import VideoWriter
-    from fomm.screens import Recording, Screen, VirtualCamera
-    from fomm.window import Window
 
     screens: list[Screen] = []
     if options.output is not None and options.output.startswith("/dev/"):
@@ -122,7 +122,7 @@ def _screens(
 
 def _terminal() -> "Screen":
     """Shows, where there is no window, how it goes, in one line of the terminal."""
-    from fomm.screens import Screen, Status, title
+    from fomm.live.screens import Screen, Status, title
 
     class Terminal(Screen):
         def show(self, picture: object, status: Status) -> None:

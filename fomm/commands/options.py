@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fomm.job_options import crop_option, face_option
+from fomm.animation.options import crop_option, face_option
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -16,7 +16,7 @@ from fomm.data.settings import Settings
 from fomm.data.shots import look
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect, Tube, enlarged_square, intersection, square_inside
-from fomm.images import IMAGE_SUFFIXES
+from fomm.media.images import IMAGE_SUFFIXES
 
 VERSION = 1  # of how clips are cut; other numbers give other clips
 VIDEO_SUFFIXES = (

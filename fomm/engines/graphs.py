@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fomm.engines.inference import InferenceNetworks, Rendered, Source, finished, packed, unpacked
 from fomm.engines.quantization import quantized
 from fomm.model import Keypoints
-from fomm.model.inference import InferenceNetworks, Rendered, Source, finished, packed, unpacked
 
 
 @dataclass(frozen=True)

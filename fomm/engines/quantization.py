@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.engines.fused import Convolution
+from fomm.engines.inference import InferenceNetworks, Source
 from fomm.model import Keypoints
-from fomm.model.fused import Convolution
 from fomm.model.geometry import multiply_2x2
-from fomm.model.inference import InferenceNetworks, Source
 
 _LEVELS = 255
 # Half of the weights' range stays unused: without it, the sums of two products that processors before VNNI

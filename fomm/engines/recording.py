@@ -11,8 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from fomm.engines.inference import InferenceNetworks, Rendered, Source, packed, unpacked
 from fomm.model import Keypoints
-from fomm.model.inference import InferenceNetworks, Rendered, Source, packed, unpacked
 
 Pass = Callable[..., Sequence[Tensor]]
 Recorder = Callable[[Pass, Sequence[Tensor]], Pass]  # a pass for inputs like these, to be replayed

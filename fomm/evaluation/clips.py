@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from fomm.checkpoint import sha256_of
-from fomm.clips import SIDECAR_SUFFIX, find_clips, read_arrays, read_frames, sidecar_of
+from fomm.data.clips import SIDECAR_SUFFIX, find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import MediaError
 
 

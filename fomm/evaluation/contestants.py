@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fomm.animator import Animator
+from fomm.animation.animator import Animator
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation.clips import resized_picture

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from fomm.animation.frames import to_uint8
 from fomm.evaluation import metrics
 from fomm.evaluation.clips import Clip
 from fomm.evaluation.contestants import CHUNK
 from fomm.evaluation.faces import FaceTrack, Landmarks68, Traits, track_face
 from fomm.evaluation.features import FeatureNetwork, GaussianFit, map_distance, pooled
 from fomm.evaluation.metrics import Box
-from fomm.frames import to_uint8
 
 DENOISE = 1.0  # pixels: sigma of the blur before the sharpness that noise does not count in
 HEAD_MARGIN = 0.25  # of the face's box on each side: the head of the source, which may move anywhere in it

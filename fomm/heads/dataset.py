@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fomm.atomic import atomic_path
-from fomm.clips import sidecar_of
+from fomm.data.clips import sidecar_of
 from fomm.data.records import PARTS, claim
 from fomm.errors import InputError
 from fomm.heads.motion import FPS, Motion, random_motion

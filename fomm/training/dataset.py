@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fomm.clip_files import ClipFile, open_clip
-from fomm.clips import find_clips, read_frames, sidecar_of
 from fomm.config import DatasetParams
+from fomm.data.clip_files import ClipFile, open_clip
+from fomm.data.clips import find_clips, read_frames, sidecar_of
 from fomm.errors import InputError, MediaError
 from fomm.model import Keypoints
 from fomm.training.draws import Draws, check_params
@@ -89,7 +89,7 @@ def open_pairs(
     Frames of another size than the network's are resized; true key points, being in [-1, 1], stay valid.
 
     Args:
-        folder: of clips, see ``fomm.clips``.
+        folder: of clips, see ``fomm.data.clips``.
         params: the size, the way of drawing, and of the augmentation what concerns the drawing.
         batch_size: pairs in a batch, over all processes.
         seed: of the choice.

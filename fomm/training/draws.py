@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fomm.clips import sidecar_of
 from fomm.config import DatasetParams
+from fomm.data.clips import sidecar_of
 from fomm.errors import ConfigError, InputError
 from fomm.training.extremes import Changes, read_gaps
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fomm.clips import read_arrays, sidecar_of
 from fomm.config import LABELLED
+from fomm.data.clips import read_arrays, sidecar_of
 from fomm.errors import InputError
 from fomm.model.openings import LIDS, LIPS
 

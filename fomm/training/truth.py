@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fomm.clips import read_arrays, sidecar_of
+from fomm.data.clips import read_arrays, sidecar_of
 from fomm.errors import InputError, MediaError
 from fomm.model import Keypoints
 

@@ -1,0 +1,198 @@
+"""Animates a picture from a video: the source once, the driving frames streamed."""
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from fomm.animation.animator import Animator
+from fomm.animation.driving import DrivingVideo, frame_at
+from fomm.animation.frames import iterate_frames
+from fomm.animation.framing import Crop
+from fomm.animation.photo import MovedPhoto, Size
+from fomm.animation.threads import Behind, ahead
+from fomm.errors import InputError
+from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+
+
+def make_animation(
+    source_image: Any,
+    driving_video: Any,
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    relative: bool = True,
+    adapt_movement_scale: bool = True,
+    cpu: bool = False,
+    *,
+    openings: bool = True,
+    progress: bool = True,
+    best_frame: int | None = None,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    engine: str | None = None,
+) -> list[np.ndarray]:
+    """Moves the picture as the video moves.
+
+    Args:
+        source_image: HxWx3, uint8 or floats in [0, 1].
+        driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
+            Pictures of another size than the network's are resized to it, those of that size pass untouched.
+        generator, kp_detector: as ``load_checkpoints`` gives them.
+        relative, adapt_movement_scale, openings: see ``Animator``.
+        cpu: move the networks to the CPU first; otherwise they run where they are.
+        progress: show a progress bar, where the output is a terminal.
+        best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
+            from it, forwards and backwards. By default the first.
+        batch_size: frames in one pass of the networks, see ``Animator``.
+        precision, engine: see ``Animator``.
+
+    Returns:
+        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size.
+
+    Raises:
+        InputError: a picture, the video or another argument cannot be used.
+        MissingExtraError: the engine is not installed.
+    """
+    if cpu:
+        generator, kp_detector = generator.cpu(), kp_detector.cpu()
+    animator = Animator(
+        source_image,
+        generator,
+        kp_detector,
+        relative=relative,
+        adapt_movement_scale=adapt_movement_scale,
+        openings=openings,
+        batch_size=batch_size,
+        precision=precision,
+        engine=engine,
+    )
+    total = len(driving_video) if hasattr(driving_video, "__len__") else None
+    frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
+    animated = list(_bar(animator.animate(frames, reference), total, progress))
+    if not animated:
+        raise InputError("driving_video has no frames; expected at least one")
+    return animated
+
+
+def animate_file(
+    photo: str | os.PathLike[str],
+    driving: str | os.PathLike[str],
+    result: str | os.PathLike[str],
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    *,
+    crop: Crop = "none",
+    crop_driving: Crop | None = None,
+    face: int | str | None = None,
+    paste_back: bool | None = False,
+    size: Size | None = None,
+    relative: bool = True,
+    adapt_movement_scale: bool = True,
+    openings: bool = True,
+    best_frame: int | str | None = None,
+    audio: bool = True,
+    side_by_side: bool = False,
+    start: float = 0.0,
+    duration: float | None = None,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    engine: str | None = None,
+    progress: bool = True,
+) -> int:
+    """From file to file: frames are read, animated and written one by one; returns their number.
+
+    Args:
+        photo: a picture, see ``media.read_image``.
+        driving: a video, see ``media.VideoReader``.
+        result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
+            video's frame rate.
+        crop: the part of the photo that is animated: ``"none"`` is all of it, ``"auto"`` the square around a
+            face, or (x, y, width, height) in pixels. For networks that are not square the square is grown.
+        crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
+        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
+            None is the largest.
+        paste_back: write the whole photo with the animated part in its place, else that part alone. None is
+            the whole photo, unless ``crop`` is "none" or with ``side_by_side``.
+        size: of what is written, in pixels: (height, width), or the longer side alone; with ``side_by_side``
+            of each of the three. Without it the networks' size, or with ``paste_back`` the photo's.
+        audio: the driving video's sound goes to the result, where it has any.
+        side_by_side: source, driving frame and result beside each other.
+        start, duration: the part of the driving video to use, in seconds.
+        best_frame: counted from ``start``, or ``"auto"`` for the one whose face is most like the photo's; see
+            ``make_animation`` for it and the others.
+
+    Raises:
+        MediaError: a file cannot be read or written, or the video has no frames.
+        MissingExtraError: the engine is not installed.
+        InputError: an option cannot be used, or no face was found.
+    """
+    for what, given in (("photo", photo), ("driving video", driving)):
+        if os.path.realpath(result) == os.path.realpath(given):
+            raise InputError(f"{result} is the {what} itself; choose another name for the result")
+    moved = MovedPhoto(
+        read_image(photo),
+        str(photo),
+        generator,
+        kp_detector,
+        crop=crop,
+        face=face,
+        paste_back=paste_back,
+        side_by_side=side_by_side,
+        size=size,
+        relative=relative,
+        adapt_movement_scale=adapt_movement_scale,
+        openings=openings,
+        batch_size=batch_size,
+        precision=precision,
+        engine=engine,
+    )
+    with VideoReader(driving, start=start, duration=duration) as reader:
+        fps, sound = reader.fps, driving if audio and reader.has_audio else None
+    writer = VideoWriter(
+        result,
+        fps=fps,
+        audio=sound,
+        audio_start=start,
+        audio_duration=duration,
+        weights_hash=generator.weights_hash,
+    )
+    count = 0
+    with writer:  # a place that cannot be written to is found before the video is watched
+        chosen = crop_driving or ("none" if crop == "none" else "auto")
+        video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
+        references = moved.references(video, best_frame)
+        with (
+            video.frames() as (reader, frames),
+            ahead(map(video.at_size, frames)) as ready,
+            Behind(lambda step: writer.write(moved.finished(*step))) as written,
+        ):
+            for step in _bar(moved.steps(ready, references), reader.num_frames, progress):
+                written.put(step)
+                count += 1
+    return count
+
+
+def _with_reference(
+    animator: Animator, frames: Iterator[np.ndarray], best_frame: int | None
+) -> tuple[Iterable[np.ndarray], Keypoints | None]:
+    """The frames again, and the key points of the chosen one; the frames before it wait in memory."""
+    if best_frame is None:
+        return frames, None
+    first: list[np.ndarray] = []
+
+    def kept() -> Iterator[np.ndarray]:
+        for frame in frames:
+            first.append(frame)
+            yield frame
+
+    reference = animator.reference(frame_at(kept(), best_frame))
+    return itertools.chain(first, frames), reference
+
+
+def _bar(frames: Iterable[Any], total: int | None, progress: bool) -> Iterable[Any]:
+    # disable=None: shown where the output is a terminal
+    return tqdm(frames, total=total, unit="frame", disable=None if progress else True)

@@ -1,0 +1,205 @@
+"""Moves one picture: the source encoded once, the driving frames taken in batches."""
+
+import itertools
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
+from fomm.engines import prepared
+from fomm.engines.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
+from fomm.engines.inference import Rendered
+from fomm.errors import InputError
+from fomm.model import (
+    Keypoints,
+    KPDetector,
+    OcclusionAwareGenerator,
+    movement_scale,
+    open_like,
+    relative_motion,
+)
+from fomm.model.sizes import nearest_size
+
+
+class Step(NamedTuple):
+    """What the networks make of some frames; a GPU may still be at it."""
+
+    rendered: Rendered
+    made: torch.cuda.Event | None  # when it is done; None: it is
+
+    def frame(self, index: int) -> "Step":
+        """One of them, still with a batch's dimension in front."""
+        return self._replace(rendered=self.rendered.frame(index))
+
+
+class Animator:
+    """One source picture, ready to be moved by any number of frames.
+
+    The source is encoded once. Memory does not grow with the number of frames.
+
+    Args:
+        source_image: HxWx3, uint8 or floats in [0, 1].
+        generator, kp_detector: as ``load_checkpoints`` gives them, on one device, in eval mode.
+        relative: move the source's key points as the driving ones move since the reference frame; else take
+            the driving key points as they are, with the driving face's shape and place.
+        adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
+        openings: with ``relative``, open the mouth as far as the driving one, and move the lids more. Only
+            with weights that know lips and lids, as those that ship do; others move as published.
+        batch_size: frames in one pass of the networks; None: 4 on a CPU, on a GPU as many as keep it busy and
+            find room. Halved where the device's memory holds no more.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
+            device has, int8 aside: that one is calibrated on the first frames, once for each generator.
+        engine: ``"torch"``, ``"openvino"`` or ``"onnxruntime"``; None or ``"auto"`` for torch, or for an
+            installed one that has int8. What was chosen stands in ``precision`` and ``engine``.
+
+    Raises:
+        InputError: the picture cannot be used, the device's memory does not even hold one frame, or there is
+            no such engine or precision, or not together.
+        MissingExtraError: the engine is not installed.
+    """
+
+    def __init__(
+        self,
+        source_image: Any,
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        *,
+        relative: bool = True,
+        adapt_movement_scale: bool = True,
+        openings: bool = True,
+        batch_size: int | None = None,
+        precision: str = "float32",
+        engine: str | None = None,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; expected 1 or more")
+        picture = check_picture(source_image, "source_image")
+        self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
+        self.openings = kp_detector.openings if relative and openings else None
+        self.device = next(generator.parameters()).device
+        # networks that were built by hand take the source's size
+        height, width, _ = generator.frame_shape or picture.shape
+        self.size = (height, width)
+        _check_size(generator, kp_detector, self.size)
+        self.batch_size = batch_size or default_batch(self.device, self.size)
+        with torch.inference_mode(), enough_memory(self.device, self.size):
+            self.networks, self.engine, self.precision = prepared(
+                generator, kp_detector, self.size, engine=engine, precision=precision
+            )
+            self.source = to_tensor(picture, self.size, self.device)
+            self.encoded = self.networks.encode(self.source)
+
+    def reference(self, frame: Any) -> Keypoints:
+        """The key points of a driving frame that relative motion starts from."""
+        picture = check_picture(frame, "the reference frame")
+        with torch.inference_mode(), enough_memory(self.device, self.size):
+            return self.networks.detect(to_tensor(picture, self.size, self.device))
+
+    def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
+        """The animated frames, HxWx3 float32 in [0, 1] at the network's size, one for each driving frame.
+
+        Args:
+            driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
+                Frames of another size than the network's are resized to it.
+            reference: where relative motion starts, see ``reference``; by default the first frame.
+
+        Raises:
+            InputError: a frame cannot be used; those of the batches before it have been given.
+        """
+        beside = Beside(self.device)
+        for step in self.steps(driving_video, reference):
+            with beside.after([step.made]):
+                picture = to_pictures(step.rendered.prediction)[0]
+            yield picture
+
+    def at_rest(self) -> Tensor:
+        """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
+        with torch.inference_mode(), enough_memory(self.device, self.size):
+            return self.networks.render(self.encoded, self.encoded.keypoints).prediction
+
+    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Step]:
+        """As ``animate``, but each frame comes as tensors, with the motion behind it."""
+        batches = self._batches(driving_video, reference)
+        if self.device.type == "cuda":
+            batches = begun_ahead(batches)
+        for batch in batches:
+            for index in range(len(batch.rendered.prediction)):
+                yield batch.frame(index)
+
+    def _batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[Step]:
+        frames = iterate_frames(driving_video)
+        start = None if reference is None else self._start(reference)
+        while chunk := list(itertools.islice(frames, self.batch_size)):
+            while chunk:
+                batch = chunk[: self.batch_size]
+                try:
+                    rendered, start = self._animate_batch(batch, start)
+                except torch.OutOfMemoryError:
+                    rendered = None
+                if rendered is None:  # only here does Python forget what filled the memory
+                    self._take_smaller_batches(len(batch))
+                else:
+                    yield Step(rendered, mark(self.device))
+                    chunk = chunk[len(batch) :]
+
+    def _start(self, reference: Keypoints) -> "_Start":
+        """Worked out once: a GPU has to stop for the scale."""
+        scaled = self.relative and self.adapt_movement_scale
+        return _Start(reference, movement_scale(self.encoded.keypoints, reference) if scaled else 1.0)
+
+    def _animate_batch(self, frames: list[np.ndarray], start: "_Start | None") -> tuple[Rendered, "_Start"]:
+        with torch.inference_mode():
+            kp_driving = self.networks.detect(to_batch(frames, self.size, self.device))
+            if start is None:
+                start = self._start(kp_driving.map(lambda t: t[:1]))
+            return self.networks.render(self.encoded, self._moved(kp_driving, start)), start
+
+    def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
+        if not self.relative:
+            return kp_driving
+        kp_source = self.encoded.keypoints
+        moved = relative_motion(kp_source, kp_driving, *start)
+        if self.openings is None:
+            return moved
+        return open_like(moved, kp_source, kp_driving, start.reference, self.openings)
+
+    def _take_smaller_batches(self, too_many: int) -> None:
+        if too_many == 1:
+            raise memory_error(self.device, self.size)
+        self.batch_size = too_many // 2
+        warnings.warn(
+            f"the memory of {self.device} does not hold {too_many} frames at once; "
+            f"going on with {self.batch_size}",
+            stacklevel=4,
+        )
+        if self.device.type == "cuda":
+            from fomm.engines.recording import RecordedNetworks
+
+            assert isinstance(self.networks, RecordedNetworks)
+            self.networks.forget()
+            torch.cuda.empty_cache()
+
+
+class _Start(NamedTuple):
+    """Where relative motion starts."""
+
+    reference: Keypoints
+    scale: float  # of the movement
+
+
+def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, size: tuple[int, int]) -> None:
+    height, width = nearest_size(generator, kp_detector, size)
+    if (height, width) == size:
+        return
+    what, advice = "source_image is", "resize it to that"
+    if generator.frame_shape:
+        what = "dataset_params.frame_shape of the configuration asks for"
+        advice = f"write [{height}, {width}, {generator.frame_shape[2]}] there"
+    raise InputError(
+        f"{what} {size[1]}x{size[0]} pixels (width x height), which these networks cannot take; "
+        f"the nearest that they can is {width}x{height}: {advice}"
+    )

@@ -1,0 +1,95 @@
+"""Pictures as arrays, and as the tensors that the networks take."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fomm.engines.gpu import sent
+from fomm.errors import InputError, shown
+
+_ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
+
+
+def check_picture(picture: Any, what: str) -> np.ndarray:
+    """The picture as HxWx3, uint8 or float32 in [0, 1].
+
+    Args:
+        picture: an array, uint8 or floats in [0, 1].
+        what: the argument's name, for the error.
+
+    Raises:
+        InputError: another shape, kind or range, or values that are not finite.
+    """
+    try:
+        array = np.asarray(picture)
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as reason:
+        raise InputError(
+            f"{what} is no array: {shown(reason)}; expected height x width x 3 (RGB)"
+        ) from reason
+    if array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+        hint = (
+            "; drop the alpha channel with [..., :3]" if array.ndim == 3 and array.shape[2:] == (4,) else ""
+        )
+        raise InputError(f"{what} has shape {array.shape}; expected height x width x 3 (RGB){hint}")
+    if array.dtype == np.uint8:
+        return array
+    if not np.issubdtype(array.dtype, np.floating):
+        raise InputError(f"{what} is of {array.dtype}; expected uint8, or floats in [0, 1]")
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError(f"{what} holds values that are not finite; expected floats in [0, 1]")
+    if low < -_ROUNDING or high > 1 + _ROUNDING:
+        raise InputError(
+            f"{what} holds floats from {low:g} to {high:g}; expected [0, 1]: divide by 255, or pass uint8"
+        )
+    return array.astype(np.float32, copy=False)
+
+
+def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) -> Tensor:
+    """A checked picture as 1x3xHxW float32 in [0, 1], resized (antialiased) where its size is another."""
+    return to_batch([picture], size, device)
+
+
+def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torch.device) -> Tensor:
+    """As ``to_tensor``, of B pictures: Bx3xHxW. Of the right size they are sent to the device together."""
+    kinds = {(picture.shape[:2], picture.dtype) for picture in pictures}
+    if len(pictures) > 1 and (len(kinds) > 1 or pictures[0].shape[:2] != size):  # large ones one by one
+        return torch.cat([to_tensor(picture, size, device) for picture in pictures])
+    tensor = sent(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
+    tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()
+    if tensor.shape[2:] != size:
+        tensor = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
+    return tensor.clamp(0, 1)
+
+
+def to_pictures(batch: Tensor) -> np.ndarray:
+    """Bx3xHxW to BxHxWx3 float32, on the CPU."""
+    return batch.permute(0, 2, 3, 1).float().cpu().numpy()
+
+
+def to_bytes(batch: Tensor) -> np.ndarray:
+    """Bx3xHxW in [0, 1] to BxHxWx3 uint8, on the CPU; a quarter of the floats has to leave the device."""
+    return (batch.clamp(0, 1) * 255).round_().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """A checked picture as uint8, rounded."""
+    if picture.dtype == np.uint8:
+        return picture
+    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def iterate_frames(video: Any) -> Iterator[np.ndarray]:
+    """Checked frames of an array TxHxWx3, a list or an iterator of frames."""
+    if isinstance(video, np.ndarray) and video.ndim != 4:
+        raise InputError(f"driving_video has shape {video.shape}; expected frames x height x width x 3")
+    if not isinstance(video, Iterable):
+        raise InputError(
+            f"driving_video is a {type(video).__name__}; expected an array, a list or an iterator"
+        )
+    for index, frame in enumerate(video):
+        yield check_picture(frame, f"driving_video[{index}]")

@@ -1,0 +1,182 @@
+"""Which square of a photo, and of a driving video, the networks get to see.
+
+A square is the published one around a face, see ``crop``. A video gets one square for all its frames, so that
+the head moves in it as it does in the video; where the head wanders too far for that, a square follows it.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from fomm.errors import InputError
+from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
+from fomm.face.detector import Face
+from fomm.face.search import FaceFinder, find_faces
+from fomm.media.images import most_pixels
+
+Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
+
+WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
+SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
+SMALLEST_DRIVER = 64  # pixels
+EVERY = 3  # a face is looked for in every so many frames of a video
+_ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
+
+
+def photo_squares(
+    picture: np.ndarray, crop: Crop, face: int | str | None, name: str, size: int
+) -> list[Rect]:
+    """The parts of a photo that are animated; one, or all faces' where ``face`` is ``"all"``.
+
+    Args:
+        picture: HxWx3 uint8.
+        crop: ``"auto"``, the published square around a face; ``"none"``, all of it; or a rectangle.
+        face: which one, from 0, left to right; None is the largest.
+        name: of the photo, for errors.
+        size: of the networks' pictures: a face in fewer pixels is warned of.
+
+    Raises:
+        InputError: there is no such face.
+    """
+    height, width = picture.shape[:2]
+    if crop == "none":
+        return [Rect(0.0, 0.0, float(width), float(height))]
+    if not isinstance(crop, str):
+        return [_given(crop, (height, width), name)]
+    faces = find_faces(picture)
+    if not faces:
+        raise InputError(f"{name}: no face was found; {_ADVICE} (drawings, animals, whole bodies)")
+    squares = [enlarged_square(published_box(item)) for item in faces]
+    if face == "all":
+        chosen = squares
+    elif face is None:
+        chosen = [max(squares, key=lambda square: square.area)]
+    elif isinstance(face, int) and 0 <= face < len(squares):
+        chosen = [squares[face]]
+    else:
+        raise InputError(
+            f"{name}: there is no face {face}; {len(squares)} were found, counted from 0 at the left"
+        )
+    for square in chosen:
+        if square.width < size:
+            warnings.warn(
+                f"{name}: the head is {square.width:.0f} pixels wide, less than the {size} of the networks; "
+                "a larger picture gives a better result",
+                stacklevel=2,
+            )
+    return chosen
+
+
+def video_squares(
+    video: str | os.PathLike[str], crop: Crop, *, start: float = 0.0, duration: float | None = None
+) -> list[Rect]:
+    """The part of each driving frame that the networks see: one rectangle for all, or one for each frame.
+
+    With ``"auto"`` the video is watched once, a few frames at a time in memory.
+
+    Raises:
+        InputError: no face was found. MediaError: the video cannot be read.
+    """
+    from fomm.media import VideoReader
+
+    with VideoReader(video, start=start, duration=duration) as reader:
+        size, fps = reader.size, reader.fps
+        if crop == "none":
+            return [Rect(0.0, 0.0, float(size[1]), float(size[0]))]
+        if not isinstance(crop, str):
+            return [_given(crop, size, str(video))]
+        finder, count = FaceFinder(), 0
+        for frame in reader:
+            if count % EVERY == 0:
+                finder.add(count, frame)
+            count += 1
+    track = main_face(finder.all())
+    if not track:
+        raise InputError(
+            f"{video}: no face was found in any of its {count} frames; "
+            f"{_ADVICE.replace('--crop', '--crop-driving')}"
+        )
+    boxes = list(track.values())
+    whole = boxes[0]
+    for box in boxes[1:]:
+        whole = union(whole, box)
+    fixed = enlarged_square(whole)
+    usual = float(np.median([enlarged_square(box).width for box in boxes]))
+    if usual < SMALLEST_DRIVER:
+        warnings.warn(
+            f"{video}: the head is {usual:.0f} pixels wide, less than the {SMALLEST_DRIVER} in which the "
+            "networks look for motion; a closer view moves the photo better",
+            stacklevel=2,
+        )
+    return [fixed] if fixed.width <= WANDERS * usual else following(track, count, fps, usual)
+
+
+def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
+    """The boxes of who drives, by number of frame: of all faces the one that fills most, over all frames.
+
+    A face goes on with the box that overlaps its last one most, and no box goes to two. So neither somebody
+    who passes by nor what is taken for a face in a single frame is followed.
+    """
+    tracks: list[dict[int, Rect]] = []
+    for number, faces in found:
+        boxes = [published_box(face) for face in faces]
+        lasts = [next(reversed(track.values())) for track in tracks]
+        pairs = [(iou(last, box), t, b) for t, last in enumerate(lasts) for b, box in enumerate(boxes)]
+        left = set(range(len(boxes)))
+        for overlap, t, b in sorted(pairs, reverse=True):
+            if overlap > 0 and b in left and number not in tracks[t]:
+                tracks[t][number] = boxes[b]
+                left.remove(b)
+        tracks += [{number: boxes[b]} for b in sorted(left)]
+    return max(tracks, key=lambda track: sum(box.area for box in track.values()), default={})
+
+
+def following(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:
+    """A square of one size for each of ``count`` frames that follows the face, smoothly."""
+    frames = np.arange(count)
+    numbers = np.array(list(track))
+    centres = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in track.values()])
+    path = np.stack([np.interp(frames, numbers, centres[:, axis]) for axis in range(2)], 1)
+    reach = int(np.ceil(3 * SMOOTHING * fps))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / max(SMOOTHING * fps, 1e-6)) ** 2)
+    padded = np.pad(path, ((reach, reach), (0, 0)), mode="edge")
+    smooth = np.stack(
+        [np.convolve(padded[:, axis], weights / weights.sum(), "valid") for axis in range(2)], 1
+    )
+    return [Rect(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y in smooth.tolist()]
+
+
+def cut(picture: np.ndarray, part: Rect, size: tuple[int, int]) -> np.ndarray:
+    """What lies in ``part`` of a picture, resized to ``size`` (height, width) without aliasing, uint8.
+
+    What lies outside of the picture is its mirror image.
+    """
+    height, width = picture.shape[:2]
+    before = [max(0, int(np.ceil(-edge))) for edge in (part.y0, part.x0)]
+    after = [max(0, int(np.ceil(edge))) for edge in (part.y1 - height, part.x1 - width)]
+    if any(before + after):
+        picture = np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="symmetric")
+    y, x = before
+    box = (part.x0 + x, part.y0 + y, part.x1 + x, part.y1 + y)
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC, box=box))
+
+
+def _given(crop: tuple[int, int, int, int], size: tuple[int, int], name: str) -> Rect:
+    x, y, width, height = crop
+    if min(width, height) < 1 or x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
+        raise InputError(
+            f"{name} is {size[1]}x{size[0]} pixels; "
+            f"the part {x},{y},{width},{height} (x,y,w,h) shows nothing of it"
+        )
+    if width * height > most_pixels():
+        raise InputError(
+            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {most_pixels()} pixels; "
+            "take a smaller one"
+        )
+    return Rect(float(x), float(y), float(x + width), float(y + height))

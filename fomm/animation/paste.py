@@ -1,0 +1,108 @@
+"""The animated square back in the photo, as sharp as the photo, without a seam.
+
+The network's picture is small and soft. What it lacks of the photo, the detail, is known while nothing moves:
+the photo less the network's picture of it at rest. So the detail is moved along with the network's own motion
+and added again. Where nothing moves, the photo itself comes out, pixel for pixel.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fomm.animation.framing import cut
+from fomm.face.crop import Rect
+from fomm.model.geometry import displacement, pixel_centres, warp
+
+BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
+UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
+_BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
+
+
+class Paste:
+    """Puts animated frames of one part of a photo into the whole.
+
+    Args:
+        photo: HxWx3 uint8.
+        part: the square that was animated; may leave the photo.
+        rest: 1xCxhxw in [0, 1], the network's picture of the unmoved source.
+    """
+
+    def __init__(self, photo: np.ndarray, part: Rect, rest: Tensor) -> None:
+        self.rest = rest
+        x0, y0, x1, y1 = (round(value) for value in part)
+        self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
+        self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
+        pixels = cut(photo, Rect(x0, y0, x1, y1), self.size)
+        exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
+        self.detail = exact - _Enlarged(rest, self.size, "bicubic")[:]
+        self.ramps = [_ramp(length).to(rest.device) for length in self.size]
+        self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
+        self.y = pixel_centres(self.size[0], 1, rest)[:, 0, 1]
+
+    def __call__(
+        self, frame: np.ndarray, prediction: Tensor, deformation: Tensor, occlusion_map: Tensor | None
+    ) -> None:
+        """Writes one animated picture into ``frame``, the photo or a copy of it, HxWx3 uint8.
+
+        Args:
+            prediction: 1xCxhxw in [0, 1].
+            deformation: 1xhxwx2, where in the source each pixel comes from, xy in [-1, 1].
+            occlusion_map: 1x1xhxw, 1 where the source shows it.
+        """
+        change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
+        painted = _Enlarged(prediction, self.size, "bicubic")
+        flow = _Enlarged(displacement(deformation), self.size, "bicubic")
+        # what is a share has to stay one
+        changed = _Enlarged(change, self.size, "bilinear")
+        shown = None if occlusion_map is None else _Enlarged(occlusion_map, self.size, "bilinear")
+        top, bottom, left, right = self.inner
+        columns = slice(left - self.corner[1], right - self.corner[1])
+        height = _BAND if prediction.device.type == "cpu" else bottom - top
+        for row in range(top, bottom, height):
+            there = frame[row : min(row + height, bottom), left:right]
+            rows = slice(row - self.corner[0], row - self.corner[0] + len(there))
+            grid = flow[rows].permute(0, 2, 3, 1)[:, :, columns]
+            grid[..., 0] += self.x[columns]
+            grid[..., 1] += self.y[rows, None]
+            moved = warp(self.detail, grid, align_corners=False)
+            if shown is not None:
+                moved *= shown[rows][..., columns]
+            moved += painted[rows][..., columns]
+            fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
+            weight = ((changed[rows][..., columns] - UNCHANGED) / (CHANGED - UNCHANGED)).clamp_(0, 1) * fade
+            # what is there may be another face that has moved, where two squares overlap
+            before = torch.from_numpy(there.copy()).to(moved.device).permute(2, 0, 1)[None].float() / 255
+            pixels = torch.lerp(before, moved, weight).clamp_(0, 1)
+            there[:] = (pixels[0] * 255).round_().byte().permute(1, 2, 0).cpu().numpy()
+
+
+class _Enlarged:
+    """``F.interpolate`` of maps 1xCxhxw to a size, of which only the rows that are asked for are made."""
+
+    def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
+        height, width = maps.shape[2:]
+        self.rows = _interpolation(height, size[0], mode, maps.device)
+        self.wide = maps.float() @ _interpolation(width, size[1], mode, maps.device).T  # 1xCxhxW
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        """1xCxrxW."""
+        return self.rows[rows] @ self.wide
+
+
+@lru_cache(maxsize=64)
+def _interpolation(length: int, larger: int, mode: str, device: torch.device) -> Tensor:
+    """The matrix, larger x length, by which interpolation makes so many numbers of so many."""
+    unit = torch.eye(length)[None, :, :, None]
+    return F.interpolate(unit, (larger, 1), mode=mode, align_corners=False)[0, ..., 0].T.to(device)
+
+
+def _ramp(length: int) -> Tensor:
+    """0 at both ends, 1 in the middle, smooth in between."""
+    place = (torch.arange(length) + 0.5) / length
+    share = (torch.minimum(place, 1 - place) / BORDER).clamp(0, 1)
+    return share * share * (3 - 2 * share)

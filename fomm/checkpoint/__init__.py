@@ -1,0 +1,18 @@
+"""Weights in files: read safely in every published format, checked, loaded strictly, written."""
+
+from fomm.bundled import sha256_of
+from fomm.checkpoint.architecture import build_discriminator, build_networks, infer_config, load_strictly
+from fomm.checkpoint.load import DEFAULT_WEIGHTS, convert, load_checkpoints, read_checkpoint, save_weights
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "build_discriminator",
+    "build_networks",
+    "convert",
+    "infer_config",
+    "load_checkpoints",
+    "load_strictly",
+    "read_checkpoint",
+    "save_weights",
+    "sha256_of",
+]

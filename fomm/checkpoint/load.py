@@ -1,0 +1,294 @@
+"""From a file of weights to networks, and back: read safely, clean the names, build, check, load strictly."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from fomm._version import __version__
+from fomm.atomic import atomic_path
+from fomm.bundled import HashOfFile, bundled, check_intact, sha256_of
+from fomm.checkpoint.architecture import (
+    COUNTER,
+    build_discriminator,
+    build_networks,
+    check_fit,
+    infer_config,
+    load_strictly,
+    skeletons,
+    unfilled_networks,
+)
+from fomm.checkpoint.files import read_file
+from fomm.config import Config, config_from_dict, load_config
+from fomm.errors import CheckpointError, ConfigError, InputError, shown
+from fomm.model import KPDetector, OcclusionAwareGenerator
+
+__all__ = [
+    "Checkpoint",
+    "build_discriminator",
+    "build_networks",
+    "convert",
+    "infer_config",
+    "load_checkpoints",
+    "load_strictly",
+    "read_checkpoint",
+    "save_weights",
+    "sha256_of",
+]
+
+DEFAULT_WEIGHTS = "heads-256.safetensors"
+
+_NETWORKS = ("generator", "kp_detector", "discriminator")
+_PARTS = tuple(f"{name}." for name in _NETWORKS)
+_NAME = re.compile(r"[A-Za-z0-9_.]{1,120}")  # of a tensor
+_WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+_REAL_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_OTHER = "use another checkpoint"
+_METADATA_KEY = (
+    "fomm"  # one key, with a JSON of "version" and "config": several are written in no fixed order
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file of weights holds, its names in order, not yet checked against a network."""
+
+    path: Path
+    tensors: dict[str, Tensor]  # generator.*, kp_detector.* and perhaps discriminator.*
+    config: Config | None  # from the file's own metadata
+    rest: dict[str, Any]  # all else: the optimisers' states, the epoch
+
+    def resolve_config(self) -> Config:
+        """The configuration in the file, else the one that its tensors' names and shapes tell."""
+        return self.config or infer_config(self.tensors, str(self.path))
+
+
+def load_checkpoints(
+    config_path: str | os.PathLike[str] | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    cpu: bool = False,
+    *,
+    device: str | torch.device | None = None,
+) -> tuple[OcclusionAwareGenerator, KPDetector]:
+    """The generator and the key-point detector with trained weights, ready to animate (in eval mode).
+
+    Args:
+        config_path: a YAML file or the name of a configuration that ships (``"vox-256"``). Without it, the
+            configuration comes from the file of weights: its metadata, else its tensors' names and shapes.
+        checkpoint_path: a published ``.pth.tar`` or a safetensors file; without it, the weights that ship.
+        cpu: stay on the CPU; otherwise CUDA where there is one, else MPS, else the CPU.
+        device: choose one oneself.
+
+    The generator carries ``frame_shape`` (height, width, channels) and ``weights_hash``, the file's sha256,
+    which is worked out when first asked for, and None if the file has changed by then.
+
+    Raises ``ConfigError``, ``CheckpointError``, or ``InputError`` for a device that is not there.
+    """
+    place = _choose_device(cpu, device)
+    config = None if config_path is None else load_config(config_path)
+    path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
+    weights_hash = HashOfFile.now(path)
+    checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
+    generator, kp_detector = _networks_of(checkpoint, config)
+    generator.hash_weights = weights_hash
+    return generator.eval().to(place), kp_detector.eval().to(place)
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read a ``.pth.tar`` file (either format) or a safetensors file, running nothing of what is in it."""
+    path = Path(path)
+    content, metadata = read_file(path)
+    tensors: dict[str, Tensor] = {}
+    rest: dict[str, Any] = {}
+    for name, value in _flatten(content):
+        if not name.startswith(_PARTS):
+            rest[name] = value
+        elif not _NAME.fullmatch(name):
+            raise CheckpointError(f"{path} is refused: no network has the name {shown(name)}; {_OTHER}")
+        elif name in tensors:
+            raise CheckpointError(f"{path} holds {name} twice, with and without a prefix; keep one of them")
+        else:
+            tensors[name] = _check_tensor(name, value, path)
+    _check_parts(path, tensors, content)
+    if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
+        raise CheckpointError(f"{path} is refused: its tensors are larger than the file; get the file again")
+    return Checkpoint(path, tensors, _metadata_config(metadata, path), rest)
+
+
+def save_weights(
+    path: str | os.PathLike[str],
+    generator: nn.Module,
+    kp_detector: nn.Module,
+    config: Config,
+    half: bool = False,
+) -> None:
+    """Write the two networks and their configuration as safetensors, whole or not at all.
+
+    ``half``: the convolutions' weights in float16; biases, norms and the anti-alias kernels stay float32.
+    """
+    networks = {"generator": generator, "kp_detector": kp_detector}
+    tensors = {}
+    for name, network in networks.items():
+        for key, tensor in network.state_dict().items():
+            tensors[_canonical(f"{name}.{key}")] = _to_store(key, tensor, half)
+    check_fit(skeletons(config), tensors, str(path))
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"cannot write {path}: {key} holds values that are not finite in {tensor.dtype}"
+            )
+    needed = {"dataset_params": {"frame_shape": list(config.dataset_params.frame_shape)}}
+    needed["model_params"] = config.to_dict()["model_params"]
+    metadata = {_METADATA_KEY: json.dumps({"version": __version__, "config": needed})}
+    with atomic_path(path, CheckpointError) as temporary:
+        try:  # in two steps, since safetensors' own save_file makes files that only their owner can read
+            temporary.write_bytes(save(tensors, metadata))
+        except OSError as reason:
+            raise CheckpointError(f"cannot write {path}: {reason}") from reason
+
+
+def convert(
+    in_path: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+    half: bool = False,
+    config_path: str | os.PathLike[str] | None = None,
+) -> None:
+    """Any checkpoint to safetensors: the two networks and the configuration, nothing else."""
+    if Path(out_path).suffix != ".safetensors":
+        raise CheckpointError(f"cannot write {out_path}: the result is a safetensors file; name it so")
+    checkpoint = read_checkpoint(in_path)
+    config = load_config(config_path) if config_path is not None else checkpoint.resolve_config()
+    save_weights(out_path, *_networks_of(checkpoint, config), config, half)
+
+
+def _default_checkpoint(config: Config | None) -> Checkpoint:
+    """The weights that ship, if they are there and the configuration, where one is given, is theirs."""
+    path = bundled("checkpoints", DEFAULT_WEIGHTS)
+    if not path.is_file():
+        raise CheckpointError(f"the weights that ship are not there ({path}); install fomm again")
+    check_intact(path)
+    checkpoint = read_checkpoint(path)
+    if config is not None and not _same_network(config, checkpoint.resolve_config()):
+        raise CheckpointError(
+            f"a configuration alone has to be that of the weights that ship, {path.name}; "
+            "give the checkpoint that belongs to it too"
+        )
+    return checkpoint
+
+
+def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[OcclusionAwareGenerator, KPDetector]:
+    """Skeletons are compared first, so that a file cannot ask for networks larger than itself."""
+    config = config or checkpoint.resolve_config()
+    where = str(checkpoint.path)
+    check_fit(skeletons(config), checkpoint.tensors, where)
+    generator, kp_detector = unfilled_networks(config)
+    load_strictly({"generator": generator, "kp_detector": kp_detector}, checkpoint.tensors, where)
+    return generator, kp_detector
+
+
+def _flatten(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Every entry under its canonical name; the networks' own entries as ``network.name``."""
+    entries = []
+    for key, value in content.items():
+        name = _canonical(str(key))
+        if name in _NETWORKS and isinstance(value, Mapping):
+            entries += [(_canonical(f"{name}.{inner}"), tensor) for inner, tensor in value.items()]
+        else:
+            entries.append((name, value))
+    return entries
+
+
+def _canonical(name: str) -> str:
+    """Without what wrappers put in front, of all or of a network: ``module.generator.module.first...``."""
+    network, _, rest = _unwrap(name).partition(".")
+    return f"{network}.{_unwrap(rest)}" if rest and network in _NETWORKS else _unwrap(name)
+
+
+def _unwrap(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
+    return name
+
+
+def _check_tensor(name: str, value: Any, path: Path) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise CheckpointError(f"{path}: {name} is a {type(value).__name__} instead of a tensor; {_OTHER}")
+    counter = name.endswith(COUNTER) and value.dtype == torch.int64
+    if value.layout != torch.strided or not (value.dtype in _REAL_NUMBERS or counter):
+        raise CheckpointError(
+            f"{path}: {name} has the type {shown(value.dtype)}, not plain real numbers; {_OTHER}"
+        )
+    return value.detach()
+
+
+def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    for part in ("generator", "kp_detector"):
+        if not any(name.startswith(f"{part}.") for name in tensors):
+            held = ", ".join(shown(key, 60) for key in list(content)[:4]) or "nothing"
+            raise CheckpointError(
+                f"{path} holds no '{part}' (it holds {held}{', ...' if len(content) > 4 else ''}); "
+                "give weights of the First Order Motion Model"
+            )
+
+
+def _metadata_config(metadata: Mapping[str, str], path: Path) -> Config | None:
+    if _METADATA_KEY not in metadata:
+        return None
+    try:
+        content = json.loads(metadata[_METADATA_KEY])
+        written_by, data = shown(content["version"], 20), content["config"]
+    except (ValueError, LookupError, TypeError, RecursionError) as reason:
+        raise CheckpointError(f"{path} has metadata that fomm did not write; convert it again") from reason
+    try:
+        return config_from_dict(data, f"the configuration in {path}")
+    except ConfigError as reason:
+        raise CheckpointError(f"{reason} (written by fomm {written_by}; this is {__version__})") from reason
+
+
+def _to_store(name: str, tensor: Tensor, half: bool) -> Tensor:
+    """A convolution's weight has four dimensions, and so has the anti-alias kernel, which stays exact."""
+    tensor = tensor.detach().cpu()
+    if not tensor.is_floating_point():
+        return tensor.contiguous()
+    narrow = half and tensor.ndim == 4 and not name.endswith("down.weight")
+    return tensor.to(torch.float16 if narrow else torch.float32).contiguous()
+
+
+def _same_network(one: Config, other: Config) -> bool:
+    """Whether the same weights fit both and mean the same in both."""
+
+    def essence(config: Config) -> tuple[Any, ...]:
+        model = config.model_params
+        return (
+            config.dataset_params.frame_shape,
+            model.common_params,
+            # without how it is animated, which may differ
+            replace(model.kp_detector_params, openings=None),
+            replace(model.generator_params, details=0.0),
+        )
+
+    return essence(one) == essence(other)
+
+
+def _choose_device(cpu: bool, device: str | torch.device | None) -> torch.device:
+    if device is None:
+        if cpu:
+            return torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)  # only then is it known to be there
+    except (RuntimeError, AssertionError, NotImplementedError) as reason:
+        raise InputError(f"device {device!r} cannot be used on this machine; try device='cpu'") from reason
+    if cpu and chosen.type != "cpu":
+        raise InputError(f"cpu=True and device={device!r} contradict each other; give one of them")
+    return chosen

@@ -1,0 +1,39 @@
+"""The settings of networks, data and training, each declared once; and the YAML files that hold them."""
+
+from fomm.config.schema import (
+    LABELLED,
+    AugmentationParams,
+    CameraParams,
+    Config,
+    CropParams,
+    DatasetParams,
+    DegradeParams,
+    FlipParams,
+    JitterParams,
+    LossWeights,
+    ResizeParams,
+    TrainParams,
+    config_from_dict,
+    config_names,
+    find_config,
+    load_config,
+)
+
+__all__ = [
+    "LABELLED",
+    "AugmentationParams",
+    "CameraParams",
+    "Config",
+    "CropParams",
+    "DatasetParams",
+    "DegradeParams",
+    "FlipParams",
+    "JitterParams",
+    "LossWeights",
+    "ResizeParams",
+    "TrainParams",
+    "config_from_dict",
+    "config_names",
+    "find_config",
+    "load_config",
+]

@@ -1,0 +1,121 @@
+"""Clips on disk: what there is in a folder, and the whole of a clip; ``clip_files`` reads single frames.
+
+A clip is named ``PERSON#CLIP`` and is one of these:
+
+- ``.npz`` with ``frames``, TxHxWx3 uint8; stored without compression, single frames are read fastest;
+- a video: .mp4, .webm, .mov or .gif;
+- a folder of numbered pictures, of whatever name;
+- a .png with the frames side by side, T times as wide as one.
+
+The truth, if there is one, lies beside it in ``PERSON#CLIP.landmarks.npz``, as ``fomm.heads.dataset``
+describes it.
+"""
+
+import os
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from fomm.errors import InputError, MediaError
+from fomm.media.images import IMAGE_SUFFIXES, read_image
+
+VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".mov")
+CLIP_SUFFIXES = (".npz", *VIDEO_SUFFIXES, ".png")
+SIDECAR_SUFFIX = ".landmarks.npz"
+
+
+def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
+    """The clips in a folder, sorted by name, the first ``limit`` of them.
+
+    Raises:
+        InputError: the folder is missing or holds none, or the limit is below 1.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give one with clips, as `fomm data heads` writes it")
+    if limit is not None and limit < 1:
+        raise InputError(f"limit is a number of clips, at least 1, not {limit}")
+    with os.scandir(folder) as entries:
+        clips = sorted(Path(entry.path) for entry in entries if _is_clip(entry))
+    if not clips:
+        raise InputError(
+            f"{folder} holds no clips; expected folders of pictures, "
+            f"or files that end in {', '.join(CLIP_SUFFIXES)}"
+        )
+    return clips[:limit]
+
+
+def _is_clip(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith("."):  # half-written
+        return False
+    if entry.is_dir():
+        with os.scandir(entry) as inside:
+            return any(os.path.splitext(file.name)[1].lower() in IMAGE_SUFFIXES for file in inside)
+    suffix = os.path.splitext(entry.name)[1].lower()
+    return suffix in CLIP_SUFFIXES and not entry.name.endswith(SIDECAR_SUFFIX)
+
+
+def sidecar_of(clip: Path) -> Path:
+    """Where the truth of a clip lies, if there is any."""
+    name = clip.stem if clip.suffix.lower() in CLIP_SUFFIXES else clip.name
+    return clip.with_name(name + SIDECAR_SUFFIX)
+
+
+def read_frames(clip: Path, aspect: float = 1.0) -> np.ndarray:
+    """All frames of a clip, TxHxWx3 uint8 RGB, T >= 1.
+
+    Args:
+        aspect: width over height of one frame, where several lie side by side in one picture.
+
+    Raises:
+        MediaError: the clip is damaged or holds something else.
+    """
+    if clip.is_dir() or clip.suffix.lower() in VIDEO_SUFFIXES:
+        from fomm.media import VideoReader  # late: .npz needs no ffmpeg
+
+        with VideoReader(clip) as reader:
+            return np.stack(list(reader))
+    if clip.suffix.lower() == ".png":
+        return split_strip(clip, read_image(clip), aspect)
+    frames = read_arrays(clip, "frames")["frames"]
+    check_frames(clip, frames.shape, frames.dtype)
+    return frames
+
+
+def check_frames(clip: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raises ``MediaError`` unless the array of a clip is TxHxWx3 uint8 with something in it."""
+    if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
+        raise MediaError(f"{clip} holds frames {dtype} {shape}, not uint8 TxHxWx3")
+
+
+def split_strip(clip: Path, strip: np.ndarray, aspect: float) -> np.ndarray:
+    """TxHxWx3 from the HxTWx3 of frames side by side. Raises ``MediaError`` where T is not whole."""
+    count = strip_count(clip, strip.shape[0], strip.shape[1], aspect)
+    return np.stack(np.split(strip, count, axis=1))
+
+
+def strip_count(clip: Path, height: int, width: int, aspect: float) -> int:
+    """How many frames lie side by side. Raises ``MediaError`` where they are not whole."""
+    frame_width = round(height * aspect)
+    if not frame_width or width % frame_width:
+        raise MediaError(
+            f"{clip} is {width}x{height}, which is no row of frames of {frame_width}x{height}; "
+            "frames lie side by side, all of one size"
+        )
+    return width // frame_width
+
+
+def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The named arrays of an npz file.
+
+    Raises:
+        MediaError: the file is damaged or lacks one of them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in names}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:
+        raise MediaError(
+            f"{path} cannot be read as an npz file with {', '.join(names)}: {reason}"
+        ) from reason

@@ -1,0 +1,329 @@
+"""The trained networks rewritten for inference: the same numbers, in a fraction of the time.
+
+    networks = for_inference(generator, kp_detector)
+    source = networks.encode(picture)
+    for frames in driving:
+        result = networks.render(source, networks.detect(frames)).prediction
+
+Batch norms are folded into convolutions, convolutions of doubled pixels run on the pixels themselves, the
+bottleneck goes by Winograd's tiles where that is quicker, and what the source alone decides is computed once.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fomm.engines.fused import (
+    Bottleneck,
+    Convolution,
+    Down,
+    FusedHourglass,
+    Same,
+    Up,
+    folded,
+    is_plain_run,
+)
+from fomm.model.blocks import AntiAliasInterpolation2d
+from fomm.model.dense_motion import DenseMotionNetwork
+from fomm.model.generator import OcclusionAwareGenerator, with_details
+from fomm.model.geometry import coordinate_grid, finest_details, gaussian_maps, warp
+from fomm.model.keypoints import Keypoints, KPDetector
+
+
+class Source(NamedTuple):
+    """All that one source picture decides."""
+
+    features: Tensor  # 1xFxhxw, float32: what the decoder warps
+    small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
+    keypoints: Keypoints
+    details: Tensor | None = None  # 1xCxHxW, where the generator moves some at full size
+
+
+class Rendered(NamedTuple):
+    """B frames of the moved source."""
+
+    prediction: Tensor  # BxCxHxW float32 in [0, 1]
+    deformation: Tensor  # Bxhxwx2: where in the source each pixel comes from, xy in [-1, 1]
+    occlusion_map: Tensor | None = None  # Bx1xhxw in [0, 1]: 1 where the source shows it
+
+    def frame(self, index: int) -> "Rendered":
+        """One of them, still with a batch's dimension in front."""
+        here = slice(index, index + 1)
+        shown = None if self.occlusion_map is None else self.occlusion_map[here]
+        return Rendered(self.prediction[here], self.deformation[here], shown)
+
+
+class InferenceNetworks(nn.Module):
+    """See ``for_inference``."""
+
+    def __init__(
+        self, generator: OcclusionAwareGenerator, kp_detector: KPDetector, dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.detector = _Detector(kp_detector)
+        self.encoder = nn.Sequential(
+            Same(generator.first, dtype),
+            *(Down(block, dtype) for block in generator.down_blocks),  # type: ignore[arg-type]
+        )
+        self.motion = _Motion(generator.dense_motion_network, dtype)
+        self.decoder = _Decoder(generator, dtype)
+        self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
+        self.share_of_details = generator.details
+        self.eval().requires_grad_(False)
+
+    def detect(self, images: Tensor) -> Keypoints:
+        """BxCxHxW in [0, 1] to key points."""
+        return self.detector(images)
+
+    def encode(self, picture: Tensor) -> Source:
+        """1xCxHxW in [0, 1], once for each source."""
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        return Source(
+            self.features(picture), self.motion.shrink(picture), self.detect(picture), self.details(picture)
+        )
+
+    def features(self, picture: Tensor) -> Tensor:
+        """What ``render`` warps: of 1xCxHxW, 1xFxhxw float32."""
+        return self.encoder(picture.to(self.dtype)).float()
+
+    def details(self, picture: Tensor) -> Tensor | None:
+        """What of 1xCxHxW ``render`` moves at full size and adds, if any."""
+        return self.share_of_details * finest_details(picture) if self.share_of_details else None
+
+    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
+        """The source moved to the key points of B frames."""
+        motion = self.motion(source.small, source.keypoints, kp_driving)
+        return finished(self.decoder(source.features, *motion), source, *motion)
+
+
+def finished(painted: Tensor, source: Source, deformation: Tensor, occlusion_map: Tensor | None) -> Rendered:
+    """What the decoder has painted, with the source's details."""
+    if source.details is not None:
+        painted = with_details(painted, source.details, deformation, occlusion_map)
+    return Rendered(painted, deformation, occlusion_map)
+
+
+def packed(source: Source, kp_driving: Keypoints) -> list[Tensor]:
+    """What ``render`` takes, as tensors: features, small, details, key points; of those that there are.
+
+    Both or none of the key points have jacobians, or the one's do not count.
+    """
+    pairs = zip(source.keypoints, kp_driving, strict=True)
+    points = [(one, other) for one, other in pairs if one is not None and other is not None]
+    details = [] if source.details is None else [source.details]
+    tensors = [source.features, source.small, *details]
+    return tensors + [one for one, _ in points] + [other for _, other in points]
+
+
+def unpacked(tensors: Sequence[Tensor]) -> tuple[Source, Keypoints]:
+    """The inverse of ``packed``."""
+    features, small, *rest = tensors
+    details = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
+    half = len(rest) // 2
+    return Source(features, small, Keypoints(*rest[:half]), details), Keypoints(*rest[half:])
+
+
+def for_inference(
+    generator: OcclusionAwareGenerator, kp_detector: KPDetector, dtype: torch.dtype = torch.float32
+) -> InferenceNetworks:
+    """The networks, with the weights that they have now, for inference alone.
+
+    Args:
+        generator, kp_detector: on one device. They stay as they are, and later changes of their weights are
+            not seen.
+        dtype: of the generator's convolutions. Key points and every sampling of a picture stay in float32,
+            for both are places in the picture.
+    """
+    return InferenceNetworks(generator, kp_detector, dtype)
+
+
+class _Detector(nn.Module):
+    """``KPDetector``, with one convolution for both heads."""
+
+    grid: Tensor
+
+    def __init__(self, detector: KPDetector) -> None:
+        super().__init__()
+        self.down = _shrinking(detector.down)
+        self.predictor = FusedHourglass(detector.predictor, torch.float32)
+        self.temperature = detector.temperature
+        self.num_kp = len(detector.kp.weight)
+        self.with_jacobian = detector.jacobian is not None
+        heads = [folded(head) for head in (detector.kp, detector.jacobian) if head is not None]
+        weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
+        self.heads = Convolution(weight, bias, torch.float32, padding=int(detector.kp.padding[0]))
+
+    def forward(self, image: Tensor) -> Keypoints:
+        image = image.contiguous(memory_format=torch.channels_last)
+        maps = self.heads(self.predictor(self.down(image)))
+        logits = maps[:, : self.num_kp]
+        heat = F.softmax(logits.flatten(2) / self.temperature, dim=-1)  # BxKxhw
+        grid = coordinate_grid(logits.shape[2], logits.shape[3], heat).flatten(0, 1)
+        value = (heat[..., None] * grid).sum(dim=2)  # BxKx2
+        if not self.with_jacobian:
+            return Keypoints(value)
+        jacobian = maps[:, self.num_kp :].flatten(2).unflatten(1, (-1, 4))  # Bx(K or 1)x4xhw
+        return Keypoints(value, (heat[:, :, None] * jacobian).sum(dim=3).unflatten(-1, (2, 2)))
+
+
+class _Motion(nn.Module):
+    """``DenseMotionNetwork``, with all warps as one and one convolution for both heads."""
+
+    def __init__(self, network: DenseMotionNetwork, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.shrink = _shrinking(network.down)
+        self.hourglass = FusedHourglass(network.hourglass, dtype)
+        self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
+        self.num_motions = len(network.mask.weight)
+        self.with_occlusion = network.occlusion is not None
+        heads = [folded(head) for head in (network.mask, network.occlusion) if head is not None]
+        weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
+        self.heads = Convolution(weight, bias, dtype, padding=3)
+
+    def forward(
+        self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints
+    ) -> tuple[Tensor, Tensor | None]:
+        """The deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1], float32."""
+        height, width = small.shape[2:]
+        motions = DenseMotionNetwork.sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
+        rows = motions.reshape(1, -1, width, 2)  # the pictures below each other: the source is not copied
+        deformed = warp(small, rows, align_corners=self.align_corners)[0]  # CxB(K+1)hxw
+        deformed = deformed.view(deformed.shape[0], -1, self.num_motions, height, width).permute(
+            1, 2, 0, 3, 4
+        )
+        driving, source = (
+            gaussian_maps(kp.value, height, width, self.kp_variance) for kp in (kp_driving, kp_source)
+        )
+        heat = F.pad(driving - source, (0, 0, 0, 0, 1, 0))  # equation 6
+        maps = torch.cat((heat[:, :, None], deformed), dim=2).flatten(1, 2)
+        maps = maps.to(self.dtype, memory_format=torch.channels_last)
+        heads = self.heads(self.hourglass(maps)).float()
+        mask = F.softmax(heads[:, : self.num_motions], dim=1)
+        deformation = (motions * mask[..., None]).sum(dim=1)  # equation 7
+        return deformation, torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
+
+
+class _Decoder(nn.Module):
+    """``OcclusionAwareGenerator.decode``."""
+
+    def __init__(self, generator: OcclusionAwareGenerator, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.align_corners, self.bicubic, self.dtype = generator.align_corners, generator.bicubic, dtype
+        self.bottleneck = Bottleneck(generator.bottleneck, dtype)  # type: ignore[arg-type]
+        self.up_blocks = nn.Sequential(
+            *(Up(block, dtype) for block in generator.up_blocks)  # type: ignore[arg-type]
+        )
+        weight, bias = folded(generator.final)
+        # oneDNN's bfloat16 convolution for AMX computes wrong numbers where an 8x8 kernel, the widened one,
+        # meets 8 or 12 input channels
+        narrow = dtype == torch.bfloat16 and weight.shape[1] < 16
+        self.step = 2 if len(self.up_blocks) and not narrow else 1
+        self.final = Convolution(*_widened(weight, bias, self.step), dtype, padding=3, stride=self.step)
+
+    def forward(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
+        moved = self.moved(features, deformation, occlusion)
+        if is_plain_run() and moved.device.type == "cpu":
+            # one after the other: a picture's features just fit in the cache
+            return torch.cat([self.paint(picture[None]) for picture in moved])
+        return self.paint(moved)
+
+    def moved(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
+        """The source's features, 1xFxhxw, as B frames see them: BxFxhxw float32."""
+        size = features.shape[2:]
+        if deformation.shape[1:3] != size:
+            planes = deformation.permute(0, 3, 1, 2)
+            deformation = F.interpolate(planes, size, mode="bilinear", align_corners=False).permute(
+                0, 2, 3, 1
+            )
+        if occlusion is not None and occlusion.shape[2:] != size:
+            occlusion = F.interpolate(occlusion, size, mode="bilinear", align_corners=False)
+        if is_plain_run() and features.device.type == "cpu":
+            return sample_rows(
+                features, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
+            )
+        copies = features.expand(deformation.shape[0], -1, -1, -1)
+        out = warp(copies, deformation, align_corners=self.align_corners, bicubic=self.bicubic)
+        return out if occlusion is None else out * occlusion
+
+    def paint(self, moved: Tensor) -> Tensor:
+        """Features, BxFxhxw, to pictures, BxCxHxW float32 in [0, 1]."""
+        moved = moved.to(self.dtype, memory_format=torch.channels_last)
+        out = self.final(self.up_blocks(self.bottleneck(moved)))
+        return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
+
+
+def sample_rows(
+    features: Tensor, grid: Tensor, factor: Tensor | None, *, align_corners: bool, bicubic: bool = False
+) -> Tensor:
+    """``warp`` of one picture, times ``factor``, where channels lie together: sums of 4 rows, or of 16.
+
+    Args:
+        features: 1xCxHxW, channels-last.
+        grid: BxhxwxXY in [-1, 1]; outside is zero.
+        factor: Bx1xhxw.
+
+    Returns:
+        BxCxhxw, channels-last.
+    """
+    height, width = features.shape[2:]
+    size = grid.new_tensor([width, height])
+    reach = 2 if bicubic else 1
+    # in pixels; so far outside is as far as all beyond it
+    place = (grid + 1) * ((size - 1) / 2) if align_corners else ((grid + 1) * size - 1) / 2
+    place = torch.minimum(place, size + (reach - 1)).clamp_min_(-reach)
+    first = place.floor()
+    share = place - first
+    near = torch.stack([first + step for step in range(1 - reach, 1 + reach)])  # 2 or 4, xBxhxwx2
+    shares = torch.stack(_cubics(share) if bicubic else (1 - share, share))
+    shares = shares * ((near >= 0) & (near < size))
+    near = torch.minimum(near.clamp_min_(0), size - 1).int()
+    rows = near[:, None, ..., 1] * width + near[None, ..., 0]  # 2x2xBxhxw or 4x4x..., y before x
+    weights = shares[:, None, ..., 1] * shares[None, ..., 0]
+    if factor is not None:
+        weights = weights * factor[:, 0]
+    count = len(near) ** 2
+    sums = F.embedding_bag(
+        rows.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
+        features.permute(0, 2, 3, 1).flatten(0, 2),
+        per_sample_weights=weights.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
+        mode="sum",
+    )
+    return sums.view(*grid.shape[:3], -1).permute(0, 3, 1, 2)
+
+
+def _cubics(share: Tensor) -> list[Tensor]:
+    """Keys' weights of the four pixels around a place that lies ``share`` behind the second."""
+    a = -0.75  # as PyTorch has it
+
+    def near(t: Tensor) -> Tensor:
+        return ((a + 2) * t - (a + 3)) * t * t + 1
+
+    def far(t: Tensor) -> Tensor:
+        return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
+
+    return [far(1 + share), near(share), near(1 - share), far(2 - share)]
+
+
+def _shrinking(down: AntiAliasInterpolation2d | None) -> nn.Module:
+    if down is None:
+        return nn.Identity()
+    weight = down.weight.detach().clone()
+    copy = AntiAliasInterpolation2d(len(weight), down.scale)
+    copy.weight = weight
+    return copy
+
+
+def _widened(weight: Tensor, bias: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """One convolution of stride ``step`` that gives step x step neighbouring pixels as channels.
+
+    A convolution to three channels leaves most of a processor's lanes empty; this one fills them.
+    """
+    outputs, inputs, kernel, _ = weight.shape
+    wide = weight.new_zeros(outputs, step, step, inputs, kernel + step - 1, kernel + step - 1)
+    for row in range(step):
+        for column in range(step):
+            wide[:, row, column, :, row : row + kernel, column : column + kernel] = weight
+    return wide.flatten(0, 2), bias.repeat_interleave(step**2)

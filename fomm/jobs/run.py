@@ -1,0 +1,181 @@
+"""Many photos and videos: a list of jobs, from a CSV file or from folders, done one by one or side by side.
+
+    from functools import partial
+    from fomm import load_checkpoints
+    from fomm.jobs import read_jobs, run_jobs
+
+    summary = run_jobs(read_jobs("jobs.csv"), load_checkpoints, workers=2, crop="auto", paste_back=None)
+
+A job whose output is there is not done again, and one that fails does not stop the others.
+"""
+
+import csv
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from fomm.animation.animate import animate_file
+from fomm.atomic import atomic_path
+from fomm.engines import choose
+from fomm.errors import FommError, InputError
+from fomm.jobs.lists import PATHS, Job, are_folders, folder_jobs, read_jobs
+from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.workers import Died, work_in_processes
+
+__all__ = [
+    "Job",
+    "Result",
+    "Summary",
+    "animate_job",
+    "are_folders",
+    "folder_jobs",
+    "read_jobs",
+    "run_jobs",
+]
+
+PathLike = str | os.PathLike[str]
+Networks = tuple[OcclusionAwareGenerator, KPDetector]
+
+
+class Result(NamedTuple):
+    """What became of a job."""
+
+    job: Job
+    state: Literal["done", "skipped", "failed"]  # skipped: its output was there
+    reason: str = ""  # why it failed, one line
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of many."""
+
+    done: int
+    skipped: int
+    failures: tuple[Result, ...]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    load: Callable[[], Networks],
+    *,
+    workers: int = 1,
+    shard: tuple[int, int] = (1, 1),
+    failures: PathLike | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Summary:
+    """Do the jobs that have no output yet, in their order.
+
+    Args:
+        load: gives the networks, such as ``load_checkpoints`` or a ``partial`` of it; called once in each
+            process, and not at all where there is nothing to do.
+        workers: processes; 1 is this one. More are started afresh, so that a script needs its
+            ``if __name__ == "__main__":``, and share the CPU's cores.
+        shard: (I, N) takes the I-th of every N jobs, counted from 1: each job is in one of the N parts.
+        failures: a CSV file that gets the jobs that failed, with the reason; removed when none did.
+        progress: show a progress bar, where the output is a terminal.
+        options: keywords of ``animate_file`` for all jobs; a job's own come before them.
+
+    Raises:
+        InputError: an argument cannot be used; and whatever ``load`` raises. What a job alone is to blame for
+            is in the summary.
+    """
+    index, count = shard
+    if workers < 1 or not 1 <= index <= count:
+        raise InputError(
+            f"workers is {workers} and shard {index}/{count}; expected 1 or more, and I/N with I from 1 to N"
+        )
+    mine = jobs[index - 1 :: count]
+    left = [job for job in mine if not _is_there(job.output)]
+    states = {"done": 0, "skipped": len(mine) - len(left)}
+    failed: list[Result] = []
+    processes = min(workers, len(left))
+    prepare = partial(_prepare, load, processes, options.get("engine"), options.get("precision", "float32"))
+    results = _results(prepare, partial(_animate, options), left, processes)
+    bar = tqdm(total=len(mine), initial=states["skipped"], unit="job", disable=None if progress else True)
+    try:
+        with closing(results), bar:
+            for result in results:
+                if result.state == "failed":
+                    failed.append(result)
+                else:
+                    states[result.state] += 1
+                bar.update()
+    finally:
+        if failures is not None and failed:
+            _write_failures(Path(failures), failed)
+    if failures is not None and not failed:
+        Path(failures).unlink(missing_ok=True)
+    return Summary(**states, failures=tuple(failed))
+
+
+def animate_job(
+    job: Job, generator: OcclusionAwareGenerator, kp_detector: KPDetector, **options: Any
+) -> Result:
+    """Do one job, unless its output is there; its folder is made. An error becomes the result's reason.
+
+    ``options``: keywords of ``animate_file``; the job's own come before them.
+    """
+    if _is_there(job.output):
+        return Result(job, "skipped")
+    chosen = {"progress": False, **options, **job.options}
+    try:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        animate_file(job.source, job.driving, job.output, generator, kp_detector, **chosen)
+    except Exception as error:  # whatever it is, the other jobs are not to blame
+        if _is_there(job.output):  # another run was quicker
+            return Result(job, "skipped")
+        text = " ".join(str(error).split())
+        return Result(
+            job, "failed", text if isinstance(error, FommError) else f"{type(error).__name__}: {text}"
+        )
+    return Result(job, "done")
+
+
+def _is_there(output: Path) -> bool:
+    """Whole, since it gets its name last. An empty folder is a place for a result."""
+    return any(output.iterdir()) if output.is_dir() else output.exists()
+
+
+def _prepare(load: Callable[[], Networks], processes: int, engine: str | None, precision: str) -> Networks:
+    """In each process, before its first job; what would fail in every job fails here."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+    networks = load()
+    choose(engine, precision, next(networks[0].parameters()).device)
+    return networks
+
+
+def _animate(options: dict[str, Any], networks: Networks, job: Job) -> Result:
+    return animate_job(job, *networks, **options)
+
+
+def _results(
+    prepare: Callable[[], Networks],
+    work: Callable[[Networks, Job], Result],
+    jobs: Sequence[Job],
+    processes: int,
+) -> Generator[Result, None, None]:
+    if processes < 2:
+        networks = prepare() if jobs else None
+        for job in jobs:
+            assert networks is not None
+            yield work(networks, job)
+        return
+    with closing(work_in_processes(prepare, work, jobs, processes)) as results:
+        for job, result in results:
+            yield Result(job, "failed", result.reason) if isinstance(result, Died) else result
+
+
+def _write_failures(path: Path, failed: Iterable[Result]) -> None:
+    with atomic_path(path, InputError) as temporary:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow([*PATHS, "reason"])
+            table.writerows([job.source, job.driving, job.output, reason] for job, _, reason in failed)

@@ -1,0 +1,243 @@
+"""A photo that moves while the camera looks: the newest frame wins, what comes meanwhile is dropped.
+
+``Live`` moves the photo, one frame at a time; ``run`` takes frames to it and its results to screens.
+"""
+
+import os
+import signal
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fomm.animation.driving import shaped
+from fomm.animation.frames import check_picture, to_uint8
+from fomm.animation.framing import Crop, cut, photo_squares
+from fomm.animation.photo import MovedPhoto
+from fomm.errors import InputError, MediaError
+from fomm.face.crop import Rect, enlarged_square, published_box
+from fomm.face.search import find_faces
+from fomm.live.camera import Newest
+from fomm.live.screens import Screen, Status
+from fomm.media import read_image
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+
+ROOM = 0.2  # of a face's box, on each side: nobody knows yet where the head will move; published is 0.1
+PATIENCE = 0.05  # seconds to wait for a frame before the user's wishes are looked at
+RECENT = 2.0  # seconds that the shown rate is of
+
+
+class Live:
+    """A photo, moved by one frame after the other as they come.
+
+    The face is looked for in the first frame, and stays in one square until ``reset``. While there is none,
+    the photo rests. For one thread.
+
+    Args:
+        generator, kp_detector: as ``load_checkpoints`` gives them.
+        crop, crop_driving, face, paste_back: see ``animate_file``.
+        relative, adapt_movement_scale, openings, precision, engine: see ``Animator``.
+    """
+
+    def __init__(
+        self,
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        *,
+        crop: Crop = "none",
+        crop_driving: Crop | None = None,
+        face: int | str | None = None,
+        paste_back: bool | None = False,
+        relative: bool = True,
+        adapt_movement_scale: bool = True,
+        openings: bool = True,
+        precision: str = "float32",
+        engine: str | None = None,
+    ) -> None:
+        self._networks = (generator, kp_detector)
+        self._crop_driving: Crop = crop_driving or ("none" if crop == "none" else "auto")
+        self._options: dict[str, Any] = {
+            "crop": crop, "face": face, "paste_back": paste_back,
+            "relative": relative, "adapt_movement_scale": adapt_movement_scale, "openings": openings,
+            "precision": precision, "engine": engine, "batch_size": 1,
+        }  # fmt: skip
+        self._photo: MovedPhoto | None = None
+        self.reset()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether no face to drive with has been seen since the last ``reset``."""
+        return self._reference is None
+
+    def set_source(self, photo: str | os.PathLike[str] | np.ndarray) -> None:
+        """Take another photo: a file, or HxWx3, uint8 or floats in [0, 1]. Who drives goes on as before.
+
+        Raises:
+            MediaError, InputError, MissingExtraError: it or an option cannot be used; the last photo stays.
+        """
+        if isinstance(photo, np.ndarray):
+            name, picture = "the photo", to_uint8(check_picture(photo, "the photo"))
+        else:
+            name, picture = str(photo), read_image(photo)
+        self._photo = MovedPhoto(picture, name, *self._networks, **self._options)
+
+    def reset(self) -> None:
+        """Look for the face anew; the next frame that has one is where relative motion starts."""
+        self._square: Rect | None = None
+        self._reference: Keypoints | None = None
+
+    def step(self, frame: np.ndarray) -> np.ndarray:
+        """The photo moved as ``frame`` says.
+
+        Args:
+            frame: HxWx3, uint8 or floats in [0, 1].
+
+        Returns:
+            HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size.
+
+        Raises:
+            InputError: the frame cannot be used, or there is no photo yet.
+        """
+        if self._photo is None:
+            raise InputError("there is no photo to move; call set_source first")
+        seen = self._seen(to_uint8(check_picture(frame, "the driving frame")), self._photo.seen)
+        if seen is None:
+            return self._photo.at_rest()
+        if self._reference is None:
+            self._reference = self._photo.animators[0].reference(seen)
+        _, made = next(self._photo.steps(iter([seen]), [self._reference] * len(self._photo.animators)))
+        return self._photo.finished(seen, made)
+
+    def _seen(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+        """What the networks see of a frame, at their size; None where there is no face yet."""
+        if self._crop_driving == "none":
+            return frame
+        if self._square is None:
+            self._square = self._driving_square(frame, size)
+        return None if self._square is None else cut(frame, self._square, size)
+
+    def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
+        if self._crop_driving != "auto":
+            (part,) = photo_squares(frame, self._crop_driving, None, "the driving frame", 0)
+            return shaped(part, size)
+        boxes = [published_box(face) for face in find_faces(frame)]
+        return shaped(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size) if boxes else None
+
+
+class Summary(NamedTuple):
+    """What a session came to."""
+
+    shown: int  # frames
+    dropped: int
+    rate: float  # frames shown in a second, on average
+    median: float  # latency in seconds
+    slow: float  # its 95th percentile
+    error: MediaError | None = None  # what ended the frames, where some had been shown
+
+    def __str__(self) -> str:
+        return (
+            f"{self.shown} frames shown, {self.dropped} dropped, {self.rate:.1f} a second; "
+            f"latency {self.median * 1000:.0f} ms (median), {self.slow * 1000:.0f} ms (95th percentile)"
+        )
+
+
+class _Meter:
+    """Counts what is shown, and how late."""
+
+    def __init__(self) -> None:
+        self.latencies = array("f")  # of a day: 10 MB
+        self.recent: deque[float] = deque()
+        self.first = self.last = 0.0
+
+    def add(self, came: float, now: float) -> None:
+        self.first = self.first if self.latencies else now
+        self.last = now
+        self.latencies.append(now - came)
+        self.recent.append(now)
+        while self.recent[0] < now - RECENT:
+            self.recent.popleft()
+
+    def status(self, dropped: int, waiting: bool) -> Status:
+        span = self.recent[-1] - self.recent[0] if self.recent else 0.0
+        rate = (len(self.recent) - 1) / span if span else 0.0
+        latency = self.latencies[-1] if self.latencies else 0.0
+        return Status(len(self.latencies), dropped, rate, latency, waiting)
+
+    def summary(self, dropped: int) -> Summary:
+        count, span = len(self.latencies), self.last - self.first
+        median, slow = np.percentile(self.latencies, (50, 95)).tolist() if count else (0.0, 0.0)
+        return Summary(count, dropped, (count - 1) / span if span else 0.0, median, slow)
+
+
+def run(
+    live: Live,
+    frames: Newest,
+    screens: Sequence[Screen],
+    *,
+    name: str = "the source",
+    clock: Callable[[], float] = time.monotonic,
+) -> Summary:
+    """Show the newest frame's result on all screens until frames end, a screen says so, or Ctrl-C comes.
+
+    Args:
+        frames: inside of its ``with`` block, and of the same ``clock``.
+        name: of the source, for errors.
+
+    Raises:
+        MediaError: ffmpeg died before a frame was shown, with its reason; later, the summary has it.
+        InputError: the frames ended, and none had a face.
+    """
+    meter, error, met = _Meter(), None, False
+    with _ctrl_c() as interrupted:
+        while not frames.over:
+            wishes = [screen.wish() for screen in screens]
+            if interrupted() or "quit" in wishes:
+                return meter.summary(frames.dropped)
+            if "reset" in wishes:
+                live.reset()
+            try:
+                seen = frames.take(PATIENCE)
+            except MediaError as reason:
+                if not meter.latencies:
+                    raise
+                error = reason
+                break
+            if seen is None:
+                continue
+            picture = live.step(seen.frame)
+            met = met or not live.waiting
+            status = meter.status(frames.dropped, live.waiting)
+            for screen in screens:
+                screen.show(picture, status)
+            meter.add(seen.time, clock())
+    if not met and error is None:
+        raise InputError(
+            f"{name}: no face was found; give the part by --crop-driving x,y,w,h, or take it as it is by "
+            "--crop-driving none"
+        )
+    return meter.summary(frames.dropped)._replace(error=error)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C asks for the end after the frame at work; a second one interrupts, as ever."""
+    asked = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield asked.is_set
+        return
+
+    def ask(*_: object) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,94 @@
+"""A folder of numbered pictures as a video, in and out."""
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from fomm.atomic import atomic_path
+from fomm.errors import MediaError
+from fomm.media.images import IMAGE_SUFFIXES, open_picture, read_image, save_image
+
+_DEFAULT_RATE = Fraction(25)  # of a folder of pictures that says nothing else
+_RATE_TAG = "Frame rate"  # a text in the PNGs that are written, so that the folder can be read back
+
+
+def _natural(file: Path) -> tuple[list[int | str], str]:
+    """A sorting key that takes the numbers in a name as numbers."""
+    parts = re.split(r"([0-9]+)", file.name)
+    return [int(part) if index % 2 else part.lower() for index, part in enumerate(parts)], file.name
+
+
+def look_into_folder(folder: Path) -> tuple[list[Path], Fraction, tuple[int, int]]:
+    """The pictures in their order, their rate, and (height, width) of the first."""
+    pictures = [
+        file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."
+    ]
+    if not pictures:
+        raise MediaError(f"cannot read {folder} as a video: it has no pictures ({', '.join(IMAGE_SUFFIXES)})")
+    pictures.sort(key=_natural)
+    height, width, _ = read_image(pictures[0]).shape
+    with open_picture(pictures[0]) as image:
+        noted = re.fullmatch(r"([1-9]\d{0,8})(?:/([1-9]\d{0,8}))?", str(image.info.get(_RATE_TAG, "")))
+    rate = Fraction(int(noted[1]), int(noted[2] or 1)) if noted else _DEFAULT_RATE
+    return pictures, rate, (height, width)
+
+
+def read_folder(pictures: list[Path], size: tuple[int, int]) -> Generator[np.ndarray, None, None]:
+    for picture in pictures:
+        frame = read_image(picture)
+        if frame.shape[:2] != size:
+            raise MediaError(
+                f"{picture} is {frame.shape[1]}x{frame.shape[0]}, but the first picture of the folder is "
+                f"{size[1]}x{size[0]}; all frames of a video must have one size"
+            )
+        yield frame
+
+
+@contextmanager
+def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give a function that takes frames and writes frame000001.png and so on.
+
+    The folder gets its name when all are there. Raises ``MediaError`` when there are none, or ``target`` is
+    there already and not an empty folder.
+    """
+    if not target.parent.is_dir():
+        raise MediaError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise MediaError(f"cannot write {target}: it exists already; give the name of a new or empty folder")
+    texts = {"Comment": comment, _RATE_TAG: str(rate)}
+    temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
+    count = 0
+
+    def write(frame: np.ndarray) -> None:
+        nonlocal count
+        count += 1
+        with atomic_path(temporary / f"frame{count:06}.png", MediaError) as file:
+            save_image(file, frame, texts, target)
+
+    try:
+        with _named(target):
+            temporary.mkdir()
+        yield write
+        if not count:
+            raise MediaError(f"cannot write {target}: no frames were given; give at least one")
+        with _named(target):
+            if target.is_dir():
+                target.rmdir()  # empty, as was checked; Windows does not rename over it
+            os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as reason:
+        raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
