@@ -350,7 +350,7 @@ def test_metadata_tells_what_tensors_cannot(tmp_path):
 
 
 def test_default_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.bundled", lambda folder, name: tmp_path / name)
+    monkeypatch.setattr("fomm.checkpoint.load.bundled", lambda folder, name: tmp_path / name)
     with pytest.raises(CheckpointError, match="weights that ship are not there"):
         load_checkpoints(cpu=True)
     config = load_config(TINY)

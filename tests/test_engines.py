@@ -1,10 +1,12 @@
 """Every engine and precision gives the plain networks' picture, as nearly as its numbers allow."""
 
 import copy
+import gc
 import importlib.util
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from golden_data import GOLDEN, tiny_networks
 
-from fomm import engines
 from fomm.checkpoint import load_checkpoints
 from fomm.engines import PRECISIONS, choose, prepared, warn_if_emulated
 from fomm.errors import InputError, MissingExtraError
@@ -133,11 +134,12 @@ def test_networks_are_converted_once_and_again_when_a_weight_changes():
 
 def test_converted_networks_go_with_the_generator():
     generator, kp_detector, _ = (network.eval() for network in tiny_networks())
-    before = len(engines._kept)
-    prepared(generator, kp_detector, (64, 64))
-    assert len(engines._kept) == before + 1
+    converted = weakref.ref(prepared(generator, kp_detector, (64, 64))[0])
+    gc.collect()
+    assert converted() is not None
     del generator
-    assert len(engines._kept) == before
+    gc.collect()
+    assert converted() is None
 
 
 def test_what_is_chosen(monkeypatch):

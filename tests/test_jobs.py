@@ -56,7 +56,7 @@ def calls(monkeypatch):
             raise KeyError("a bug")
         output.write_text("made")
 
-    monkeypatch.setattr("fomm.jobs.animate_file", pretend)
+    monkeypatch.setattr("fomm.jobs.run.animate_file", pretend)
     return made
 
 
@@ -263,7 +263,7 @@ def test_another_run_of_the_same_list(tmp_path, tiny, calls, monkeypatch):
         a.output.write_text("ours")
 
     (d.output).mkdir()  # empty: a place for a result
-    monkeypatch.setattr("fomm.jobs.animate_file", lose)
+    monkeypatch.setattr("fomm.jobs.run.animate_file", lose)
     summary = run_jobs([a, b, c, d], load, progress=False)
     assert (summary.done, summary.skipped, summary.failures) == (2, 2, ())
     assert b.output.read_text() == "theirs"

@@ -116,7 +116,7 @@ class _Video(ClipFile):
     """A video file; frame i is what ``VideoReader`` gives as frame i of the whole."""
 
     def __init__(self, path: Path) -> None:
-        from fomm import ffmpeg, streams  # late: a machine without ffmpeg reads the other formats
+        from fomm.media import ffmpeg, streams  # late: a machine without ffmpeg reads the other formats
 
         self.path = path
         self._info = ffmpeg.probe(path)
