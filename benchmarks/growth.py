@@ -23,6 +23,7 @@ from peak import peak_memory
 
 from fomm import __version__
 from fomm.animation.animate import animate_file
+from fomm.animation.options import Compute, Framing
 from fomm.checkpoint import load_checkpoints
 from fomm.media import VideoWriter, write_image
 
@@ -63,7 +64,8 @@ def run_alone(network: str, photo: Path, driving: Path, batch: int, threads: int
     begun = time.perf_counter()
     count = animate_file(
         photo, driving, photo.with_name("result.mp4"), *networks,
-        crop=part, crop_driving=part, paste_back=True, batch_size=batch, progress=False,
+        framing=Framing(crop=part, crop_driving=part, paste_back=True),
+        compute=Compute(precision="float32", batch_size=batch), progress=False,
     )  # fmt: skip
     seconds = time.perf_counter() - begun
     print(count, seconds, peak_memory())

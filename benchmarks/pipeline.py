@@ -23,6 +23,7 @@ from fomm import __version__
 from fomm.animation.animate import animate_file
 from fomm.animation.animator import Animator
 from fomm.animation.framing import cut
+from fomm.animation.options import Compute, Framing
 from fomm.animation.paste import Paste
 from fomm.checkpoint import load_checkpoints
 from fomm.face.crop import Rect
@@ -52,7 +53,12 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
     with VideoReader(driving) as reader:
         frames = list(reader)
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
-    animator = Animator(cut(picture, part, size_of(networks)), *networks, batch_size=options.batch, **chosen)
+    animator = Animator(
+        cut(picture, part, size_of(networks)),
+        *networks,
+        compute=Compute(precision="float32", batch_size=options.batch),
+        **chosen,
+    )
     paste = Paste(picture, part, animator.at_rest())
     small = [cut(frame, part, animator.size) for frame in frames]
     made = list(animator.steps(small))
@@ -78,8 +84,7 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
 
     return {
         "whole": lambda: animate_file(
-            photo, driving, result, *networks, crop=PART, crop_driving=PART, paste_back=True,
-            batch_size=options.batch, progress=False, **chosen,
+            photo, driving, result, *networks, framing=Framing(crop=PART, crop_driving=PART, paste_back=True), compute=Compute(batch_size=options.batch), progress=False, **chosen,
         ),
         "decode": read,
         "resize": lambda: [cut(frame, part, animator.size) for frame in frames],

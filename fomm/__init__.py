@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from fomm.animation.animate import animate_file, make_animation
     from fomm.animation.animator import Animator
     from fomm.animation.notebook import display
+    from fomm.animation.options import Compute, Excerpt, Framing, Motion
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
 
 __all__ = [
     "Animator",
     "CheckpointError",
+    "Compute",
     "ConfigError",
+    "Excerpt",
     "FommError",
+    "Framing",
     "InputError",
     "MediaError",
+    "Motion",
     "__version__",
     "animate_file",
     "convert",
@@ -35,10 +40,14 @@ __all__ = [
 _ROOMS = {
     "Animator": "fomm.animation.animator",
     "CheckpointError": "fomm.errors",
+    "Compute": "fomm.animation.options",
     "ConfigError": "fomm.errors",
+    "Excerpt": "fomm.animation.options",
     "FommError": "fomm.errors",
+    "Framing": "fomm.animation.options",
     "InputError": "fomm.errors",
     "MediaError": "fomm.errors",
+    "Motion": "fomm.animation.options",
     "animate_file": "fomm.animation.animate",
     "convert": "fomm.checkpoint",
     "display": "fomm.animation.notebook",

@@ -11,8 +11,8 @@ from tqdm import tqdm
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, frame_at
 from fomm.animation.frames import iterate_frames
-from fomm.animation.framing import Crop
-from fomm.animation.photo import MovedPhoto, Size
+from fomm.animation.options import Compute, Excerpt, Framing, Motion
+from fomm.animation.photo import MovedPhoto
 from fomm.animation.threads import Behind, ahead
 from fomm.errors import InputError
 from fomm.media import VideoReader, VideoWriter, read_image
@@ -57,18 +57,12 @@ def make_animation(
         InputError: a picture, the video or another argument cannot be used.
         MissingExtraError: the engine is not installed.
     """
-    if cpu:
-        generator, kp_detector = generator.cpu(), kp_detector.cpu()
     animator = Animator(
         source_image,
         generator,
         kp_detector,
-        relative=relative,
-        adapt_movement_scale=adapt_movement_scale,
-        openings=openings,
-        batch_size=batch_size,
-        precision=precision,
-        engine=engine,
+        motion=Motion(relative=relative, adapt_movement_scale=adapt_movement_scale, openings=openings),
+        compute=Compute("cpu" if cpu else None, precision, engine or "auto", batch_size),
     )
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
     frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
@@ -85,45 +79,28 @@ def animate_file(
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
     *,
-    crop: Crop = "none",
-    crop_driving: Crop | None = None,
-    face: int | str | None = None,
-    paste_back: bool | None = False,
-    size: Size | None = None,
-    relative: bool = True,
-    adapt_movement_scale: bool = True,
-    openings: bool = True,
-    best_frame: int | str | None = None,
-    audio: bool = True,
-    side_by_side: bool = False,
-    start: float = 0.0,
-    duration: float | None = None,
-    batch_size: int | None = None,
-    precision: str = "float32",
-    engine: str | None = None,
+    framing: Framing = Framing(),
+    excerpt: Excerpt = Excerpt(),
+    motion: Motion = Motion(),
+    compute: Compute = Compute(),
     progress: bool = True,
 ) -> int:
-    """From file to file: frames are read, animated and written one by one; returns their number.
+    """Animate a photo from file to file, and return the number of frames.
+
+    Frames are read, animated and written one by one. The defaults are those of ``fomm animate``: a face is
+    found in the photo and in the video, and the animated part is put back into the whole photo.
 
     Args:
         photo: a picture, see ``media.read_image``.
         driving: a video, see ``media.VideoReader``.
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
-        crop: the part of the photo that is animated: ``"none"`` is all of it, ``"auto"`` the square around a
-            face, or (x, y, width, height) in pixels. For networks that are not square the square is grown.
-        crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
-        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
-            None is the largest.
-        paste_back: write the whole photo with the animated part in its place, else that part alone. None is
-            the whole photo, unless ``crop`` is "none" or with ``side_by_side``.
-        size: of what is written, in pixels: (height, width), or the longer side alone; with ``side_by_side``
-            of each of the three. Without it the networks' size, or with ``paste_back`` the photo's.
-        audio: the driving video's sound goes to the result, where it has any.
-        side_by_side: source, driving frame and result beside each other.
-        start, duration: the part of the driving video to use, in seconds.
-        best_frame: counted from ``start``, or ``"auto"`` for the one whose face is most like the photo's; see
-            ``make_animation`` for it and the others.
+        generator, kp_detector: as ``load_checkpoints`` gives them.
+        framing: which part of the photo moves, and what the result shows.
+        excerpt: which part of the driving video is used, and whether it is heard.
+        motion: how it moves the photo; ``best_frame`` is counted from the excerpt's start.
+        compute: what computes, and how exactly.
+        progress: show a progress bar, where the output is a terminal.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
@@ -138,33 +115,24 @@ def animate_file(
         str(photo),
         generator,
         kp_detector,
-        crop=crop,
-        face=face,
-        paste_back=paste_back,
-        side_by_side=side_by_side,
-        size=size,
-        relative=relative,
-        adapt_movement_scale=adapt_movement_scale,
-        openings=openings,
-        batch_size=batch_size,
-        precision=precision,
-        engine=engine,
+        framing=framing,
+        motion=motion,
+        compute=compute,
     )
-    with VideoReader(driving, start=start, duration=duration) as reader:
-        fps, sound = reader.fps, driving if audio and reader.has_audio else None
+    with VideoReader(driving, start=excerpt.start, duration=excerpt.duration) as reader:
+        fps, sound = reader.fps, driving if excerpt.audio and reader.has_audio else None
     writer = VideoWriter(
         result,
         fps=fps,
         audio=sound,
-        audio_start=start,
-        audio_duration=duration,
+        audio_start=excerpt.start,
+        audio_duration=excerpt.duration,
         weights_hash=generator.weights_hash,
     )
     count = 0
     with writer:  # a place that cannot be written to is found before the video is watched
-        chosen = crop_driving or ("none" if crop == "none" else "auto")
-        video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
-        references = moved.references(video, best_frame)
+        video = DrivingVideo(driving, framing.part_of_video, moved.seen, excerpt)
+        references = moved.references(video, motion.best_frame)
         with (
             video.frames() as (reader, frames),
             ahead(map(video.at_size, frames)) as ready,

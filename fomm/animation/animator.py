@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
+from fomm.animation.options import EXACT, Compute, Motion
 from fomm.engines import prepared
 from fomm.engines.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
 from fomm.engines.inference import Rendered
@@ -44,17 +45,10 @@ class Animator:
     Args:
         source_image: HxWx3, uint8 or floats in [0, 1].
         generator, kp_detector: as ``load_checkpoints`` gives them, on one device, in eval mode.
-        relative: move the source's key points as the driving ones move since the reference frame; else take
-            the driving key points as they are, with the driving face's shape and place.
-        adapt_movement_scale: with ``relative``, scale the movement by how much larger the source's face is.
-        openings: with ``relative``, open the mouth as far as the driving one, and move the lids more. Only
-            with weights that know lips and lids, as those that ship do; others move as published.
-        batch_size: frames in one pass of the networks; None: 4 on a CPU, on a GPU as many as keep it busy and
-            find room. Halved where the device's memory holds no more.
-        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
-            device has, int8 aside: that one is calibrated on the first frames, once for each generator.
-        engine: ``"torch"``, ``"openvino"`` or ``"onnxruntime"``; None or ``"auto"`` for torch, or for an
-            installed one that has int8. What was chosen stands in ``precision`` and ``engine``.
+        motion: how the driving frames move it; ``best_frame`` aside, which needs the whole video: see
+            ``reference``.
+        compute: what computes. The numbers are exact by default; ``Compute()`` chooses the fastest. What was
+            chosen stands in ``engine`` and ``precision``.
 
     Raises:
         InputError: the picture cannot be used, the device's memory does not even hold one frame, or there is
@@ -68,27 +62,23 @@ class Animator:
         generator: OcclusionAwareGenerator,
         kp_detector: KPDetector,
         *,
-        relative: bool = True,
-        adapt_movement_scale: bool = True,
-        openings: bool = True,
-        batch_size: int | None = None,
-        precision: str = "float32",
-        engine: str | None = None,
+        motion: Motion = Motion(),
+        compute: Compute = EXACT,
     ) -> None:
-        if batch_size is not None and batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}; expected 1 or more")
         picture = check_picture(source_image, "source_image")
-        self.relative, self.adapt_movement_scale = relative, adapt_movement_scale
-        self.openings = kp_detector.openings if relative and openings else None
+        if compute.device is not None:
+            generator, kp_detector = generator.to(compute.device), kp_detector.to(compute.device)
+        self.motion = motion
+        self.openings = kp_detector.openings if motion.relative and motion.openings else None
         self.device = next(generator.parameters()).device
         # networks that were built by hand take the source's size
         height, width, _ = generator.frame_shape or picture.shape
         self.size = (height, width)
         _check_size(generator, kp_detector, self.size)
-        self.batch_size = batch_size or default_batch(self.device, self.size)
+        self.batch_size = compute.batch_size or default_batch(self.device, self.size)
         with torch.inference_mode(), enough_memory(self.device, self.size):
             self.networks, self.engine, self.precision = prepared(
-                generator, kp_detector, self.size, engine=engine, precision=precision
+                generator, kp_detector, self.size, engine=compute.engine, precision=compute.precision
             )
             self.source = to_tensor(picture, self.size, self.device)
             self.encoded = self.networks.encode(self.source)
@@ -148,7 +138,7 @@ class Animator:
 
     def _start(self, reference: Keypoints) -> "_Start":
         """Worked out once: a GPU has to stop for the scale."""
-        scaled = self.relative and self.adapt_movement_scale
+        scaled = self.motion.relative and self.motion.adapt_movement_scale
         return _Start(reference, movement_scale(self.encoded.keypoints, reference) if scaled else 1.0)
 
     def _animate_batch(self, frames: list[np.ndarray], start: "_Start | None") -> tuple[Rendered, "_Start"]:
@@ -159,7 +149,7 @@ class Animator:
             return self.networks.render(self.encoded, self._moved(kp_driving, start)), start
 
     def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
-        if not self.relative:
+        if not self.motion.relative:
             return kp_driving
         kp_source = self.encoded.keypoints
         moved = relative_motion(kp_source, kp_driving, *start)

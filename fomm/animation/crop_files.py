@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.framing import Crop, cut, photo_squares, video_squares
+from fomm.animation.framing import cut, photo_squares, video_squares
+from fomm.animation.options import Crop
 from fomm.data.prepare import VIDEO_SUFFIXES
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect

@@ -9,7 +9,8 @@ import torch
 
 from fomm.animation.best_frame import find_best_frame
 from fomm.animation.frames import to_pictures, to_tensor
-from fomm.animation.framing import Crop, cut, video_squares
+from fomm.animation.framing import cut, video_squares
+from fomm.animation.options import Crop, Excerpt
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
@@ -19,9 +20,10 @@ class DrivingVideo:
     """A video, or a part of it in place and time; it can be read several times, a frame in memory at a time.
 
     Args:
-        path, start, duration: see ``media.VideoReader``.
+        path: see ``media.VideoReader``.
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
+        excerpt: the part of the video in time.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
@@ -32,20 +34,18 @@ class DrivingVideo:
         path: str | os.PathLike[str],
         crop: Crop,
         size: tuple[int, int],
-        *,
-        start: float = 0.0,
-        duration: float | None = None,
+        excerpt: Excerpt = Excerpt(),
     ) -> None:
-        self.path, self.size, self.start, self.duration = path, size, start, duration
+        self.path, self.size, self.excerpt = path, size, excerpt
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
-            parts = video_squares(path, crop, start=start, duration=duration)
+            parts = video_squares(path, crop, start=excerpt.start, duration=excerpt.duration)
             self.parts = [shaped(part, size) for part in parts]
 
     @contextmanager
     def frames(self) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
         """The video, open, and its frames: cut out at the networks' size, or whole as they are; uint8."""
-        with VideoReader(self.path, start=self.start, duration=self.duration) as reader:
+        with VideoReader(self.path, start=self.excerpt.start, duration=self.excerpt.duration) as reader:
             yield reader, iter(reader) if self.parts is None else self._cut_out(reader, self.parts)
 
     def at_size(self, frame: np.ndarray) -> np.ndarray:

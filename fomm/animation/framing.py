@@ -9,18 +9,16 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from fomm.animation.options import Crop
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
 from fomm.face.search import FaceFinder, find_faces
 from fomm.media.images import most_pixels
-
-Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
 
 WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows

@@ -1,19 +1,138 @@
-"""How the options of one animation are spelled, on the command line and in lists of jobs."""
+"""The options of an animation: what they are, how a command line and a list of jobs spell them.
+
+To add one: a field of ``Framing``, ``Excerpt``, ``Motion`` or ``Compute``, an entry of ``OPTIONS``, and the
+line where it acts. The parser, the columns of lists and the help follow.
+"""
 
 from __future__ import annotations
 
 import argparse
 import math
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple, TypedDict
 
-if TYPE_CHECKING:  # it loads torch, which --help does not need
-    from fomm.animation.framing import Crop
+from fomm.errors import InputError
+
+Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
+Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Which part of the photo moves, which part of the video drives it, and what the result shows.
+
+    Attributes:
+        crop: the part of the photo that is animated: ``"auto"`` is the square around a face, ``"none"`` all
+            of it, squeezed into the networks' shape, or (x, y, width, height) in pixels. For networks that
+            are not square the square grows.
+        crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
+        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
+            None is the largest.
+        paste_back: write the whole photo with the animated part in its place, else that part alone. None is
+            the whole photo, unless ``crop`` is "none" or with ``side_by_side``.
+        side_by_side: write source, driving frame and result beside each other.
+        size: of what is written, in pixels: (height, width), or the longer side alone; with ``side_by_side``
+            of each of the three. None is the networks' size, or with ``paste_back`` the photo's.
+
+    Raises:
+        InputError: two of them do not go together.
+    """
+
+    crop: Crop = "auto"
+    crop_driving: Crop | None = None
+    face: int | str | None = None
+    paste_back: bool | None = None
+    side_by_side: bool = False
+    size: Size | None = None
+
+    def __post_init__(self) -> None:
+        if self.side_by_side and self.pastes_back:
+            raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
+        if self.face == "all" and not self.pastes_back:
+            raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
+
+    @property
+    def pastes_back(self) -> bool:
+        """Whether the whole photo is written."""
+        if self.paste_back is None:
+            return self.crop != "none" and not self.side_by_side
+        return self.paste_back
+
+    @property
+    def part_of_video(self) -> Crop:
+        """``crop_driving``, or what takes its place."""
+        return self.crop_driving or ("none" if self.crop == "none" else "auto")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """Which part of the driving video is used, in time, and whether it is heard.
+
+    Attributes:
+        start: where it begins, in seconds.
+        duration: how much of it, in seconds; None is all that follows.
+        audio: the driving video's sound goes to the result, where it has any.
+    """
+
+    start: float = 0.0
+    duration: float | None = None
+    audio: bool = True
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How the driving face moves the photo.
+
+    Attributes:
+        relative: move the photo's key points as the driving ones move since the reference frame; else take
+            the driving key points as they are, with the driving face's shape and place.
+        adapt_movement_scale: with ``relative``, scale the movement by how much larger the photo's face is.
+        openings: with ``relative``, open the mouth as far as the driving one, and move the lids more. Only
+            with weights that know lips and lids, as those that ship do; others move as published.
+        best_frame: the reference frame: the driving frame that resembles the photo most, counted from 0, or
+            ``"auto"`` to look for it. None is the first.
+    """
+
+    relative: bool = True
+    adapt_movement_scale: bool = True
+    openings: bool = True
+    best_frame: int | str | None = None
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What computes, and how exactly.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; None leaves the networks where they are.
+        precision: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"int8"``, or ``"auto"`` for the fastest the
+            device has, int8 aside: that one is calibrated on the first frames, once for each generator.
+        engine: ``"torch"``, ``"openvino"``, ``"onnxruntime"``, or ``"auto"`` for torch, and for int8 the
+            fastest installed one that has it.
+        batch_size: frames in one pass of the networks; None is 4 on a CPU, and on a GPU as many as keep it
+            busy and find room. Halved where the device's memory holds no more.
+
+    Raises:
+        InputError: ``batch_size`` is less than 1.
+    """
+
+    device: str | None = None
+    precision: str = "auto"
+    engine: str = "auto"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise InputError(f"batch_size is {self.batch_size}; expected 1 or more")
+
+
+EXACT = Compute(precision="float32", engine="torch")  # the published numbers
 
 
 def crop_option(text: str) -> Crop:
-    """``auto``, ``none``, or ``x,y,w,h`` in pixels."""
+    """Read ``auto``, ``none``, or ``x,y,w,h`` in pixels."""
     if text == "auto":
         return "auto"
     if text == "none":
@@ -26,21 +145,21 @@ def crop_option(text: str) -> Crop:
 
 
 def frame_option(text: str) -> int | str:
-    """A frame's number, from 0, or ``auto``."""
+    """Read a frame's number, from 0, or ``auto``."""
     if text != "auto" and not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'auto'")
     return text if text == "auto" else int(text)
 
 
 def face_option(text: str) -> int | str:
-    """A face's number, from 0, or ``all``."""
+    """Read a face's number, from 0, or ``all``."""
     if text != "all" and not re.fullmatch(r"\d{1,9}", text, re.ASCII):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'all'")
     return text if text == "all" else int(text)
 
 
 def size_option(text: str) -> int | tuple[int, int]:
-    """``N``, the longer side in pixels, or ``WxH``, which becomes (height, width)."""
+    """Read ``N``, the longer side in pixels, or ``WxH``, which becomes (height, width)."""
     numbers = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
     if numbers is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels N, nor two of them WxH")
@@ -49,7 +168,7 @@ def size_option(text: str) -> int | tuple[int, int]:
 
 
 def seconds_option(text: str) -> float:
-    """Zero or more seconds."""
+    """Read zero or more seconds."""
     try:
         seconds = float(text)
     except ValueError:
@@ -60,41 +179,146 @@ def seconds_option(text: str) -> float:
 
 
 def switch_option(text: str) -> bool:
-    """``yes`` or ``no``, and what else people write for them."""
+    """Read ``yes`` or ``no``, and what else people write for them."""
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is not yes or no")
     return words[text.lower()]
 
 
-def shard_option(text: str) -> tuple[int, int]:
-    """``I/N``, I from 1 to N."""
-    numbers = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
-    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N, the I-th of N parts, counted from 1")
-    return int(numbers[1]), int(numbers[2])
+def count_option(text: str) -> int:
+    """Read a whole number from 1."""
+    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
-class JobOption(NamedTuple):
-    """An option of ``fomm animate`` that may differ from job to job."""
+class Option(NamedTuple):
+    """How an option is spelled: ``--name`` on the command line, ``name`` as the column of a list of jobs."""
 
-    keyword: str  # of animate_file
-    parse: Callable[[str], Any]  # raises argparse.ArgumentTypeError
+    name: str
+    field: str  # of Framing, Excerpt, Motion or Compute, which have its default
+    group: str  # its heading in the help
+    help: str
+    read: Callable[[str], Any] = str  # what a person typed to the value; raises argparse.ArgumentTypeError
+    metavar: str | None = None
+    opposite: str | None = None  # of a switch: the name of the flag that turns it off
+    in_lists: bool = True  # whether it may differ from job to job
 
 
-# By the long names of the command line, which are the columns of lists.
-JOB_OPTIONS = {
-    "crop": JobOption("crop", crop_option),
-    "crop-driving": JobOption("crop_driving", crop_option),
-    "face": JobOption("face", face_option),
-    "paste-back": JobOption("paste_back", switch_option),
-    "size": JobOption("size", size_option),
-    "relative": JobOption("relative", switch_option),
-    "adapt-scale": JobOption("adapt_movement_scale", switch_option),
-    "openings": JobOption("openings", switch_option),
-    "best-frame": JobOption("best_frame", frame_option),
-    "start": JobOption("start", seconds_option),
-    "duration": JobOption("duration", seconds_option),
-    "audio": JobOption("audio", switch_option),
-    "side-by-side": JobOption("side_by_side", switch_option),
+_PART, _MOTION, _RESULT, _COMPUTATION = "which part", "motion", "result", "computation"
+
+OPTIONS = (
+    Option(
+        "crop", "crop", _PART, "of the photo: the square around a face, all of it, or a rectangle in pixels",
+        crop_option, "auto|none|X,Y,W,H",
+    ),
+    Option(
+        "crop-driving", "crop_driving", _PART,
+        "of the driving video; without it, none with --crop none, else auto",
+        crop_option, "auto|none|X,Y,W,H",
+    ),
+    Option(
+        "face", "face", _PART, "which face of the photo, from 0, left to right; without it, the largest",
+        face_option, "N|all",
+    ),
+    Option(
+        "paste-back", "paste_back", _PART,
+        "the whole photo, with the animated part in its place; "
+        "without either, unless --crop none or --side-by-side is given",
+        switch_option, opposite="no-paste-back",
+    ),
+    Option(
+        "relative", "relative", _MOTION, "move as the driving face moves since its first frame",
+        switch_option, opposite="absolute",
+    ),
+    Option(
+        "adapt-scale", "adapt_movement_scale", _MOTION,
+        "scale the movement by the faces' sizes (with --relative)",
+        switch_option, opposite="no-adapt-scale",
+    ),
+    Option(
+        "openings", "openings", _MOTION,
+        "open the mouth as far as the driving one (with --relative, if the weights know lips)",
+        switch_option, opposite="no-openings",
+    ),
+    Option(
+        "best-frame", "best_frame", _MOTION,
+        "the driving frame (from 0) that resembles the photo most; relative motion starts from it",
+        frame_option, "N|auto",
+    ),
+    Option("start", "start", _MOTION, "where the driving video begins", seconds_option, "SECONDS"),
+    Option(
+        "duration", "duration", _MOTION, "how much of it to use; without it, all", seconds_option, "SECONDS"
+    ),
+    Option(
+        "audio", "audio", _RESULT, "the driving video's sound goes to the result",
+        switch_option, opposite="no-audio",
+    ),
+    Option(
+        "side-by-side", "side_by_side", _RESULT, "source, driving video and result in a row", switch_option
+    ),
+    Option(
+        "size", "size", _RESULT,
+        "pixels of the longer side, or width and height; "
+        "without it, the network's size, or with --paste-back the photo's",
+        size_option, "N|WxH",
+    ),
+    Option(
+        "device", "device", _COMPUTATION, "cpu, cuda, cuda:1, mps; without it, the fastest there is",
+        metavar="NAME", in_lists=False,
+    ),
+    Option(
+        "batch-size", "batch_size", _COMPUTATION,
+        "frames in one pass of the networks; without it, as many as suit the device",
+        count_option, "N", in_lists=False,
+    ),
+    Option(
+        "precision", "precision", _COMPUTATION,
+        "float32, bfloat16, float16, int8, or auto for the fastest that the device has, int8 aside",
+        metavar="NAME", in_lists=False,
+    ),
+    Option(
+        "engine", "engine", _COMPUTATION,
+        "torch, openvino, onnxruntime, or auto for the fastest installed one that has the precision",
+        metavar="NAME", in_lists=False,
+    ),
+)  # fmt: skip
+
+COMPUTATION = tuple(option.name for option in OPTIONS if option.group == _COMPUTATION)
+COLUMNS = {option.name: option for option in OPTIONS if option.in_lists}  # of lists of jobs
+DEFAULTS: dict[str, Any] = {
+    field.name: field.default for kind in (Framing, Excerpt, Motion, Compute) for field in fields(kind)
 }
+
+
+class Options(TypedDict):
+    """What ``animate_file`` takes, by its keywords."""
+
+    framing: Framing
+    excerpt: Excerpt
+    motion: Motion
+    compute: Compute
+
+
+def group_options(values: Mapping[str, Any]) -> Options:
+    """Return the keywords of ``animate_file`` from values by field, such as ``{"relative": False}``.
+
+    A field that has no value keeps its default.
+
+    Raises:
+        InputError: there is no such field, or two values do not go together.
+    """
+    unknown = values.keys() - DEFAULTS.keys()
+    if unknown:
+        raise InputError(f"there is no option {min(unknown)!r}; known are {', '.join(DEFAULTS)}")
+
+    def pick(kind: type) -> dict[str, Any]:
+        return {field.name: values[field.name] for field in fields(kind) if field.name in values}
+
+    return {
+        "framing": Framing(**pick(Framing)),
+        "excerpt": Excerpt(**pick(Excerpt)),
+        "motion": Motion(**pick(Motion)),
+        "compute": Compute(**pick(Compute)),
+    }

@@ -2,22 +2,20 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from fomm.animation.animator import Animator, Step
 from fomm.animation.driving import DrivingVideo, shaped
 from fomm.animation.frames import to_bytes, to_uint8
-from fomm.animation.framing import Crop, cut, photo_squares
+from fomm.animation.framing import cut, photo_squares
+from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
 from fomm.engines.gpu import Beside, enough_memory
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media.images import most_pixels
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
-
-Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
 
 
 class MovedPhoto:
@@ -26,8 +24,8 @@ class MovedPhoto:
     Args:
         picture: HxWx3 uint8.
         name: of the picture, for errors.
-        crop, face, paste_back, side_by_side, size: see ``animate.animate_file``.
-        generator, kp_detector, moving: see ``Animator``.
+        generator, kp_detector, motion, compute: see ``Animator``.
+        framing: which part moves, and what the result shows.
 
     Raises:
         InputError: an option cannot be used, or no face was found.
@@ -44,38 +42,32 @@ class MovedPhoto:
         generator: OcclusionAwareGenerator,
         kp_detector: KPDetector,
         *,
-        crop: Crop,
-        face: int | str | None,
-        paste_back: bool | None,
-        side_by_side: bool = False,
-        size: Size | None = None,
-        **moving: Any,
+        framing: Framing = Framing(),
+        motion: Motion = Motion(),
+        compute: Compute = EXACT,
     ) -> None:
-        if paste_back is None:
-            paste_back = crop != "none" and not side_by_side
-        if side_by_side and paste_back:
-            raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
-        if face == "all" and not paste_back:
-            raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
         self.picture = picture
         self.seen: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
-        parts = photo_squares(self.picture, crop, face, name, min(self.seen))
-        if crop != "none":
+        parts = photo_squares(self.picture, framing.crop, framing.face, name, min(self.seen))
+        if framing.crop != "none":
             parts = [shaped(part, self.seen) for part in parts]
-        self.size = scaled(self.picture.shape[:2] if paste_back else self.seen, size)
+        self.size = scaled(self.picture.shape[:2] if framing.pastes_back else self.seen, framing.size)
         self.sources = [
-            self.picture if crop == "none" else cut(self.picture, part, self.seen) for part in parts
+            self.picture if framing.crop == "none" else cut(self.picture, part, self.seen) for part in parts
         ]
-        self.animators = [Animator(source, generator, kp_detector, **moving) for source in self.sources]
+        self.animators = [
+            Animator(source, generator, kp_detector, motion=motion, compute=compute)
+            for source in self.sources
+        ]
         self.device = self.animators[0].device
         with enough_memory(self.device, self.picture.shape[:2]):
             self.pastes = [
                 Paste(self.picture, part, animator.at_rest())
                 for part, animator in zip(parts, self.animators, strict=True)
-                if paste_back
+                if framing.pastes_back
             ]
         self.beside = Beside(self.device)
-        self.still = to_bytes(self.animators[0].source)[0] if side_by_side else None
+        self.still = to_bytes(self.animators[0].source)[0] if framing.side_by_side else None
 
     def at_rest(self) -> np.ndarray:
         """The frame while nothing moves, HxWx3 uint8."""

@@ -1,20 +1,15 @@
 """``fomm animate`` and ``fomm demo``."""
 
 import argparse
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import (
-    JOB_OPTIONS,
-    frame_option,
-    seconds_option,
-    shard_option,
-    size_option,
-)
+from fomm.animation.options import COMPUTATION, Framing, group_options
 from fomm.bundled import bundled
-from fomm.commands.options import add_device, add_engine, add_parts, add_relative, add_switch, add_weights
+from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 from fomm.errors import FommError, InputError
 
 
@@ -31,31 +26,8 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help="an .mp4, .webm or .gif file, or a new folder for PNGs; where a folder was given, one for mp4s",
     )  # fmt: skip
     add_weights(parser)
-    add_parts(parser, "driving video", "--crop none or --side-by-side")
-    motion = parser.add_argument_group("motion")
-    add_relative(motion)
-    motion.add_argument(
-        "--best-frame", metavar="N|auto", type=frame_option,
-        help="the driving frame (from 0) that resembles the photo most; relative motion starts from it",
-    )  # fmt: skip
-    motion.add_argument(
-        "--start", metavar="SECONDS", type=seconds_option, default=0.0, help="where the driving video begins"
-    )
-    motion.add_argument(
-        "--duration", metavar="SECONDS", type=seconds_option, help="how much of it to use; without it, all"
-    )
-    result = parser.add_argument_group("result")
-    add_switch(result, "audio", "no-audio", True, "the driving video's sound goes to the result")
-    result.add_argument(
-        "--side-by-side", action="store_true", help="source, driving video and result in a row"
-    )
-    result.add_argument(
-        "--size", metavar="N|WxH", type=size_option,
-        help="pixels of the longer side, or width and height; "
-        "without it, the network's size, or with --paste-back the photo's",
-    )  # fmt: skip
+    add_options(parser)
     _add_many(parser, [photo, driving, output])
-    add_engine(add_device(parser))
     parser.set_defaults(run=_animate)
 
 
@@ -70,9 +42,17 @@ def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Actio
         "--workers", metavar="N", type=int, default=1, help="processes, each with networks of its own"
     )
     group.add_argument(
-        "--shard", metavar="I/N", type=shard_option,
+        "--shard", metavar="I/N", type=_shard,
         help="only the I-th of N parts, counted from 1; without it, all",
     )  # fmt: skip
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Read ``I/N``, I from 1 to N."""
+    numbers = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text, re.ASCII)
+    if numbers is None or not 1 <= int(numbers[1]) <= int(numbers[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N, the I-th of N parts, counted from 1")
+    return int(numbers[1]), int(numbers[2])
 
 
 class _Instead(argparse.Action):
@@ -100,19 +80,11 @@ def _animate(options: argparse.Namespace) -> None:
     from fomm.animation.animate import animate_file
     from fomm.checkpoint import load_checkpoints
 
+    given = group_options(given_options(options))
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
-    engine, precision = _chosen(networks, options)
-    count = animate_file(
-        options.photo,
-        options.driving,
-        options.output,
-        *networks,
-        **_of_each_job(options),
-        batch_size=options.batch_size,
-        precision=precision,
-        engine=engine,
-    )
-    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+    given["compute"] = choose_compute(networks, given["compute"])
+    count = animate_file(options.photo, options.driving, options.output, *networks, **given)
+    print(f"{options.output}: {count} frames, by {given['compute'].engine} in {given['compute'].precision}")
 
 
 def _animate_many(options: argparse.Namespace) -> None:
@@ -136,33 +108,18 @@ def _animate_many(options: argparse.Namespace) -> None:
         workers=options.workers,
         shard=options.shard or (1, 1),
         failures=failures,
-        **_of_each_job(options),
-        batch_size=options.batch_size,
-        precision=options.precision,
-        engine=options.engine,
+        **given_options(options),
     )
     print(f"{summary.done} done, {summary.skipped} skipped, {len(summary.failures)} failed")
     if summary.failures:
         raise FommError(f"not all jobs could be done; {failures} says why")
 
 
-def _of_each_job(options: argparse.Namespace) -> dict[str, Any]:
-    """What a list of jobs may give too, as keywords of ``animate_file``."""
-    return {option.keyword: getattr(options, name.replace("-", "_")) for name, option in JOB_OPTIONS.items()}
-
-
-def _chosen(networks: tuple[Any, Any], options: argparse.Namespace) -> tuple[str, str]:
-    """The engine and the precision, where they were left to fomm."""
-    from fomm.engines import choose
-
-    return choose(options.engine, options.precision, next(networks[0].parameters()).device)
-
-
 def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="RESULT", type=Path, default=Path("demo.mp4"), help="the video to write"
     )
-    add_engine(add_device(parser))
+    add_options(parser, only=COMPUTATION)
     parser.set_defaults(run=_demo)
 
 
@@ -172,16 +129,9 @@ def _demo(options: argparse.Namespace) -> None:
 
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
-    engine, precision = _chosen(networks, options)
-    count = animate_file(
-        photo,
-        driving,
-        options.output,
-        *networks,
-        paste_back=True,
-        batch_size=options.batch_size,
-        precision=precision,
-        engine=engine,
-    )
-    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+    compute = choose_compute(networks, group_options(given_options(options))["compute"])
+    # the bundled files show a head alone
+    framing = Framing(crop="none", paste_back=True)
+    count = animate_file(photo, driving, options.output, *networks, framing=framing, compute=compute)
+    print(f"{options.output}: {count} frames, by {compute.engine} in {compute.precision}")
     print(f"the photo is {photo}, the driving video {driving}")

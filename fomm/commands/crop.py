@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from fomm.animation.options import crop_option, face_option
+from fomm.commands.options import add_options
 from fomm.errors import FommError
 
 
@@ -17,14 +17,7 @@ def add_crop(parser: argparse.ArgumentParser) -> None:
         help="gets NAME.png of each photo and NAME.mp4 of each video; without it, boxes are printed alone",
     )  # fmt: skip
     parser.add_argument("--size", metavar="S", type=int, default=256, help="pixels along each side")
-    parser.add_argument(
-        "--crop", metavar="auto|none|X,Y,W,H", type=crop_option, default="auto",
-        help="the square around a face, all of it, or a rectangle in pixels",
-    )  # fmt: skip
-    parser.add_argument(
-        "--face", metavar="N|all", type=face_option,
-        help="which face of a photo, from 0, left to right; without it, the largest",
-    )  # fmt: skip
+    add_options(parser, only=("crop", "face"))
     parser.set_defaults(run=_crop)
 
 

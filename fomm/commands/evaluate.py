@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from fomm.commands.options import add_config
+from fomm.commands.options import add_config, add_options
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     clips.add_argument("--seed", metavar="N", type=int, default=0, help="of the pairs that are drawn")
     add_config(parser)
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
+    add_options(parser, only=("device",))
     means = parser.add_argument_group("networks that measure")
     means.add_argument(
         "--perceptual", metavar="vgg19|efficientnet-lite0|FILE",

@@ -6,12 +6,15 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fomm.commands.options import add_engine, add_parts, add_relative, add_weights
+from fomm.animation.options import group_options
+from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 
 if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
     from fomm.live.camera import Source
     from fomm.live.screens import Screen
 
+# Options that make no sense where frames come as they are seen.
+NOT_LIVE = ("best-frame", "start", "duration", "audio", "side-by-side", "size", "batch-size")
 FILE_RATE = 25.0  # frames a second of a file, where the source is no file that has a rate
 
 
@@ -25,11 +28,7 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     result.add_argument("--window", action="store_true", help="the window too, with --output")
     add_weights(parser)
-    add_parts(parser, "driving frames, there where the first face is", "--crop none")
-    add_relative(parser.add_argument_group("motion"))
-    means = parser.add_argument_group("computation")
-    means.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
-    add_engine(means)
+    add_options(parser, but=NOT_LIVE)
     parser.set_defaults(run=_live)
 
 
@@ -53,31 +52,20 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _live(options: argparse.Namespace) -> None:
     from fomm.checkpoint import load_checkpoints
-    from fomm.engines import choose
     from fomm.live import Live, run
     from fomm.live.camera import Newest, Reader
 
     source = _source(options)
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
-    engine, precision = choose(options.engine, options.precision, next(networks[0].parameters()).device)
-    live = Live(
-        *networks,
-        crop=options.crop,
-        crop_driving=options.crop_driving,
-        face=options.face,
-        paste_back=options.paste_back,
-        relative=options.relative,
-        adapt_movement_scale=options.adapt_scale,
-        openings=options.openings,
-        precision=precision,
-        engine=engine,
-    )
+    given = group_options(given_options(options))
+    compute = choose_compute(networks, given["compute"])
+    live = Live(*networks, framing=given["framing"], motion=given["motion"], compute=compute)
     live.set_source(options.photo)
     with ExitStack() as stack:
         screens = _screens(options, source, networks[0].weights_hash, stack)
         frames = stack.enter_context(Newest(Reader(source)))
         summary = run(live, frames, screens, name=source.name)
-    print(f"{summary}, by {engine} in {precision}")
+    print(f"{summary}, by {compute.engine} in {compute.precision}")
     if summary.error is not None:  # what was recorded before is kept
         raise summary.error
 

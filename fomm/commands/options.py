@@ -1,13 +1,16 @@
 """Options that several commands have, and how their help reads."""
 
 import argparse
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from fomm.animation.options import crop_option, face_option
+from fomm.animation.options import DEFAULTS, OPTIONS, Compute, switch_option
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Adds each default to its help, but for flags and options whose help tells of life without them."""
+    """Add each default to its help, but for flags and options whose help tells of life without them."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         without = action.default is None or isinstance(action.default, bool)
@@ -15,6 +18,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
 
 def add_weights(parser: argparse.ArgumentParser) -> None:
+    """Add ``--checkpoint`` and ``--config``."""
     parser.add_argument(
         "--checkpoint", metavar="FILE", type=Path, help="weights; without it, those that ship"
     )
@@ -22,6 +26,7 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
     parser.add_argument(
         "--config",
         metavar="FILE|NAME",
@@ -29,66 +34,67 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_device(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
-    group = parser.add_argument_group("computation")
-    group.add_argument("--device", help="cpu, cuda, cuda:1, mps; without it, the fastest there is")
-    group.add_argument(
-        "--batch-size",
-        metavar="N",
-        type=int,
-        help="frames in one pass of the networks; without it, as many as suit the device",
-    )
-    return group
+def add_options(
+    parser: argparse.ArgumentParser, only: Collection[str] | None = None, but: Collection[str] = ()
+) -> None:
+    """Add the options of an animation, under their headings: ``only`` these, or all ``but`` those."""
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in OPTIONS:
+        if option.name in but or (only is not None and option.name not in only):
+            continue
+        if option.group not in groups:
+            groups[option.group] = parser.add_argument_group(option.group)
+        if option.read is switch_option:
+            add_switch(
+                groups[option.group],
+                option.name,
+                option.opposite,
+                DEFAULTS[option.field],
+                option.help,
+                option.field,
+            )
+        else:
+            groups[option.group].add_argument(
+                f"--{option.name}",
+                dest=option.field,
+                metavar=option.metavar,
+                type=option.read,
+                default=DEFAULTS[option.field],
+                help=option.help,
+            )
 
 
-def add_switch(group: "argparse._ArgumentGroup", yes: str, no: str, default: bool, summary: str) -> None:
-    """A pair of flags, of which the later wins."""
-    name = yes.replace("-", "_")
-    chosen = {default: " (default)", not default: ""}
-    group.add_argument(
-        f"--{yes}", dest=name, action="store_true", default=default, help=summary + chosen[True]
-    )
-    group.add_argument(
-        f"--{no}", dest=name, action="store_false", default=default, help=f"not --{yes}" + chosen[False]
-    )
+def add_switch(
+    group: argparse._ArgumentGroup | argparse.ArgumentParser,
+    name: str,
+    opposite: str | None,
+    default: bool | None,
+    summary: str,
+    field: str | None = None,
+) -> None:
+    """Add the flag ``--name`` and, where it has one, its opposite; of both the later wins."""
+    for flag, value in ((name, True), (opposite, False)):
+        if flag is not None:
+            group.add_argument(
+                f"--{flag}",
+                dest=field or name.replace("-", "_"),
+                action="store_const",
+                const=value,
+                default=default,
+                help=(summary if value else f"not --{name}")
+                + (" (default)" if opposite and value == default else ""),
+            )
 
 
-def add_relative(group: "argparse._ArgumentGroup") -> None:
-    add_switch(group, "relative", "absolute", True, "move as the driving face moves since its first frame")
-    summary = "scale the movement by the faces' sizes (with --relative)"
-    add_switch(group, "adapt-scale", "no-adapt-scale", True, summary)
-    summary = "open the mouth as far as the driving one (with --relative, if the weights know lips)"
-    add_switch(group, "openings", "no-openings", True, summary)
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``add_options`` has found on the command line, by field, for ``group_options``."""
+    return {name: value for name, value in vars(arguments).items() if name in DEFAULTS}
 
 
-def add_parts(parser: argparse.ArgumentParser, driving: str, alone: str) -> None:
-    """Which part of the photo moves, and of ``driving`` moves it; ``alone``: what shows that part alone."""
-    group = parser.add_argument_group("which part")
-    group.add_argument(
-        "--crop", metavar="auto|none|X,Y,W,H", type=crop_option, default="auto",
-        help="of the photo: the square around a face, all of it, or a rectangle in pixels",
-    )  # fmt: skip
-    group.add_argument(
-        "--crop-driving", metavar="auto|none|X,Y,W,H", type=crop_option,
-        help=f"of the {driving}; without it, none with --crop none, else auto",
-    )  # fmt: skip
-    group.add_argument(
-        "--face", metavar="N|all", type=face_option,
-        help="which face of the photo, from 0, left to right; without it, the largest",
-    )  # fmt: skip
-    group.add_argument(
-        "--paste-back", action=argparse.BooleanOptionalAction, default=None,
-        help="the whole photo, with the animated part in its place; "
-        f"without either, unless {alone} is given",
-    )  # fmt: skip
+def choose_compute(networks: tuple[Any, Any], compute: Compute) -> Compute:
+    """Return ``compute`` with the engine and the precision chosen, where they were left to fomm."""
+    from fomm.engines import choose
 
-
-def add_engine(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--precision", metavar="NAME", default="auto",
-        help="float32, bfloat16, float16, int8, or auto for the fastest that the device has, int8 aside",
-    )  # fmt: skip
-    group.add_argument(
-        "--engine", metavar="NAME", default="auto",
-        help="torch, openvino, onnxruntime, or auto for the fastest installed one that has the precision",
-    )  # fmt: skip
+    device = next(networks[0].parameters()).device
+    engine, precision = choose(compute.engine, compute.precision, device)
+    return replace(compute, engine=engine, precision=precision)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from fomm.animation.animator import Animator
+from fomm.animation.options import EXACT, Motion
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation.clips import resized_picture
@@ -51,7 +52,13 @@ class Contestant:
 
         The networks work at their own size; a result of another one is resized.
         """
-        animator = Animator(source, self.generator, self.kp_detector, relative=relative, batch_size=CHUNK)
+        animator = Animator(
+            source,
+            self.generator,
+            self.kp_detector,
+            motion=Motion(relative=relative),
+            compute=replace(EXACT, batch_size=CHUNK),
+        )
         for frame in animator.animate(driving):
             yield resized_picture(frame, *size).clip(0, 1)
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import JOB_OPTIONS
+from fomm.animation.options import COLUMNS
 from fomm.errors import InputError, shown
 from fomm.media.images import IMAGE_SUFFIXES
 
 PathLike = str | os.PathLike[str]
 
-PATHS = ("source", "driving", "output")  # the columns that a list needs; the others are JOB_OPTIONS
+PATHS = ("source", "driving", "output")  # the columns that a list needs; the others are COLUMNS
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Job:
     source: Path
     driving: Path
     output: Path
-    options: Mapping[str, Any] = field(default_factory=dict)  # keywords of animate_file
+    options: Mapping[str, Any] = field(default_factory=dict)  # by field, see animation.options
 
 
 def read_jobs(path: PathLike) -> list[Job]:
-    """The jobs of a CSV file with the columns ``source``, ``driving``, ``output`` and any of JOB_OPTIONS.
+    """The jobs of a CSV file with the columns ``source``, ``driving``, ``output`` and any of COLUMNS.
 
     An empty cell says nothing; a path is relative to the file's folder. Raises ``InputError`` that names the
     line and the column of the first mistake: also where two jobs have one output, or one would replace its
@@ -70,7 +70,7 @@ def _read_rows(file: Path, rows: Any) -> Iterator[Job]:
 
 
 def _check_columns(columns: list[str], where: str) -> None:
-    known = [*PATHS, *JOB_OPTIONS]
+    known = [*PATHS, *COLUMNS]
     for name in columns:
         if name not in known:
             raise InputError(
@@ -90,7 +90,7 @@ def _job(given: dict[str, str], folder: Path, where: str) -> Job:
     options = {}
     for name in given.keys() - set(PATHS):
         try:
-            options[JOB_OPTIONS[name].keyword] = JOB_OPTIONS[name].parse(given[name])
+            options[COLUMNS[name].field] = COLUMNS[name].read(given[name])
         except argparse.ArgumentTypeError as reason:
             raise InputError(f"{where}, column {name}: {shown(reason)}") from reason
     source, driving, output = (folder / given[name] for name in PATHS)

@@ -4,7 +4,7 @@
     from fomm import load_checkpoints
     from fomm.jobs import read_jobs, run_jobs
 
-    summary = run_jobs(read_jobs("jobs.csv"), load_checkpoints, workers=2, crop="auto", paste_back=None)
+    summary = run_jobs(read_jobs("jobs.csv"), load_checkpoints, workers=2)
 
 A job whose output is there is not done again, and one that fails does not stop the others.
 """
@@ -22,6 +22,7 @@ import torch
 from tqdm import tqdm
 
 from fomm.animation.animate import animate_file
+from fomm.animation.options import Compute, group_options
 from fomm.atomic import atomic_path
 from fomm.engines import choose
 from fomm.errors import FommError, InputError
@@ -81,7 +82,8 @@ def run_jobs(
         shard: (I, N) takes the I-th of every N jobs, counted from 1: each job is in one of the N parts.
         failures: a CSV file that gets the jobs that failed, with the reason; removed when none did.
         progress: show a progress bar, where the output is a terminal.
-        options: keywords of ``animate_file`` for all jobs; a job's own come before them.
+        options: for all jobs, by field of ``Framing``, ``Excerpt``, ``Motion`` and ``Compute``; a job's own
+            come before them.
 
     Raises:
         InputError: an argument cannot be used; and whatever ``load`` raises. What a job alone is to blame for
@@ -97,7 +99,7 @@ def run_jobs(
     states = {"done": 0, "skipped": len(mine) - len(left)}
     failed: list[Result] = []
     processes = min(workers, len(left))
-    prepare = partial(_prepare, load, processes, options.get("engine"), options.get("precision", "float32"))
+    prepare = partial(_prepare, load, processes, group_options(options)["compute"])
     results = _results(prepare, partial(_animate, options), left, processes)
     bar = tqdm(total=len(mine), initial=states["skipped"], unit="job", disable=None if progress else True)
     try:
@@ -121,14 +123,14 @@ def animate_job(
 ) -> Result:
     """Do one job, unless its output is there; its folder is made. An error becomes the result's reason.
 
-    ``options``: keywords of ``animate_file``; the job's own come before them.
+    ``options``: as of ``run_jobs``; the job's own come before them.
     """
     if _is_there(job.output):
         return Result(job, "skipped")
-    chosen = {"progress": False, **options, **job.options}
     try:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        animate_file(job.source, job.driving, job.output, generator, kp_detector, **chosen)
+        given = group_options({**options, **job.options})
+        animate_file(job.source, job.driving, job.output, generator, kp_detector, **given, progress=False)
     except Exception as error:  # whatever it is, the other jobs are not to blame
         if _is_there(job.output):  # another run was quicker
             return Result(job, "skipped")
@@ -144,11 +146,11 @@ def _is_there(output: Path) -> bool:
     return any(output.iterdir()) if output.is_dir() else output.exists()
 
 
-def _prepare(load: Callable[[], Networks], processes: int, engine: str | None, precision: str) -> Networks:
+def _prepare(load: Callable[[], Networks], processes: int, compute: Compute) -> Networks:
     """In each process, before its first job; what would fail in every job fails here."""
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     networks = load()
-    choose(engine, precision, next(networks[0].parameters()).device)
+    choose(compute.engine, compute.precision, next(networks[0].parameters()).device)
     return networks
 
 

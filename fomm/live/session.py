@@ -11,13 +11,15 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from fomm.animation.driving import shaped
 from fomm.animation.frames import check_picture, to_uint8
-from fomm.animation.framing import Crop, cut, photo_squares
+from fomm.animation.framing import cut, photo_squares
+from fomm.animation.options import Compute, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.errors import InputError, MediaError
 from fomm.face.crop import Rect, enlarged_square, published_box
@@ -40,8 +42,8 @@ class Live:
 
     Args:
         generator, kp_detector: as ``load_checkpoints`` gives them.
-        crop, crop_driving, face, paste_back: see ``animate_file``.
-        relative, adapt_movement_scale, openings, precision, engine: see ``Animator``.
+        framing, motion, compute: see ``animate_file``. Frames come one by one: ``best_frame`` and
+            ``batch_size`` mean nothing here.
     """
 
     def __init__(
@@ -49,23 +51,12 @@ class Live:
         generator: OcclusionAwareGenerator,
         kp_detector: KPDetector,
         *,
-        crop: Crop = "none",
-        crop_driving: Crop | None = None,
-        face: int | str | None = None,
-        paste_back: bool | None = False,
-        relative: bool = True,
-        adapt_movement_scale: bool = True,
-        openings: bool = True,
-        precision: str = "float32",
-        engine: str | None = None,
+        framing: Framing = Framing(),
+        motion: Motion = Motion(),
+        compute: Compute = Compute(),
     ) -> None:
         self._networks = (generator, kp_detector)
-        self._crop_driving: Crop = crop_driving or ("none" if crop == "none" else "auto")
-        self._options: dict[str, Any] = {
-            "crop": crop, "face": face, "paste_back": paste_back,
-            "relative": relative, "adapt_movement_scale": adapt_movement_scale, "openings": openings,
-            "precision": precision, "engine": engine, "batch_size": 1,
-        }  # fmt: skip
+        self._framing, self._motion, self._compute = framing, motion, replace(compute, batch_size=1)
         self._photo: MovedPhoto | None = None
         self.reset()
 
@@ -84,7 +75,9 @@ class Live:
             name, picture = "the photo", to_uint8(check_picture(photo, "the photo"))
         else:
             name, picture = str(photo), read_image(photo)
-        self._photo = MovedPhoto(picture, name, *self._networks, **self._options)
+        self._photo = MovedPhoto(
+            picture, name, *self._networks, framing=self._framing, motion=self._motion, compute=self._compute
+        )
 
     def reset(self) -> None:
         """Look for the face anew; the next frame that has one is where relative motion starts."""
@@ -115,15 +108,15 @@ class Live:
 
     def _seen(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
         """What the networks see of a frame, at their size; None where there is no face yet."""
-        if self._crop_driving == "none":
+        if self._framing.part_of_video == "none":
             return frame
         if self._square is None:
             self._square = self._driving_square(frame, size)
         return None if self._square is None else cut(frame, self._square, size)
 
     def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
-        if self._crop_driving != "auto":
-            (part,) = photo_squares(frame, self._crop_driving, None, "the driving frame", 0)
+        if self._framing.part_of_video != "auto":
+            (part,) = photo_squares(frame, self._framing.part_of_video, None, "the driving frame", 0)
             return shaped(part, size)
         boxes = [published_box(face) for face in find_faces(frame)]
         return shaped(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size) if boxes else None
