@@ -48,17 +48,12 @@ def write_files(folder: Path, frames: int) -> tuple[Path, Path]:
 def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
     """What runs, by name: the whole, then each step alone, with all that it needs in memory."""
     networks = load_checkpoints(device=options.device)
-    chosen = {"precision": options.precision, "engine": options.engine}
+    compute = Compute(precision=options.precision, engine=options.engine, batch_size=options.batch)
     result = photo.with_name("result.mp4")
     with VideoReader(driving) as reader:
         frames = list(reader)
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
-    animator = Animator(
-        cut(picture, part, size_of(networks)),
-        *networks,
-        compute=Compute(precision="float32", batch_size=options.batch),
-        **chosen,
-    )
+    animator = Animator(cut(picture, part, size_of(networks)), *networks, compute=compute)
     paste = Paste(picture, part, animator.at_rest())
     small = [cut(frame, part, animator.size) for frame in frames]
     made = list(animator.steps(small))
@@ -84,7 +79,8 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
 
     return {
         "whole": lambda: animate_file(
-            photo, driving, result, *networks, framing=Framing(crop=PART, crop_driving=PART, paste_back=True), compute=Compute(batch_size=options.batch), progress=False, **chosen,
+            photo, driving, result, *networks,
+            framing=Framing(PART, PART, paste_back=True), compute=compute, progress=False,
         ),
         "decode": read,
         "resize": lambda: [cut(frame, part, animator.size) for frame in frames],
