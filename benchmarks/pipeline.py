@@ -56,10 +56,10 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
     animator = Animator(cut(picture, part, size_of(networks)), *networks, compute=compute)
     paste = Paste(picture, part, animator.at_rest())
     small = [cut(frame, part, animator.size) for frame in frames]
-    made = list(animator.steps(small))
+    made = list(animator.render(small))
 
     def move() -> None:
-        list(animator.steps(small))
+        list(animator.render(small))
         if animator.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -69,8 +69,8 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
                 pass
 
     def put_back() -> None:
-        for step in made:
-            paste(picture.copy(), *step.rendered)
+        for animated in made:
+            paste(picture.copy(), *animated.rendered)
 
     def write() -> None:
         with VideoWriter(result, fps=25) as writer:

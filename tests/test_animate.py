@@ -8,7 +8,7 @@ from golden_data import GOLDEN, SUFFIX, assert_near
 from PIL import Image
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
-from fomm.animation.driving import shaped
+from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
 from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
@@ -230,9 +230,9 @@ def test_sizes_that_cannot_be(tiny, files, size):
 def test_a_part_grows_to_the_shape_of_the_network():
     """About its centre: 20 wide becomes 60 for twice 30 high, and 30 high 40 for the half of 20 wide."""
     part = Rect(10.0, 0.0, 30.0, 30.0)
-    assert shaped(part, (64, 128)) == Rect(-10.0, 0.0, 50.0, 30.0)
-    assert shaped(part, (128, 64)) == Rect(10.0, -5.0, 30.0, 35.0)
-    assert shaped(part, (90, 60)) == part
+    assert grow_to_shape(part, (64, 128)) == Rect(-10.0, 0.0, 50.0, 30.0)
+    assert grow_to_shape(part, (128, 64)) == Rect(10.0, -5.0, 30.0, 35.0)
+    assert grow_to_shape(part, (90, 60)) == part
 
 
 def test_a_part_of_the_driving_video(tiny, files):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fomm.animation.threads import Behind, ahead
+from fomm.animation.threads import BackgroundWorker, prefetch
 
 
 def threads() -> int:
@@ -21,7 +21,7 @@ def test_items_come_in_order_from_a_thread():
             places.append(threading.current_thread())
             yield number
 
-    with ahead(items(), depth=3) as drawn:
+    with prefetch(items(), depth=3) as drawn:
         assert list(drawn) == list(range(50))
     assert threading.current_thread() not in places
 
@@ -34,7 +34,7 @@ def test_it_is_no_further_ahead_than_asked():
             drawn.append(number)
             yield number
 
-    with ahead(items(), depth=3) as taken:
+    with prefetch(items(), depth=3) as taken:
         assert next(taken) == 0
         time.sleep(0.1)
         assert 2 <= len(drawn) <= 5  # one taken, three waiting, one in hand
@@ -46,7 +46,7 @@ def test_an_error_comes_in_its_turn():
         raise OSError("gone")
 
     before = threads()
-    with ahead(items()) as taken:
+    with prefetch(items()) as taken:
         assert next(taken) == 1
         with pytest.raises(OSError, match="gone"):
             next(taken)
@@ -55,7 +55,7 @@ def test_an_error_comes_in_its_turn():
 
 def test_leaving_early_ends_the_thread():
     before = threads()
-    with pytest.raises(KeyboardInterrupt), ahead(itertools.count(), depth=2) as taken:
+    with pytest.raises(KeyboardInterrupt), prefetch(itertools.count(), depth=2) as taken:
         next(taken)
         raise KeyboardInterrupt
     assert threads() == before
@@ -64,7 +64,7 @@ def test_leaving_early_ends_the_thread():
 def test_all_is_done_behind_in_order():
     done = []
     before = threads()
-    with Behind(done.append, depth=2) as behind:
+    with BackgroundWorker(done.append, depth=2) as behind:
         for number in range(20):
             behind.put(number)
     assert done == list(range(20)) and threads() == before
@@ -73,7 +73,7 @@ def test_all_is_done_behind_in_order():
 def test_two_sides_work_at_the_same_time():
     """Each waits for the other: alone, neither would go on."""
     met = threading.Barrier(2, timeout=10)
-    with Behind(lambda _: met.wait()) as behind:
+    with BackgroundWorker(lambda _: met.wait()) as behind:
         behind.put(1)
         met.wait()
 
@@ -82,10 +82,10 @@ def test_an_error_behind_is_raised_at_the_next_item_or_the_end():
     def fail(item):
         raise OSError(f"no room for {item}")
 
-    with pytest.raises(OSError, match="no room for 1"), Behind(fail, depth=2) as behind:
+    with pytest.raises(OSError, match="no room for 1"), BackgroundWorker(fail, depth=2) as behind:
         for number in itertools.count(1):
             behind.put(number)
-    with pytest.raises(OSError, match="no room for 7"), Behind(fail) as behind:
+    with pytest.raises(OSError, match="no room for 7"), BackgroundWorker(fail) as behind:
         behind.put(7)
 
 
@@ -97,7 +97,7 @@ def test_an_error_in_front_drops_what_waits():
         go_on.wait(10)
         done.append(item)
 
-    with pytest.raises(KeyboardInterrupt), Behind(slow) as behind:
+    with pytest.raises(KeyboardInterrupt), BackgroundWorker(slow) as behind:
         behind.put(1)
         behind.put(2)
         started.wait(10)
@@ -108,7 +108,7 @@ def test_an_error_in_front_drops_what_waits():
 
 INTERRUPTED = """
 import random, signal
-from fomm.animation.threads import Behind, ahead
+from fomm.animation.threads import BackgroundWorker, prefetch
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -118,7 +118,7 @@ random.seed(0)
 for _ in range(800):
     try:
         signal.setitimer(signal.ITIMER_REAL, 1e-6 + random.random() * 2e-3)
-        with ahead(range(5000), depth=2) as drawn, Behind(str, depth=2) as behind:
+        with prefetch(range(5000), depth=2) as drawn, BackgroundWorker(str, depth=2) as behind:
             for item in drawn:
                 behind.put(item)
     except KeyboardInterrupt:

@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fomm.animation.animator import Animator
-from fomm.animation.driving import DrivingVideo, frame_at
+from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.photo import MovedPhoto
-from fomm.animation.threads import Behind, ahead
+from fomm.animation.threads import BackgroundWorker, prefetch
 from fomm.errors import InputError
 from fomm.media import VideoReader, VideoWriter, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
@@ -35,7 +35,7 @@ def make_animation(
     precision: str = "float32",
     engine: str | None = None,
 ) -> list[np.ndarray]:
-    """Moves the picture as the video moves.
+    """Move the picture as the video moves.
 
     Args:
         source_image: HxWx3, uint8 or floats in [0, 1].
@@ -131,15 +131,15 @@ def animate_file(
     )
     count = 0
     with writer:  # a place that cannot be written to is found before the video is watched
-        video = DrivingVideo(driving, framing.part_of_video, moved.seen, excerpt)
-        references = moved.references(video, motion.best_frame)
+        video = DrivingVideo(driving, framing.part_of_video, moved.network_size, excerpt)
+        references = moved.find_references(video, motion.best_frame)
         with (
             video.frames() as (reader, frames),
-            ahead(map(video.at_size, frames)) as ready,
-            Behind(lambda step: writer.write(moved.finished(*step))) as written,
+            prefetch(map(video.at_size, frames)) as ready,
+            BackgroundWorker(lambda animated: writer.write(moved.finish_frame(*animated))) as written,
         ):
-            for step in _bar(moved.steps(ready, references), reader.num_frames, progress):
-                written.put(step)
+            for animated in _bar(moved.animate(ready, references), reader.num_frames, progress):
+                written.put(animated)
                 count += 1
     return count
 
@@ -147,17 +147,17 @@ def animate_file(
 def _with_reference(
     animator: Animator, frames: Iterator[np.ndarray], best_frame: int | None
 ) -> tuple[Iterable[np.ndarray], Keypoints | None]:
-    """The frames again, and the key points of the chosen one; the frames before it wait in memory."""
+    """Return all frames, and the key points of the chosen one; the frames before it wait in memory."""
     if best_frame is None:
         return frames, None
     first: list[np.ndarray] = []
 
-    def kept() -> Iterator[np.ndarray]:
+    def keep() -> Iterator[np.ndarray]:
         for frame in frames:
             first.append(frame)
             yield frame
 
-    reference = animator.reference(frame_at(kept(), best_frame))
+    reference = animator.find_reference(take_frame(keep(), best_frame))
     return itertools.chain(first, frames), reference
 
 

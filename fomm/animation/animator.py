@@ -1,4 +1,4 @@
-"""Moves one picture: the source encoded once, the driving frames taken in batches."""
+"""One picture that moves: the source is encoded once, the driving frames are taken in batches."""
 
 import itertools
 import warnings
@@ -26,14 +26,14 @@ from fomm.model import (
 from fomm.model.sizes import nearest_size
 
 
-class Step(NamedTuple):
-    """What the networks make of some frames; a GPU may still be at it."""
+class AnimatedFrames(NamedTuple):
+    """What the networks make of some frames; a GPU may still be working on it."""
 
     rendered: Rendered
-    made: torch.cuda.Event | None  # when it is done; None: it is
+    done: torch.cuda.Event | None  # when the GPU has made it; None: it is made already
 
-    def frame(self, index: int) -> "Step":
-        """One of them, still with a batch's dimension in front."""
+    def frame(self, index: int) -> "AnimatedFrames":
+        """Return one of them, still with a batch's dimension in front."""
         return self._replace(rendered=self.rendered.frame(index))
 
 
@@ -45,8 +45,8 @@ class Animator:
     Args:
         source_image: HxWx3, uint8 or floats in [0, 1].
         generator, kp_detector: as ``load_checkpoints`` gives them, on one device, in eval mode.
-        motion: how the driving frames move it; ``best_frame`` aside, which needs the whole video: see
-            ``reference``.
+        motion: how the driving frames move it. ``best_frame`` is not looked at: give ``find_reference``'s key
+            points to ``animate``.
         compute: what computes. The numbers are exact by default; ``Compute()`` chooses the fastest. What was
             chosen stands in ``engine`` and ``precision``.
 
@@ -83,36 +83,36 @@ class Animator:
             self.source = to_tensor(picture, self.size, self.device)
             self.encoded = self.networks.encode(self.source)
 
-    def reference(self, frame: Any) -> Keypoints:
-        """The key points of a driving frame that relative motion starts from."""
+    def find_reference(self, frame: Any) -> Keypoints:
+        """Return the key points of a driving frame, for relative motion to start from."""
         picture = check_picture(frame, "the reference frame")
         with torch.inference_mode(), enough_memory(self.device, self.size):
             return self.networks.detect(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
-        """The animated frames, HxWx3 float32 in [0, 1] at the network's size, one for each driving frame.
+        """Yield an animated frame for each driving frame, HxWx3 float32 in [0, 1] at the network's size.
 
         Args:
             driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
                 Frames of another size than the network's are resized to it.
-            reference: where relative motion starts, see ``reference``; by default the first frame.
+            reference: where relative motion starts, see ``find_reference``; by default the first frame.
 
         Raises:
             InputError: a frame cannot be used; those of the batches before it have been given.
         """
         beside = Beside(self.device)
-        for step in self.steps(driving_video, reference):
-            with beside.after([step.made]):
-                picture = to_pictures(step.rendered.prediction)[0]
+        for animated in self.render(driving_video, reference):
+            with beside.after([animated.done]):
+                picture = to_pictures(animated.rendered.prediction)[0]
             yield picture
 
     def at_rest(self) -> Tensor:
-        """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
+        """Return the network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
         with torch.inference_mode(), enough_memory(self.device, self.size):
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
-    def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Step]:
-        """As ``animate``, but each frame comes as tensors, with the motion behind it."""
+    def render(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[AnimatedFrames]:
+        """Yield what ``animate`` does, but each frame as tensors, with its motion."""
         batches = self._batches(driving_video, reference)
         if self.device.type == "cuda":
             batches = begun_ahead(batches)
@@ -120,7 +120,7 @@ class Animator:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
 
-    def _batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[Step]:
+    def _batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[AnimatedFrames]:
         frames = iterate_frames(driving_video)
         start = None if reference is None else self._start(reference)
         while chunk := list(itertools.islice(frames, self.batch_size)):
@@ -130,14 +130,14 @@ class Animator:
                     rendered, start = self._animate_batch(batch, start)
                 except torch.OutOfMemoryError:
                     rendered = None
-                if rendered is None:  # only here does Python forget what filled the memory
+                if rendered is None:  # the error, which holds on to what filled the memory, is gone by here
                     self._take_smaller_batches(len(batch))
                 else:
-                    yield Step(rendered, mark(self.device))
+                    yield AnimatedFrames(rendered, mark(self.device))
                     chunk = chunk[len(batch) :]
 
     def _start(self, reference: Keypoints) -> "_Start":
-        """Worked out once: a GPU has to stop for the scale."""
+        """Return where relative motion starts; once for all frames, since a GPU has to stop for the scale."""
         scaled = self.motion.relative and self.motion.adapt_movement_scale
         return _Start(reference, movement_scale(self.encoded.keypoints, reference) if scaled else 1.0)
 

@@ -1,4 +1,4 @@
-"""A driving video, as the networks get to see it."""
+"""The driving video, as the networks get to see it."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -40,37 +40,37 @@ class DrivingVideo:
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
             parts = video_squares(path, crop, start=excerpt.start, duration=excerpt.duration)
-            self.parts = [shaped(part, size) for part in parts]
+            self.parts = [grow_to_shape(part, size) for part in parts]
 
     @contextmanager
     def frames(self) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
-        """The video, open, and its frames: cut out at the networks' size, or whole as they are; uint8."""
+        """Open the video; give it and its frames, uint8: cut out at the networks' size, or whole."""
         with VideoReader(self.path, start=self.excerpt.start, duration=self.excerpt.duration) as reader:
             yield reader, iter(reader) if self.parts is None else self._cut_out(reader, self.parts)
 
     def at_size(self, frame: np.ndarray) -> np.ndarray:
-        """One of the frames at the networks' size: uint8, or floats in [0, 1] where it was another."""
+        """Return a frame at the networks' size: unchanged where it has it, else floats in [0, 1]."""
         if frame.shape[:2] == self.size:
             return frame
         return to_pictures(to_tensor(frame, self.size, torch.device("cpu")))[0]
 
-    def best_frame(self, source: np.ndarray, chosen: int | str) -> np.ndarray:
-        """One frame: by its number, or with ``"auto"`` the one whose face is most like the source's."""
+    def take_frame(self, source: np.ndarray, chosen: int | str) -> np.ndarray:
+        """Return one frame: by its number, or with ``"auto"`` the one whose face is most like the source's."""
         if isinstance(chosen, str):
             if chosen != "auto":
                 raise InputError(f"best_frame is {chosen!r}; expected a frame's number or 'auto'")
             with self.frames() as (_, frames):
                 chosen = find_best_frame(source, frames, name=str(self.path))
         with self.frames() as (_, frames):
-            return frame_at(frames, chosen)
+            return take_frame(frames, chosen)
 
     def _cut_out(self, frames: Iterable[np.ndarray], parts: list[Rect]) -> Iterator[np.ndarray]:
         for number, frame in enumerate(frames):
             yield cut(frame, parts[min(number, len(parts) - 1)], self.size)
 
 
-def frame_at(frames: Iterable[np.ndarray], number: int) -> np.ndarray:
-    """The frame of that number, counted from 0. Raises ``InputError`` where there is none."""
+def take_frame(frames: Iterable[np.ndarray], number: int) -> np.ndarray:
+    """Return the frame of that number, counted from 0. Raises ``InputError`` where there is none."""
     if number < 0:
         raise InputError(f"best_frame is {number}; expected a frame's number, counted from 0")
     count = 0
@@ -81,8 +81,11 @@ def frame_at(frames: Iterable[np.ndarray], number: int) -> np.ndarray:
     raise InputError(f"best_frame is {number}, but the driving video has only {count} frames")
 
 
-def shaped(part: Rect, size: tuple[int, int]) -> Rect:
-    """``part`` grown about its centre to the shape of ``size`` (height, width): nothing is stretched then."""
+def grow_to_shape(part: Rect, size: tuple[int, int]) -> Rect:
+    """Return ``part``, grown about its centre until it has the shape of ``size`` (height, width).
+
+    So nothing is stretched when it is resized to ``size``.
+    """
     height, width = size
     across = max(0.0, part.height * width / height - part.width) / 2
     down = max(0.0, part.width * height / width - part.height) / 2

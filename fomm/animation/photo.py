@@ -1,12 +1,12 @@
-"""A photo, whole or in parts, that is moved: from its pixels to finished frames."""
+"""A photo that moves: from its pixels and the driving frames to the frames that are written."""
 
 import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from fomm.animation.animator import Animator, Step
-from fomm.animation.driving import DrivingVideo, shaped
+from fomm.animation.animator import AnimatedFrames, Animator
+from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import cut, photo_squares
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
@@ -19,7 +19,7 @@ from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 
 class MovedPhoto:
-    """A photo with an ``Animator`` for each part of it that moves.
+    """A photo, and an ``Animator`` for each part of it that moves.
 
     Args:
         picture: HxWx3 uint8.
@@ -31,8 +31,8 @@ class MovedPhoto:
         InputError: an option cannot be used, or no face was found.
 
     Attributes:
-        seen: (height, width) of the networks' pictures.
-        sources: the parts that move, HxWx3 uint8.
+        network_size: (height, width) of the networks' pictures.
+        sources: the parts that move, as the networks see them, HxWx3 uint8.
     """
 
     def __init__(
@@ -47,13 +47,15 @@ class MovedPhoto:
         compute: Compute = EXACT,
     ) -> None:
         self.picture = picture
-        self.seen: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
-        parts = photo_squares(self.picture, framing.crop, framing.face, name, min(self.seen))
+        self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
+        parts = photo_squares(self.picture, framing.crop, framing.face, name, min(self.network_size))
         if framing.crop != "none":
-            parts = [shaped(part, self.seen) for part in parts]
-        self.size = scaled(self.picture.shape[:2] if framing.pastes_back else self.seen, framing.size)
+            parts = [grow_to_shape(part, self.network_size) for part in parts]
+        natural = self.picture.shape[:2] if framing.pastes_back else self.network_size
+        self.size = choose_size(natural, framing.size)
         self.sources = [
-            self.picture if framing.crop == "none" else cut(self.picture, part, self.seen) for part in parts
+            self.picture if framing.crop == "none" else cut(self.picture, part, self.network_size)
+            for part in parts
         ]
         self.animators = [
             Animator(source, generator, kp_detector, motion=motion, compute=compute)
@@ -70,52 +72,63 @@ class MovedPhoto:
         self.still = to_bytes(self.animators[0].source)[0] if framing.side_by_side else None
 
     def at_rest(self) -> np.ndarray:
-        """The frame while nothing moves, HxWx3 uint8."""
+        """Return the frame that is written while nothing moves, HxWx3 uint8."""
         if self.pastes:
             return resized(self.picture, self.size).copy()
         return resized(to_bytes(self.animators[0].at_rest())[0], self.size)
 
-    def references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
-        """Where relative motion starts, for each part; the video is read up to that frame."""
+    def find_references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
+        """Return the key points that relative motion starts from, for each part; None is the first frame's.
+
+        The video is read up to that frame, or to its end with a ``best_frame`` of ``"auto"``.
+        """
         if best_frame is None:
             return [None] * len(self.animators)
         return [
-            animator.reference(video.best_frame(source, best_frame))
+            animator.find_reference(video.take_frame(source, best_frame))
             for animator, source in zip(self.animators, self.sources, strict=True)
         ]
 
-    def steps(
+    def animate(
         self, frames: Iterator[np.ndarray], references: Sequence[Keypoints | None]
-    ) -> Iterator[tuple[np.ndarray, tuple[Step, ...]]]:
-        """Each driving frame, and every part moved by it. ``references``: for each part, see ``Animator``."""
+    ) -> Iterator[tuple[np.ndarray, tuple[AnimatedFrames, ...]]]:
+        """Yield each driving frame with what the networks make of every part by it, one frame each.
+
+        Args:
+            frames: HxWx3, uint8 or floats in [0, 1].
+            references: for each part, see ``Animator``.
+        """
         frames, *copies = itertools.tee(frames, len(self.animators) + 1)
         moved = [
-            animator.steps(copy, reference)
+            animator.render(copy, reference)
             for animator, copy, reference in zip(self.animators, copies, references, strict=True)
         ]
-        # the networks draw first: they take whole batches
+        # the networks take whole batches: they draw before the frame itself is taken
         for made in zip(*moved, strict=True):
             yield next(frames), made
 
-    def finished(self, driving: np.ndarray, steps: tuple[Step, ...]) -> np.ndarray:
-        """One step of each part as the frame that is written, HxWx3 uint8; for a thread of its own."""
+    def finish_frame(self, driving: np.ndarray, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
+        """Return the frame that is written, HxWx3 uint8, of one driving frame and the parts moved by it.
+
+        It may run in another thread than ``animate``.
+        """
         with (
-            self.beside.after(step.made for step in steps),
+            self.beside.after(part.done for part in parts),
             enough_memory(self.device, self.picture.shape[:2]),
         ):
             if self.pastes:
                 frame = self.picture.copy()
-                for paste, step in zip(self.pastes, steps, strict=True):
-                    paste(frame, *step.rendered)
+                for paste, part in zip(self.pastes, parts, strict=True):
+                    paste(frame, *part.rendered)
                 return resized(frame, self.size)
-            panels = [to_bytes(steps[0].rendered.prediction)[0]]
+            panels = [to_bytes(parts[0].rendered.prediction)[0]]
         if self.still is not None:
             panels = [self.still, to_uint8(driving), *panels]
         return np.concatenate([resized(panel, self.size) for panel in panels], axis=1)
 
 
-def scaled(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
-    """(height, width) of a result: as asked, or of ``natural``'s shape with a longer side of ``size``.
+def choose_size(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
+    """Return (height, width) of a result: as asked, or of ``natural``'s shape with a longer side of ``size``.
 
     Raises:
         InputError: it would have no pixels, or more than a picture may have.
@@ -134,6 +147,6 @@ def scaled(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
 
 
 def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """HxWx3 uint8 at another size (height, width), without aliasing."""
+    """Return HxWx3 uint8 at another size (height, width), without aliasing."""
     height, width = picture.shape[:2]
     return picture if (height, width) == size else cut(picture, Rect(0, 0, width, height), size)

@@ -1,61 +1,63 @@
-"""Work side by side: what comes before the networks and what follows them, each in a thread of its own.
+"""Threads beside the networks: one draws the driving frames ahead of them, one writes what they have made.
 
-Queues are bounded, so memory does not grow; an error of a thread is raised where its result is awaited. An
-interrupt (Ctrl-C) may strike the main thread anywhere in here: the threads end all the same.
+Queues are bounded, so memory does not grow. An error of a thread is raised where its result is awaited.
+Ctrl-C may interrupt the main thread anywhere in here: the threads end all the same.
 """
 
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-DEPTH = 8  # items that wait at most
+DEPTH = 8  # items that wait in a queue at most
 
 
 class _End:
-    """Behind the last item; with the error that ended them, if one did."""
+    """Follows the last item in a queue; holds the error that ended the items, if one did."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
-class _Line(Generic[T]):
-    """A queue with a number of places.
+class _BoundedQueue(Generic[T]):
+    """A queue that holds at most a number of items, and that Ctrl-C cannot break.
 
-    ``queue.Queue`` can be interrupted between a change and its notice to who waits for it, who then waits for
-    ever. ``SimpleQueue`` cannot, but has no bound: here the places wait in a second one.
+    ``queue.Queue`` has a bound, but Ctrl-C between its change and its notice to a waiting thread leaves that
+    thread waiting for ever. ``queue.SimpleQueue`` is safe, but has no bound. So two of them work together: one
+    holds the items, the other a token for each free place.
     """
 
     def __init__(self, places: int) -> None:
         self._items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
-        self._places: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._tokens: queue.SimpleQueue[None] = queue.SimpleQueue()
         for _ in range(places):
-            self._places.put(None)
+            self._tokens.put(None)
 
     def put(self, item: T) -> None:
-        """Waits for a place."""
-        self._places.get()
+        """Append an item, once there is a free place."""
+        self._tokens.get()
         self._items.put(item)
 
     def get(self) -> "T | _End":
+        """Remove the first item and return it, once there is one."""
         item = self._items.get()
-        self._places.put(None)
+        self._tokens.put(None)
         return item
 
     def end(self, error: BaseException | None = None) -> None:
-        """No items follow; needs no place."""
+        """Say that no items follow; this needs no free place."""
         self._items.put(_End(error))
 
-    def let_pass(self) -> None:
-        """Who waits for a place gets one."""
-        self._places.put(None)
+    def add_place(self) -> None:
+        """Let one ``put`` that waits go on."""
+        self._tokens.put(None)
 
 
 def _start(thread: threading.Thread) -> None:
-    """An interrupt in the locks of Python's own ``start`` can come out as an error of theirs."""
+    """Start a thread; raise Ctrl-C as itself where the locks of Python's ``start`` turn it into an error."""
     try:
         thread.start()
     except RuntimeError as error:
@@ -63,12 +65,12 @@ def _start(thread: threading.Thread) -> None:
 
 
 @contextmanager
-def ahead(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
-    """The items, drawn in a thread that is up to ``depth`` of them ahead; it ends with the block.
+def prefetch(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
+    """Draw the items in a thread, up to ``depth`` of them ahead of whoever takes them.
 
-    Nothing else may use ``items`` meanwhile.
+    The thread ends with the block. Nothing else may use ``items`` until then.
     """
-    line: _Line[T] = _Line(depth)
+    drawn: _BoundedQueue[T] = _BoundedQueue(depth)
     begin: queue.SimpleQueue[None] = queue.SimpleQueue()
     stopped = False
 
@@ -78,65 +80,65 @@ def ahead(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
             if stopped:
                 return
             for item in items:
-                line.put(item)
+                drawn.put(item)
                 if stopped:
                     return
-            line.end()
-        except BaseException as error:  # it is raised by the one who waits
-            line.end(error)
+            drawn.end()
+        except BaseException as error:  # raised by whoever takes the items
+            drawn.end(error)
 
-    def taken() -> Iterator[T]:
-        while not isinstance(item := line.get(), _End):
+    def take() -> Iterator[T]:
+        while not isinstance(item := drawn.get(), _End):
             yield item
         if item.error is not None:
             raise item.error
 
     thread = threading.Thread(target=draw, daemon=True)
-    _start(thread)  # it has not begun yet: an interrupt here leaves nothing to be undone
+    _start(thread)  # it waits for ``begin``: Ctrl-C here leaves nothing to be undone
     try:
         begin.put(None)
-        yield taken()
+        yield take()
     finally:
         stopped = True
         begin.put(None)
-        line.let_pass()
+        drawn.add_place()
         thread.join()
 
 
-class Behind:
-    """Calls a function with one item after the other, in a thread; as a context, it ends when all are done.
+class BackgroundWorker(Generic[T]):
+    """Calls a function with one item after the other, in a thread.
 
-    Where the block ends by an error, items that still wait are dropped.
+    As a context it ends when all items are done. Where the block ends by an error, waiting items are dropped.
     """
 
-    def __init__(self, function: Callable[[Any], Any], depth: int = DEPTH) -> None:
-        self.function = function
-        self.line: _Line[Any] = _Line(depth)
-        self.error: BaseException | None = None
-        self.dropping = False
-        self.thread = threading.Thread(target=self._run, daemon=True)
+    def __init__(self, function: Callable[[T], object], depth: int = DEPTH) -> None:
+        self._function = function
+        self._waiting: _BoundedQueue[T] = _BoundedQueue(depth)
+        self._error: BaseException | None = None
+        self._dropping = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def put(self, item: Any) -> None:
-        """Waits while ``depth`` items do; raises what an earlier item's call raised."""
-        if self.error is not None:
-            raise self.error
-        self.line.put(item)
+    def put(self, item: T) -> None:
+        """Append an item, once fewer than ``depth`` wait; raise what an earlier item's call raised."""
+        if self._error is not None:
+            raise self._error
+        self._waiting.put(item)
 
-    def __enter__(self) -> "Behind":
-        _start(self.thread)
+    def __enter__(self) -> "BackgroundWorker[T]":
+        _start(self._thread)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.dropping = error is not None
-        self.line.end()
-        self.thread.join()
-        if error is None and self.error is not None:
-            raise self.error
+        self._dropping = error is not None
+        self._waiting.end()
+        self._thread.join()
+        if error is None and self._error is not None:
+            raise self._error
 
     def _run(self) -> None:
-        while not isinstance(item := self.line.get(), _End):
-            if self.error is None and not self.dropping:
+        while not isinstance(item := self._waiting.get(), _End):
+            if self._error is None and not self._dropping:
                 try:
-                    self.function(item)
+                    self._function(item)
                 except BaseException as error:  # raised by the next ``put``, or at the end
-                    self.error = error
+                    self._error = error

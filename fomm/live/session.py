@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fomm.animation.driving import shaped
+from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import check_picture, to_uint8
 from fomm.animation.framing import cut, photo_squares
 from fomm.animation.options import Compute, Framing, Motion
@@ -98,13 +98,13 @@ class Live:
         """
         if self._photo is None:
             raise InputError("there is no photo to move; call set_source first")
-        seen = self._seen(to_uint8(check_picture(frame, "the driving frame")), self._photo.seen)
+        seen = self._seen(to_uint8(check_picture(frame, "the driving frame")), self._photo.network_size)
         if seen is None:
             return self._photo.at_rest()
         if self._reference is None:
-            self._reference = self._photo.animators[0].reference(seen)
-        _, made = next(self._photo.steps(iter([seen]), [self._reference] * len(self._photo.animators)))
-        return self._photo.finished(seen, made)
+            self._reference = self._photo.animators[0].find_reference(seen)
+        _, made = next(self._photo.animate(iter([seen]), [self._reference] * len(self._photo.animators)))
+        return self._photo.finish_frame(seen, made)
 
     def _seen(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
         """What the networks see of a frame, at their size; None where there is no face yet."""
@@ -117,9 +117,13 @@ class Live:
     def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
         if self._framing.part_of_video != "auto":
             (part,) = photo_squares(frame, self._framing.part_of_video, None, "the driving frame", 0)
-            return shaped(part, size)
+            return grow_to_shape(part, size)
         boxes = [published_box(face) for face in find_faces(frame)]
-        return shaped(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size) if boxes else None
+        return (
+            grow_to_shape(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size)
+            if boxes
+            else None
+        )
 
 
 class Summary(NamedTuple):
