@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fomm.animation.animator import Animator
+from fomm.animation.animator import AnimatedFrames, Animator
 from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
@@ -129,6 +129,10 @@ def animate_file(
         audio_duration=excerpt.duration,
         weights_hash=generator.weights_hash,
     )
+
+    def write(animated: tuple[np.ndarray, tuple[AnimatedFrames, ...]]) -> None:
+        writer.write(moved.finish_frame(*animated))
+
     count = 0
     with writer:  # a place that cannot be written to is found before the video is watched
         video = DrivingVideo(driving, framing.part_of_video, moved.network_size, excerpt)
@@ -136,10 +140,10 @@ def animate_file(
         with (
             video.frames() as (reader, frames),
             prefetch(map(video.at_size, frames)) as ready,
-            BackgroundWorker(lambda animated: writer.write(moved.finish_frame(*animated))) as written,
+            BackgroundWorker(write) as background,
         ):
             for animated in _bar(moved.animate(ready, references), reader.num_frames, progress):
-                written.put(animated)
+                background.put(animated)
                 count += 1
     return count
 

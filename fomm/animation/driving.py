@@ -55,7 +55,7 @@ class DrivingVideo:
         return to_pictures(to_tensor(frame, self.size, torch.device("cpu")))[0]
 
     def take_frame(self, source: np.ndarray, chosen: int | str) -> np.ndarray:
-        """Return one frame: by its number, or with ``"auto"`` the one whose face is most like the source's."""
+        """Return a frame: by its number, or with ``"auto"`` the one whose face is most like the source's."""
         if isinstance(chosen, str):
             if chosen != "auto":
                 raise InputError(f"best_frame is {chosen!r}; expected a frame's number or 'auto'")

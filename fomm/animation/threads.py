@@ -26,8 +26,8 @@ class _BoundedQueue(Generic[T]):
     """A queue that holds at most a number of items, and that Ctrl-C cannot break.
 
     ``queue.Queue`` has a bound, but Ctrl-C between its change and its notice to a waiting thread leaves that
-    thread waiting for ever. ``queue.SimpleQueue`` is safe, but has no bound. So two of them work together: one
-    holds the items, the other a token for each free place.
+    thread waiting for ever. ``queue.SimpleQueue`` is safe, but has no bound. So two of them work together:
+    one holds the items, the other a token for each free place.
     """
 
     def __init__(self, places: int) -> None:
