@@ -3,7 +3,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.animation.best_frame import find_best_frame, normalized
+from fomm.animation.best_frame import find_best_frame, normalize
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.media.images import read_image
@@ -13,9 +13,9 @@ WALL = np.full((128, 128, 3), 90, np.uint8)
 
 def test_size_and_place_do_not_matter():
     square = np.array([[0, 0], [2, 0], [2, 2], [0, 2], [1, 1]], float)
-    shape = normalized(square)
+    shape = normalize(square)
     assert np.allclose(shape[0], [-0.5, -0.5])  # a square of area 1 around the middle
-    assert np.allclose(normalized(5 * square + [7, -3]), shape)
+    assert np.allclose(normalize(5 * square + [7, -3]), shape)
 
 
 def test_the_frame_that_shows_the_same_is_the_best():

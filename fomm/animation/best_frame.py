@@ -20,14 +20,14 @@ def find_best_frame(
     name: str = "the driving video",
     device: torch.device | str = "cpu",
 ) -> int:
-    """The number of the frame nearest to ``source`` in pose and expression.
+    """Return the number of the frame nearest to ``source`` in pose and expression, from 0.
 
-    As the published demo does it, but with the 468 points of the face mesh instead of 68: points are taken
-    from their mean and divided by the square root of their hull's area; the sum of squared distances decides.
+    The distance of two faces is that of the published demo, but with the 468 points of the face mesh instead
+    of 68: the sum of squared distances between their ``normalize``d points.
 
     Args:
         source: HxWx3 uint8.
-        frames: the same, one by one; of the largest face in each.
+        frames: HxWx3 uint8, one by one; the largest face in each counts.
         name: of the video, for errors.
 
     Raises:
@@ -52,8 +52,8 @@ def find_best_frame(
     return best
 
 
-def normalized(points: np.ndarray) -> np.ndarray:
-    """Nx2 points less their mean, over the square root of the area of their convex hull."""
+def normalize(points: np.ndarray) -> np.ndarray:
+    """Return Nx2 points less their mean, divided by the square root of the area of their convex hull."""
     centred = points - points.mean(axis=0)
     return centred / np.sqrt(ConvexHull(centred).volume)  # of a plane figure, its area
 
@@ -63,4 +63,4 @@ def _shape_of(picture: np.ndarray, device: torch.device | str) -> np.ndarray | N
     if not faces:
         return None
     largest = max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])))
-    return normalized(face_mesh(picture, largest, device=device).points[:, :2].astype(np.float64))
+    return normalize(face_mesh(picture, largest, device=device).points[:, :2].astype(np.float64))

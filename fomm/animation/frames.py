@@ -15,7 +15,7 @@ _ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
 
 
 def check_picture(picture: Any, what: str) -> np.ndarray:
-    """The picture as HxWx3, uint8 or float32 in [0, 1].
+    """Return the picture as HxWx3, uint8 or float32 in [0, 1].
 
     Args:
         picture: an array, uint8 or floats in [0, 1].
@@ -50,12 +50,15 @@ def check_picture(picture: Any, what: str) -> np.ndarray:
 
 
 def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) -> Tensor:
-    """A checked picture as 1x3xHxW float32 in [0, 1], resized (antialiased) where its size is another."""
+    """Convert a checked picture to 1x3xHxW float32 in [0, 1], resized (antialiased) if its size is another."""
     return to_batch([picture], size, device)
 
 
 def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torch.device) -> Tensor:
-    """As ``to_tensor``, of B pictures: Bx3xHxW. Of the right size they are sent to the device together."""
+    """Convert B checked pictures as ``to_tensor`` does: Bx3xHxW.
+
+    Pictures of the right size go to the device together.
+    """
     kinds = {(picture.shape[:2], picture.dtype) for picture in pictures}
     if len(pictures) > 1 and (len(kinds) > 1 or pictures[0].shape[:2] != size):  # large ones one by one
         return torch.cat([to_tensor(picture, size, device) for picture in pictures])
@@ -67,24 +70,27 @@ def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torc
 
 
 def to_pictures(batch: Tensor) -> np.ndarray:
-    """Bx3xHxW to BxHxWx3 float32, on the CPU."""
+    """Convert Bx3xHxW to BxHxWx3 float32, on the CPU."""
     return batch.permute(0, 2, 3, 1).float().cpu().numpy()
 
 
 def to_bytes(batch: Tensor) -> np.ndarray:
-    """Bx3xHxW in [0, 1] to BxHxWx3 uint8, on the CPU; a quarter of the floats has to leave the device."""
+    """Convert Bx3xHxW in [0, 1] to BxHxWx3 uint8, on the CPU.
+
+    Bytes leave the device, which are a quarter of the floats.
+    """
     return (batch.clamp(0, 1) * 255).round_().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """A checked picture as uint8, rounded."""
+    """Convert a checked picture to uint8, rounded."""
     if picture.dtype == np.uint8:
         return picture
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def iterate_frames(video: Any) -> Iterator[np.ndarray]:
-    """Checked frames of an array TxHxWx3, a list or an iterator of frames."""
+    """Yield the frames of an array TxHxWx3, a list or an iterator of frames, each checked."""
     if isinstance(video, np.ndarray) and video.ndim != 4:
         raise InputError(f"driving_video has shape {video.shape}; expected frames x height x width x 3")
     if not isinstance(video, Iterable):

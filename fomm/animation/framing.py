@@ -1,7 +1,8 @@
 """Which square of a photo, and of a driving video, the networks get to see.
 
-A square is the published one around a face, see ``crop``. A video gets one square for all its frames, so that
-the head moves in it as it does in the video; where the head wanders too far for that, a square follows it.
+A square has the published margins around a face, see ``face.crop``. A video gets one square for all its
+frames, so that the head moves in it as it does in the video. Where the head wanders too far for one square, a
+square follows it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 def photo_squares(
     picture: np.ndarray, crop: Crop, face: int | str | None, name: str, size: int
 ) -> list[Rect]:
-    """The parts of a photo that are animated; one, or all faces' where ``face`` is ``"all"``.
+    """Return the parts of a photo that are animated: one, or a part for each face with a ``face`` of ``"all"``.
 
     Args:
         picture: HxWx3 uint8.
@@ -74,7 +75,7 @@ def photo_squares(
 def video_squares(
     video: str | os.PathLike[str], crop: Crop, *, start: float = 0.0, duration: float | None = None
 ) -> list[Rect]:
-    """The part of each driving frame that the networks see: one rectangle for all, or one for each frame.
+    """Return the part of the driving frames that the networks see: one for all frames, or one for each.
 
     With ``"auto"`` the video is watched once, a few frames at a time in memory.
 
@@ -112,14 +113,15 @@ def video_squares(
             "networks look for motion; a closer view moves the photo better",
             stacklevel=2,
         )
-    return [fixed] if fixed.width <= WANDERS * usual else following(track, count, fps, usual)
+    return [fixed] if fixed.width <= WANDERS * usual else follow(track, count, fps, usual)
 
 
 def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
-    """The boxes of who drives, by number of frame: of all faces the one that fills most, over all frames.
+    """Return the boxes of the person who drives, by number of frame.
 
-    A face goes on with the box that overlaps its last one most, and no box goes to two. So neither somebody
-    who passes by nor what is taken for a face in a single frame is followed.
+    Boxes of consecutive frames that overlap most are taken for one person, and no box for two. The person
+    whose boxes fill most, over all frames, drives. So neither somebody who passes by is followed, nor what the
+    detector takes for a face in a single frame.
     """
     tracks: list[dict[int, Rect]] = []
     for number, faces in found:
@@ -135,8 +137,8 @@ def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
     return max(tracks, key=lambda track: sum(box.area for box in track.values()), default={})
 
 
-def following(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:
-    """A square of one size for each of ``count`` frames that follows the face, smoothly."""
+def follow(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:
+    """Return a square for each of ``count`` frames: of one size, with a centre that follows the face smoothly."""
     frames = np.arange(count)
     numbers = np.array(list(track))
     centres = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in track.values()])
@@ -151,9 +153,9 @@ def following(track: dict[int, Rect], count: int, fps: float, side: float) -> li
 
 
 def cut(picture: np.ndarray, part: Rect, size: tuple[int, int]) -> np.ndarray:
-    """What lies in ``part`` of a picture, resized to ``size`` (height, width) without aliasing, uint8.
+    """Cut ``part`` out of a picture, and resize it to ``size`` (height, width) without aliasing, uint8.
 
-    What lies outside of the picture is its mirror image.
+    Beyond the picture's border lies its mirror image.
     """
     height, width = picture.shape[:2]
     before = [max(0, int(np.ceil(-edge))) for edge in (part.y0, part.x0)]

@@ -24,7 +24,7 @@ class InlineVideo:
         self.size = (height, width)
 
     def to_html5_video(self) -> str:
-        """A ``<video>`` element that carries the file itself."""
+        """Return a ``<video>`` element that carries the file itself."""
         height, width = self.size
         data = base64.b64encode(self.mp4).decode("ascii")
         return (
@@ -36,7 +36,7 @@ class InlineVideo:
 
 
 def display(source: Any, driving: Iterable[Any], generated: Iterable[Any] | None = None) -> InlineVideo:
-    """Source | driving | generated as one HTML5 video, 50 ms a frame.
+    """Show source, driving video and result beside each other, as one HTML5 video of 50 ms a frame.
 
     Args:
         source: HxWx3, uint8 or floats in [0, 1].

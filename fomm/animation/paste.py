@@ -1,8 +1,8 @@
-"""The animated square back in the photo, as sharp as the photo, without a seam.
+"""Puts the animated square back into the photo: as sharp as the photo, and without a seam.
 
-The network's picture is small and soft. What it lacks of the photo, the detail, is known while nothing moves:
-the photo less the network's picture of it at rest. So the detail is moved along with the network's own motion
-and added again. Where nothing moves, the photo itself comes out, pixel for pixel.
+The network's picture is small and soft. The detail that it lacks is known while nothing moves: it is the photo
+less the network's picture of the photo at rest. This detail is moved by the motion that the network found, and
+added to each frame. Where nothing moves, the photo itself comes out, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Paste:
     def __call__(
         self, frame: np.ndarray, prediction: Tensor, deformation: Tensor, occlusion_map: Tensor | None
     ) -> None:
-        """Writes one animated picture into ``frame``, the photo or a copy of it, HxWx3 uint8.
+        """Write one animated picture into ``frame``, the photo or a copy of it, HxWx3 uint8.
 
         Args:
             prediction: 1xCxhxw in [0, 1].
@@ -57,7 +57,7 @@ class Paste:
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
         painted = _Enlarged(prediction, self.size, "bicubic")
         flow = _Enlarged(displacement(deformation), self.size, "bicubic")
-        # what is a share has to stay one
+        # these are shares in [0, 1]; a bicubic filter would leave that range
         changed = _Enlarged(change, self.size, "bilinear")
         shown = None if occlusion_map is None else _Enlarged(occlusion_map, self.size, "bilinear")
         top, bottom, left, right = self.inner
@@ -75,14 +75,14 @@ class Paste:
             moved += painted[rows][..., columns]
             fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
             weight = ((changed[rows][..., columns] - UNCHANGED) / (CHANGED - UNCHANGED)).clamp_(0, 1) * fade
-            # what is there may be another face that has moved, where two squares overlap
+            # where two squares overlap, another face may have been written here already
             before = torch.from_numpy(there.copy()).to(moved.device).permute(2, 0, 1)[None].float() / 255
             pixels = torch.lerp(before, moved, weight).clamp_(0, 1)
             there[:] = (pixels[0] * 255).round_().byte().permute(1, 2, 0).cpu().numpy()
 
 
 class _Enlarged:
-    """``F.interpolate`` of maps 1xCxhxw to a size, of which only the rows that are asked for are made."""
+    """Maps 1xCxhxw enlarged to a size as ``F.interpolate`` does; only the rows that are asked for are computed."""
 
     def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
         height, width = maps.shape[2:]
@@ -96,13 +96,13 @@ class _Enlarged:
 
 @lru_cache(maxsize=64)
 def _interpolation(length: int, larger: int, mode: str, device: torch.device) -> Tensor:
-    """The matrix, larger x length, by which interpolation makes so many numbers of so many."""
+    """Return the matrix, larger x length, that interpolates ``length`` numbers to ``larger`` ones."""
     unit = torch.eye(length)[None, :, :, None]
     return F.interpolate(unit, (larger, 1), mode=mode, align_corners=False)[0, ..., 0].T.to(device)
 
 
 def _ramp(length: int) -> Tensor:
-    """0 at both ends, 1 in the middle, smooth in between."""
+    """Return ``length`` weights: 0 at both ends, 1 in the middle, smooth in between."""
     place = (torch.arange(length) + 0.5) / length
     share = (torch.minimum(place, 1 - place) / BORDER).clamp(0, 1)
     return share * share * (3 - 2 * share)

@@ -109,7 +109,7 @@ def _screens(
 
 
 def _terminal() -> "Screen":
-    """Shows, where there is no window, how it goes, in one line of the terminal."""
+    """Return a screen that shows, where there is no window, how it goes, in one line of the terminal."""
     from fomm.live.screens import Screen, Status, title
 
     class Terminal(Screen):

@@ -28,11 +28,13 @@ class Job:
 
 
 def read_jobs(path: PathLike) -> list[Job]:
-    """The jobs of a CSV file with the columns ``source``, ``driving``, ``output`` and any of COLUMNS.
+    """Read the jobs of a CSV file with the columns ``source``, ``driving``, ``output`` and any of ``COLUMNS``.
 
-    An empty cell says nothing; a path is relative to the file's folder. Raises ``InputError`` that names the
-    line and the column of the first mistake: also where two jobs have one output, or one would replace its
-    own input.
+    An empty cell leaves the option as it is for all jobs. A path is relative to the file's folder.
+
+    Raises:
+        InputError: the first mistake, with its line and column. Two jobs with one output are a mistake, and a
+            job that would replace its own input.
     """
     file = Path(path)
     try:
@@ -98,12 +100,12 @@ def _job(given: dict[str, str], folder: Path, where: str) -> Job:
 
 
 def are_folders(source: Path, driving: Path) -> bool:
-    """Whether these stand for several photos or videos, see ``folder_jobs``."""
+    """Return whether these stand for several photos or videos, see ``folder_jobs``."""
     return source.is_dir() or _videos_of(driving) != [driving]
 
 
 def folder_jobs(source: PathLike, driving: PathLike, output: PathLike) -> list[Job]:
-    """Every photo with every video, as mp4 files in the folder ``output``, which is made.
+    """Pair every photo with every video; the results are mp4 files in the folder ``output``, which is made.
 
     ``source`` is a photo or a folder of them, ``driving`` a video or a folder of them. A folder with pictures
     in it is one video, as everywhere, and one without is a folder of videos: of its video files, GIFs among
@@ -150,7 +152,7 @@ def _photos_of(path: Path) -> list[Path]:
 
 
 def _videos_of(path: Path) -> list[Path]:
-    """``path`` itself, where it is one video or none."""
+    """Return the videos in a folder, or ``path`` itself where it is one video."""
     if not path.is_dir():
         return [path]
     from fomm.data.prepare import VIDEO_SUFFIXES

@@ -42,7 +42,7 @@ class Source(NamedTuple):
 def camera_source(
     camera: str = "0", *, size: str | None = None, rate: float | None = None, platform: str = sys.platform
 ) -> Source:
-    """A camera of this machine.
+    """Return a camera of this machine as a source of frames.
 
     Args:
         camera: its number from 0, or its name as the system shows it; on Linux a part of it, or the device.
@@ -69,7 +69,7 @@ def camera_source(
 def stream_source(
     text: str, form: str | None = None, *, size: str | None = None, rate: float | None = None
 ) -> Source:
-    """A file, at its own rate; or an address or a device, of the format ``form`` of ffmpeg.
+    """Return a file, which plays at its own rate, or an address or a device of ffmpeg's format ``form``.
 
     ``size`` and ``rate`` are asked of a device, see ``camera_source``.
 
@@ -120,7 +120,7 @@ def _linux_device(camera: str) -> str:
 
 
 def _windows_names(number: str) -> str:
-    """The name of a numbered camera: DirectShow knows them by name alone."""
+    """Return the name of a numbered camera: DirectShow knows cameras by name alone."""
     _, _, log = run(["-list_devices", "true", "-f", "dshow", "-i", "dummy"])
     names = re.findall(r'^\[[^\]]*\] *"(.*)" \([^)]*video[^)]*\)', log, re.M)
     if int(number) >= len(names):
@@ -221,9 +221,10 @@ class Newest:
             return self._ended and self._newest is None and self._error is None
 
     def take(self, timeout: float) -> Seen | None:
-        """The newest frame that was not taken yet; waits for one, and gives None after ``timeout`` seconds.
+        """Return the newest frame that was not taken yet; wait up to ``timeout`` seconds for one.
 
-        None comes at the end, too. Raises what ended the frames, after the last of them.
+        None says that none has come, or that the frames have ended. After the last frame it raises the error
+        that ended them, if one did.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None or self._ended, timeout)

@@ -24,7 +24,7 @@ class Status(NamedTuple):
 
 
 def title(status: Status) -> str:
-    """The same in a line."""
+    """Return the status as one line."""
     if status.waiting:
         return "fomm live: looking for a face"
     return f"fomm live: {status.rate:.1f} frames a second, {status.latency * 1000:.0f} ms late"
@@ -37,7 +37,7 @@ class Screen:
         """Take one result, HxWx3 uint8; ``status`` is of the frames before it."""
 
     def wish(self) -> str | None:
-        """What the user wants: ``"reset"``, ``"quit"`` or nothing; called many times in a second."""
+        """Return what the user wants: ``"reset"``, ``"quit"`` or nothing; called many times in a second."""
         return None
 
 

@@ -1,4 +1,4 @@
-"""A photo that moves while the camera looks: the newest frame wins, what comes meanwhile is dropped.
+"""A photo that moves while the camera looks. The newest frame wins; frames that come meanwhile are dropped.
 
 ``Live`` moves the photo, one frame at a time; ``run`` takes frames to it and its results to screens.
 """
@@ -85,7 +85,7 @@ class Live:
         self._reference: Keypoints | None = None
 
     def step(self, frame: np.ndarray) -> np.ndarray:
-        """The photo moved as ``frame`` says.
+        """Return the photo, moved by ``frame``.
 
         Args:
             frame: HxWx3, uint8 or floats in [0, 1].
@@ -107,7 +107,7 @@ class Live:
         return self._photo.finish_frame(seen, made)
 
     def _seen(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-        """What the networks see of a frame, at their size; None where there is no face yet."""
+        """Return what the networks see of a frame, at their size; None while no face has been seen."""
         if self._framing.part_of_video == "none":
             return frame
         if self._square is None:
@@ -127,7 +127,7 @@ class Live:
 
 
 class Summary(NamedTuple):
-    """What a session came to."""
+    """What a session showed, and how late."""
 
     shown: int  # frames
     dropped: int
@@ -222,7 +222,7 @@ def run(
 
 @contextmanager
 def _ctrl_c() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C asks for the end after the frame at work; a second one interrupts, as ever."""
+    """Let the first Ctrl-C end the session after the current frame; a second one interrupts at once."""
     asked = threading.Event()
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
