@@ -31,7 +31,7 @@ _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 def photo_squares(
     picture: np.ndarray, crop: Crop, face: int | str | None, name: str, size: int
 ) -> list[Rect]:
-    """Return the parts of a photo that are animated: one, or a part for each face with a ``face`` of ``"all"``.
+    """Return the parts of a photo that are animated: one, or with a ``face`` of ``"all"`` each face's.
 
     Args:
         picture: HxWx3 uint8.
@@ -120,8 +120,8 @@ def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
     """Return the boxes of the person who drives, by number of frame.
 
     Boxes of consecutive frames that overlap most are taken for one person, and no box for two. The person
-    whose boxes fill most, over all frames, drives. So neither somebody who passes by is followed, nor what the
-    detector takes for a face in a single frame.
+    whose boxes fill most, over all frames, drives. So nobody is followed who just passes by, and nothing that
+    the detector takes for a face in a single frame.
     """
     tracks: list[dict[int, Rect]] = []
     for number, faces in found:
@@ -138,7 +138,7 @@ def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
 
 
 def follow(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:
-    """Return a square for each of ``count`` frames: of one size, with a centre that follows the face smoothly."""
+    """Return a square for each of ``count`` frames, all of one size, that follows the face smoothly."""
     frames = np.arange(count)
     numbers = np.array(list(track))
     centres = np.array([((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2) for box in track.values()])

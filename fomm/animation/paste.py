@@ -1,8 +1,8 @@
 """Puts the animated square back into the photo: as sharp as the photo, and without a seam.
 
-The network's picture is small and soft. The detail that it lacks is known while nothing moves: it is the photo
-less the network's picture of the photo at rest. This detail is moved by the motion that the network found, and
-added to each frame. Where nothing moves, the photo itself comes out, pixel for pixel.
+The network's picture is small and soft. The detail that it lacks is known while nothing moves: it is the
+photo less the network's picture of the photo at rest. This detail is moved by the motion that the network
+found, and added to each frame. Where nothing moves, the photo itself comes out, pixel for pixel.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Paste:
 
 
 class _Enlarged:
-    """Maps 1xCxhxw enlarged to a size as ``F.interpolate`` does; only the rows that are asked for are computed."""
+    """Maps 1xCxhxw, enlarged as by ``F.interpolate``; only the rows that are asked for are computed."""
 
     def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
         height, width = maps.shape[2:]
