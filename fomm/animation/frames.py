@@ -50,7 +50,7 @@ def check_picture(picture: Any, what: str) -> np.ndarray:
 
 
 def to_tensor(picture: np.ndarray, size: tuple[int, int], device: torch.device) -> Tensor:
-    """Convert a checked picture to 1x3xHxW float32 in [0, 1], resized with antialiasing where it has to be."""
+    """Convert a checked picture to 1x3xHxW float32 in [0, 1], resized (antialiased) if need be."""
     return to_batch([picture], size, device)
 
 

@@ -28,7 +28,7 @@ class Job:
 
 
 def read_jobs(path: PathLike) -> list[Job]:
-    """Read the jobs of a CSV file; its columns are ``source``, ``driving``, ``output`` and any of ``COLUMNS``.
+    """Read the jobs of a CSV file; its columns are source, driving, output and any of ``COLUMNS``.
 
     An empty cell leaves the option as it is for all jobs. A path is relative to the file's folder.
 
