@@ -1,13 +1,19 @@
 """The way the data goes, checked on the imports: models know tensors alone, media no model, and so on."""
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 import fomm
+from fomm.bundled import bundled
+from fomm.cli import main
 
 ROOT = Path(fomm.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "assets" not in path.parts)
@@ -125,3 +131,38 @@ def test_heads_and_training_need_no_video_package_for_npz():
     """They run where imageio-ffmpeg is missing: it is imported where a video is met."""
     code = "import sys; sys.modules['imageio_ffmpeg'] = None; import fomm.heads.dataset, fomm.training.loop"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_driving_frame_passes_few_rooms(tmp_path):
+    """The rooms whose functions run between the first frame that is read and the end are those listed."""
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.search(r"\*\*A driving frame passes these rooms\*\*[^:]*: (.*?)\.\n", text)
+    assert listed
+    rooms = set(re.findall(r"`(\w+)`", listed[1]))
+    assert len(rooms) <= 7
+
+    passed: set[str] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        name, code = str(frame.f_globals.get("__name__")), frame.f_code
+        is_function = bool(code.co_flags & inspect.CO_OPTIMIZED)  # not a module that is imported
+        if (
+            event == "call"
+            and is_function
+            and name.startswith("fomm.")
+            and (passed or code.co_name == "decode")
+        ):
+            passed.add(name)
+
+    examples = [bundled("examples", name) for name in ("astronaut.png", "driving.mp4")]
+    words = ["animate", *map(str, examples), "-o", str(tmp_path / "a.mp4"), "--duration", "0.1"]
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        status = main(words)
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert status == 0
+    folders = {name.split(".")[1] for name in passed if (ROOT / name.split(".")[1]).is_dir()}
+    assert folders | {"commands"} == rooms
