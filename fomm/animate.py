@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from fomm.media import VideoReader, VideoWriter, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 from fomm.photo import MovedPhoto, Size
 from fomm.pipeline import Behind, ahead
+
+SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
 
 
 def make_animation(
@@ -41,6 +44,7 @@ def make_animation(
         source_image: HxWx3, uint8 or floats in [0, 1].
         driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
             Pictures of another size than the network's are resized to it, those of that size pass untouched.
+            No face is looked for: a picture far from the network's shape is squeezed, with a warning.
         generator, kp_detector: as ``load_checkpoints`` gives them.
         relative, adapt_movement_scale, openings: see ``Animator``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
@@ -71,7 +75,9 @@ def make_animation(
         engine=engine,
     )
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
-    frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
+    _warn_of_squeezing(np.shape(source_image), "source_image is", animator.size)
+    checked = _watch_first(iterate_frames(driving_video), animator.size)
+    frames, reference = _with_reference(animator, checked, best_frame)
     animated = list(_bar(animator.animate(frames, reference), total, progress))
     if not animated:
         raise InputError("driving_video has no frames; expected at least one")
@@ -85,10 +91,10 @@ def animate_file(
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
     *,
-    crop: Crop = "none",
+    crop: Crop = "auto",
     crop_driving: Crop | None = None,
     face: int | str | None = None,
-    paste_back: bool | None = False,
+    paste_back: bool | None = None,
     size: Size | None = None,
     relative: bool = True,
     adapt_movement_scale: bool = True,
@@ -99,19 +105,23 @@ def animate_file(
     start: float = 0.0,
     duration: float | None = None,
     batch_size: int | None = None,
-    precision: str = "float32",
-    engine: str | None = None,
+    precision: str = "auto",
+    engine: str | None = "auto",
     progress: bool = True,
 ) -> int:
-    """From file to file: frames are read, animated and written one by one; returns their number.
+    """Animate a photo from file to file; return the number of frames.
+
+    Frames are read, animated and written one by one. The defaults are those of ``fomm animate``: a face is
+    found in the photo and in the video, and the animated part is put back into the whole photo.
 
     Args:
         photo: a picture, see ``media.read_image``.
         driving: a video, see ``media.VideoReader``.
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
-        crop: the part of the photo that is animated: ``"none"`` is all of it, ``"auto"`` the square around a
-            face, or (x, y, width, height) in pixels. For networks that are not square the square is grown.
+        crop: the part of the photo that is animated: ``"auto"`` is the square around a face, ``"none"`` all
+            of it, squeezed into the networks' shape, or (x, y, width, height) in pixels. For networks that
+            are not square the square is grown.
         crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
         face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
             None is the largest.
@@ -124,6 +134,7 @@ def animate_file(
         start, duration: the part of the driving video to use, in seconds.
         best_frame: counted from ``start``, or ``"auto"`` for the one whose face is most like the photo's; see
             ``make_animation`` for it and the others.
+        precision, engine: see ``Animator``.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
@@ -174,6 +185,26 @@ def animate_file(
                 written.put(step)
                 count += 1
     return count
+
+
+def _watch_first(frames: Iterator[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Pass the frames on; warn if the first will be squeezed."""
+    for number, frame in enumerate(frames):
+        if number == 0:
+            _warn_of_squeezing(frame.shape, "the frames of driving_video are", size)
+        yield frame
+
+
+def _warn_of_squeezing(shape: tuple[int, ...], what: str, size: tuple[int, int]) -> None:
+    """Warn if a picture of ``shape`` (HxWx3) has to become much wider or higher to get the networks' size."""
+    stretch = (shape[1] / shape[0]) / (size[1] / size[0])
+    if max(stretch, 1 / stretch) > SQUEEZED:
+        warnings.warn(
+            f"{what} {shape[1]}x{shape[0]} pixels (width x height) and will be squeezed into the networks' "
+            f"{size[1]}x{size[0]}, faces too; cut the head out first, or give files to animate_file, which "
+            "finds it",
+            stacklevel=3,
+        )
 
 
 def _with_reference(

@@ -4,7 +4,7 @@
     from fomm import load_checkpoints
     from fomm.jobs import read_jobs, run_jobs
 
-    summary = run_jobs(read_jobs("jobs.csv"), load_checkpoints, workers=2, crop="auto", paste_back=None)
+    summary = run_jobs(read_jobs("jobs.csv"), load_checkpoints, workers=2)
 
 A job whose output is there is not done again, and one that fails does not stop the others.
 """
@@ -97,7 +97,7 @@ def run_jobs(
     states = {"done": 0, "skipped": len(mine) - len(left)}
     failed: list[Result] = []
     processes = min(workers, len(left))
-    prepare = partial(_prepare, load, processes, options.get("engine"), options.get("precision", "float32"))
+    prepare = partial(_prepare, load, processes, options.get("engine"), options.get("precision", "auto"))
     results = _results(prepare, partial(_animate, options), left, processes)
     bar = tqdm(total=len(mine), initial=states["skipped"], unit="job", disable=None if progress else True)
     try:

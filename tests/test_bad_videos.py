@@ -344,7 +344,7 @@ def test_odd_videos_are_animated(tiny, tmp_path, name):
     with VideoReader(driving) as reader, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert reader.size == size
-        assert animate_file(photo, driving, result, *tiny, progress=False) == count
+        assert animate_file(photo, driving, result, *tiny, crop="none", progress=False) == count
     with VideoReader(result) as reader:
         assert reader.size == (64, 64) and len(list(reader)) == count
     check_only(tmp_path, photo, driving, result)
@@ -353,7 +353,8 @@ def test_odd_videos_are_animated(tiny, tmp_path, name):
 def test_a_variable_rate_keeps_its_duration(tiny, tmp_path):
     (tmp_path / "driving.mp4").write_bytes(variable_rate())
     (tmp_path / "photo.png").write_bytes(hostile.picture_file("PNG", size=(64, 64)))
-    animate_file(tmp_path / "photo.png", tmp_path / "driving.mp4", tmp_path / "result.mp4", *tiny)
+    given = tmp_path / "photo.png", tmp_path / "driving.mp4"
+    animate_file(*given, tmp_path / "result.mp4", *tiny, crop="none")
     result = probe(tmp_path / "result.mp4")
     assert abs(result.seconds - 4) <= 1 / result.rate + 0.005, f"{result.seconds} s of 4 s"
 
@@ -390,7 +391,8 @@ def test_odd_names_are_names(tiny, tmp_path, monkeypatch, name):
     sound = ("-f", "lavfi", "-i", "sine=d=0.4", "-shortest")
     Path(name).write_bytes(made("a.mp4", *source(), *sound))
     result = tmp_path / "result" / (name if name.endswith(".mp4") else f"{name}.mp4")
-    assert animate_file(tmp_path / "photo" / name, name, result, *tiny, progress=False) == 10
+    photo = tmp_path / "photo" / name
+    assert animate_file(photo, name, result, *tiny, crop="none", progress=False) == 10
     monkeypatch.chdir(tmp_path / "result")
     with VideoReader(result.name) as reader:
         assert reader.has_audio and len(list(reader)) == 10

@@ -213,7 +213,8 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering,
     named = [driving, photo.with_name("result.mp4")][which]
     words = rf"{['reading', 'writing'][which]} .*{named.name} stopped after \d+ frames: .* stopped: Killed"
     with pytest.raises(MediaError, match=words) as caught:
-        animate_file(photo, driving, photo.with_name("result.mp4"), *tiny, progress=False, batch_size=1)
+        result = photo.with_name("result.mp4")
+        animate_file(photo, driving, result, *tiny, crop="none", progress=False, batch_size=1)
     check_sentence(caught.value, MediaError, named)
     check_only(photo.parent, photo, driving)
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)

@@ -241,7 +241,7 @@ def test_a_gpu_writes_what_the_cpu_writes(on_gpu, tmp_path, paste_back):
         result = tmp_path / name / ""
         animate_file(
             tmp_path / "photo.png", tmp_path / "driving.mp4", f"{result}/", *networks,
-            paste_back=paste_back, batch_size=4, progress=False,
+            crop="none", paste_back=paste_back, precision="float32", batch_size=4, progress=False,
         )  # fmt: skip
         with VideoReader(result) as reader:
             results.append(np.stack(list(reader)))

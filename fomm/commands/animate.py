@@ -178,6 +178,7 @@ def _demo(options: argparse.Namespace) -> None:
         driving,
         options.output,
         *networks,
+        crop="none",  # the bundled files show a head alone
         paste_back=True,
         batch_size=options.batch_size,
         precision=precision,
