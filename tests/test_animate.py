@@ -12,7 +12,7 @@ from PIL import Image
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
 from fomm.bundled import bundled
-from fomm.cli import build_parser
+from fomm.commands.parser import build_parser
 from fomm.driving import shaped
 from fomm.face.crop import Rect
 from fomm.frames import to_tensor, to_uint8
@@ -136,7 +136,7 @@ def test_a_picture_far_from_square_is_squeezed_with_a_warning(tiny):
     """Published scripts resize first and hear nothing; so do pictures that are nearly square."""
     square, wide, nearly = (np.full((64, width, 3), 0.5, "f4") for width in (64, 96, 72))
     for source, driving, said in (
-        (wide, [square], [r"source_image is 96x64 pixels .* squeezed into the networks' 64x64, .*animate_file"]),
+        (wide, [square], [r"source_image is 96x64 pixels .* squeezed into the networks' 64x64, .*animate_f"]),
         (np.swapaxes(wide, 0, 1), [square], ["source_image is 64x96 pixels"]),
         (square, [wide, wide], ["the frames of driving_video are 96x64 pixels"]),
         (square, iter([wide, wide]), ["the frames of driving_video are 96x64 pixels"]),
@@ -194,8 +194,8 @@ def files(tmp_path):
 
 
 def test_from_file_to_file(tiny, files):
-    result = files / "result.mp4"
-    assert animate_file(files / "photo.png", files / "driving.mp4", result, *tiny, crop="none", batch_size=5) == 12
+    given, result = (files / "photo.png", files / "driving.mp4"), files / "result.mp4"
+    assert animate_file(*given, result, *tiny, crop="none", batch_size=5) == 12
     with VideoReader(result) as reader:
         assert reader.fps == 12 and reader.size == (64, 64) and len(list(reader)) == 12
 
@@ -280,7 +280,7 @@ def test_nothing_is_left_when_the_animation_fails(tiny, files):
 def test_the_defaults_are_those_of_the_command_line():
     parameters = inspect.signature(animate_file).parameters
     options = build_parser().parse_args(["animate", "photo.jpg", "driving.mp4", "-o", "result.mp4"])
-    wanted = {option.keyword: getattr(options, name.replace("-", "_")) for name, option in JOB_OPTIONS.items()}
+    wanted = {job.keyword: getattr(options, name.replace("-", "_")) for name, job in JOB_OPTIONS.items()}
     wanted |= {name: getattr(options, name) for name in ("batch_size", "precision", "engine")}
     assert {name: parameters[name].default for name in wanted} == wanted
 
@@ -329,7 +329,8 @@ def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
     folder, _ = portrait
     files = folder / "photo.png", folder / "driving.mp4"
     height, width, _ = tiny[0].frame_shape
-    animate_file(*files, folder / "part/", *tiny, crop=(230, 20, 256, 256), crop_driving="none", paste_back=False)
+    part = {"crop": (230, 20, 256, 256), "crop_driving": "none", "paste_back": False}
+    animate_file(*files, folder / "part/", *tiny, **part)
     assert read_image(next((folder / "part").iterdir())).shape == (height, width, 3)
     assert animate_file(*files, folder / "all/", *tiny, face="all") == 6
     with pytest.raises(InputError, match="does not go with paste_back"):

@@ -1,13 +1,21 @@
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from golden_data import GOLDEN
 
 import fomm
 from fomm.checkpoint import read_checkpoint
-from fomm.cli import COMMANDS, main
+from fomm.cli import main
+from fomm.commands.parser import COMMANDS
 from fomm.frames import to_uint8
 from fomm.media import VideoReader, save_video, write_image
 
@@ -157,11 +165,52 @@ def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["animate"], ["animate", "a", "b"], ["demo", "--best-frame", "x"], ["data"]]
-)
-def test_wrong_usage_is_2(arguments, capsys):
+    ("arguments", "line"),
+    [
+        (["dance"], "fomm: argument COMMAND: invalid choice: 'dance' .*; see fomm --help"),
+        (["--colour", "animate"], "fomm: unknown option --colour; see fomm --help"),
+        (["animate"], "fomm animate: the following arguments are required: PHOTO, .*; see fomm animate .*"),
+        (["animate", "a", "b"], "fomm animate: .* required: -o/--output; see fomm animate --help"),
+        (["animate", "a", "b", "-o", "c", "d"], "fomm animate: unexpected argument 'd'; see fomm animate .*"),
+        (["animate", "a", "b", "--ouput", "c"], # what is missing was mistyped
+         r"fomm animate: unknown option --ouput; did you mean --output\? see fomm animate --help"),
+        (["animate", "a", "b", "-o", "c", "--foo=3"], "fomm animate: unknown option --foo; .*animate --help"),
+        (["animate", "a", "b", "-o", "c", "-z"], "fomm animate: unknown option -z; .*see fomm animate .*"),
+        (["animate", "a", "b", "-o", "c", "--size", "x"], "fomm animate: argument --size: 'x' is .* --help"),
+        (["demo", "--best-frame", "x"], "fomm demo: unknown option --best-frame; see fomm demo --help"),
+        (["data", "heads", "--poeple", "3"],
+         r"fomm data heads: unknown option --poeple; did you mean --people\? see fomm data heads --help"),
+        (["data", "tails"], "fomm data: argument KIND: invalid choice: 'tails' .*; see fomm data --help"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
     assert main(arguments) == 2
-    assert "usage: fomm" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.out == "" and re.fullmatch(f"{line}\n", captured.err), captured.err
+
+
+def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
+    seen = []
+    monkeypatch.setattr("fomm.animate.animate_file", lambda *names, **given: seen.append((names, given)) or 1)
+    assert main(["animate", "-o", "r.mp4", "--dur", "2", "--side", *TINY, "--", "--photo.png", "d.mp4"]) == 0
+    [(names, options)] = seen
+    assert str(names[0]) == "--photo.png" and options["duration"] == 2 and options["side_by_side"] is True
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listed"),
+    [
+        ([], [f"  {name}" for name in COMMANDS]),
+        (["--debug"], ["  animate "]),
+        (["data"], ["heads", "voxceleb"]),
+    ],
+)
+def test_alone_it_lists_its_commands(arguments, listed, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("usage: fomm") and ": error:" not in captured.err
+    for words in listed:
+        assert words in captured.err, words
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -189,6 +238,85 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     monkeypatch.setattr("fomm.checkpoint.convert", interrupted)
     assert main(["convert", "a", "b"]) == 130
     assert capsys.readouterr().err == "fomm: interrupted\n"
+
+
+# Modules that take their time, in place of the real ones, and say when they are being imported.
+SLOW = "import time\nopen('begun', 'x').close()\ntime.sleep(60)\n"
+CHANGED = """import time
+try:
+    open('begun', 'x').close()
+    time.sleep(60)
+except KeyboardInterrupt:
+    raise AttributeError('half a module') from None
+"""
+INTERRUPTED = {
+    "fomm --help, while its own modules are imported": ("argparse", SLOW, ["--help"]),
+    "fomm animate, while torch is imported": ("torch", SLOW, ["animate", "a.png", "b.mp4", "-o", "c.mp4"]),
+    "while a module makes an error of it": ("torch", CHANGED, ["animate", "a.png", "b.mp4", "-o", "c.mp4"]),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process there")
+@pytest.mark.parametrize("case", INTERRUPTED)
+@pytest.mark.parametrize("start", ["-m fomm", "-c import sys; from fomm.cli import main; sys.exit(main())"])
+def test_an_interrupt_while_modules_are_imported_is_130(tmp_path, case, start):
+    module, text, arguments = INTERRUPTED[case]
+    (tmp_path / f"{module}.py").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, *start.split(" ", 1), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "fomm: interrupted\n")
+
+
+# -- warnings ----------------------------------------------------------------------------------------
+
+
+def warn_thrice(*arguments, **options):
+    for text in ("it is slow;\nbe patient", "it is slow;\nbe patient", "it is small"):
+        warnings.warn(text, stacklevel=1)
+    warnings.warn("it is slow; be patient", stacklevel=1)
+
+
+def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
+    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    before = warnings.showwarning
+    for _ in range(2):  # anew for each command
+        assert main(["convert", "a", str(files / "photo.png")]) == 0
+        assert capsys.readouterr().err == (
+            "fomm: warning: it is slow; be patient\nfomm: warning: it is small\n"
+        )
+        assert warnings.showwarning is before
+
+
+def test_with_debug_a_warning_names_its_source(files, monkeypatch):
+    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    with pytest.warns(UserWarning, match="it is small") as caught:
+        assert main(["--debug", "convert", "a", str(files / "photo.png")]) == 0
+    assert {Path(warning.filename).name for warning in caught} == {"test_cli.py"}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_warnings_of_jobs_are_lines_too(files, workers):
+    """In the processes that do them as well."""
+    (files / "photos").mkdir()
+    for name in "ab":
+        (files / "photos" / f"{name}.png").write_bytes((files / "photo.png").read_bytes())
+    command = ["animate", "photos", "driving.mp4", "-o", "out", "--workers", workers, *TINY]
+    command += ["--crop", "none", "--size", "200", "--device", "cpu"]
+    told = subprocess.run(
+        [sys.executable, "-m", "fomm", *command], capture_output=True, text=True, cwd=files,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    assert told.stderr and all(line.startswith("fomm: warning: size ") for line in told.stderr.splitlines())
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data heads"])

@@ -14,8 +14,9 @@ import pytest
 from golden_data import GOLDEN
 
 from fomm import InputError, MediaError, load_checkpoints
-from fomm.cli import build_parser, main
+from fomm.cli import main
 from fomm.commands.animate import add_animate
+from fomm.commands.parser import build_parser
 from fomm.job_options import JOB_OPTIONS
 from fomm.jobs import Job, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
 from fomm.media import VideoReader, read_image, save_video, write_image

@@ -1,13 +1,14 @@
 """``fomm animate`` and ``fomm demo``."""
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fomm.bundled import bundled
 from fomm.commands.options import add_device, add_engine, add_parts, add_relative, add_switch, add_weights
+from fomm.commands.plain_warnings import call_with_plain_warnings
 from fomm.errors import FommError, InputError
 from fomm.job_options import (
     JOB_OPTIONS,
@@ -130,9 +131,14 @@ def _animate_many(options: argparse.Namespace) -> None:
         jobs, failures = read_jobs(options.jobs), options.jobs.with_name(f"{options.jobs.stem}-failures")
     part = "-{}-of-{}".format(*options.shard) if options.shard else ""  # each part has its own failures
     failures = failures.with_name(f"{failures.name}{part}.csv")
+    load: Callable[[], Any] = partial(
+        load_checkpoints, options.config, options.checkpoint, device=options.device
+    )
+    if not options.debug:
+        load = partial(call_with_plain_warnings, load)
     summary = run_jobs(
         jobs,
-        partial(load_checkpoints, options.config, options.checkpoint, device=options.device),
+        load,
         workers=options.workers,
         shard=options.shard or (1, 1),
         failures=failures,
