@@ -14,7 +14,7 @@ from fomm.driving import DrivingVideo, frame_at
 from fomm.errors import InputError
 from fomm.face.framing import Crop
 from fomm.frames import iterate_frames
-from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 from fomm.photo import MovedPhoto, Size
 from fomm.pipeline import Behind, ahead
@@ -144,6 +144,8 @@ def animate_file(
     for what, given in (("photo", photo), ("driving video", driving)):
         if os.path.realpath(result) == os.path.realpath(given):
             raise InputError(f"{result} is the {what} itself; choose another name for the result")
+    check_result(result)
+    check_not_swapped(photo, driving)
     moved = MovedPhoto(
         read_image(photo),
         str(photo),
@@ -172,9 +174,9 @@ def animate_file(
         weights_hash=generator.weights_hash,
     )
     count = 0
-    with writer:  # a place that cannot be written to is found before the video is watched
+    with writer:
         chosen = crop_driving or ("none" if crop == "none" else "auto")
-        video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration)
+        video = DrivingVideo(driving, chosen, moved.seen, start=start, duration=duration, progress=progress)
         references = moved.references(video, best_frame)
         with (
             video.frames() as (reader, frames),

@@ -22,6 +22,7 @@ class DrivingVideo:
         path, start, duration: see ``media.VideoReader``.
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
+        progress: show a bar while faces are looked for, where the output is a terminal.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
@@ -35,11 +36,12 @@ class DrivingVideo:
         *,
         start: float = 0.0,
         duration: float | None = None,
+        progress: bool = False,
     ) -> None:
         self.path, self.size, self.start, self.duration = path, size, start, duration
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
-            parts = video_squares(path, crop, start=start, duration=duration)
+            parts = video_squares(path, crop, start=start, duration=duration, progress=progress)
             self.parts = [shaped(part, size) for part in parts]
 
     @contextmanager

@@ -1,6 +1,7 @@
 """A photo, whole or in parts, that is moved: from its pixels to finished frames."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,7 +63,15 @@ class MovedPhoto:
         parts = photo_squares(self.picture, crop, face, name, min(self.seen))
         if crop != "none":
             parts = [shaped(part, self.seen) for part in parts]
-        self.size = scaled(self.picture.shape[:2] if paste_back else self.seen, size)
+        natural: tuple[int, int] = self.picture.shape[:2] if paste_back else self.seen
+        self.size = scaled(natural, size)
+        if self.size[0] > natural[0] or self.size[1] > natural[1]:
+            warnings.warn(
+                f"size is {self.size[1]}x{self.size[0]} pixels (width x height), more than the "
+                f"{natural[1]}x{natural[0]} that {'the photo has' if paste_back else 'the networks paint'}; "
+                "enlarging adds no detail",
+                stacklevel=3,
+            )
         self.sources = [
             self.picture if crop == "none" else cut(self.picture, part, self.seen) for part in parts
         ]

@@ -10,7 +10,7 @@ import torch
 from golden_data import GOLDEN, SUFFIX, assert_near
 from PIL import Image
 
-from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm import Animator, InputError, MediaError, animate_file, load_checkpoints, make_animation
 from fomm.bundled import bundled
 from fomm.commands.parser import build_parser
 from fomm.driving import shaped
@@ -323,6 +323,32 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     assert animate_file(*files, folder / "part/", *tiny, paste_back=False, **options) == 1
     whole, alone = (read_image(next((folder / name).iterdir())) for name in ("whole", "part"))
     assert alone.shape == (64, 96, 3) and np.abs(whole.astype(int) - photo).max() <= 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("progress", [True, False])
+@pytest.mark.parametrize("output", [Terminal, io.StringIO])
+def test_a_bar_shows_that_faces_are_looked_for(portrait, tiny, monkeypatch, output, progress):
+    folder, _ = portrait
+    files = folder / "photo.png", folder / "driving.mp4", folder / "r.mp4"
+    error = output()
+    monkeypatch.setattr("sys.stderr", error)
+    animate_file(*files, *tiny, progress=progress)
+    shown = "looking for the face" in error.getvalue() and "6/6" in error.getvalue()
+    assert shown == (progress and output is Terminal)
+
+
+def test_before_the_photo_is_enlarged_a_warning_says_that_it_adds_nothing(portrait, tiny):
+    folder, _ = portrait
+    files = folder / "photo.png", folder / "driving.mp4"
+    with pytest.warns(UserWarning, match=r"size is 1002x600 .* the 501x300 that the photo has; enlarging"):
+        animate_file(*files, folder / "r.mp4", *tiny, size=1002, duration=0.1)
+    with pytest.raises(MediaError, match=r"cannot write .*: File name too long"):
+        animate_file(*files, folder / ("n" * 300), *tiny)
 
 
 def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):

@@ -77,7 +77,8 @@ def scripts() -> dict[str, Case]:
         "a web page": "<html>not found</html>",
         "SVG": '<svg xmlns="http://www.w3.org/2000/svg"/>',
     }
-    return {name: (lambda t=text: t.encode(), "cannot read .* as a video") for name, text in texts.items()}
+    words = "cannot read .* as a video: it is not a video, but text$"
+    return {name: (lambda t=text: t.encode(), words) for name, text in texts.items()}
 
 
 def bombs() -> dict[str, Case]:
@@ -139,7 +140,7 @@ def broken() -> dict[str, Case]:
         "sound alone, mp3": (lambda: made("a.mp3", *silence), "it has no video stream"),
         "sound alone, mp4": (lambda: made("a.mp4", *silence), "it has no video stream"),
         "sound with a cover": (lambda: made("a.mp4", *cover, *shown), "it has no video stream"),
-        "a picture": (lambda: hostile.picture_file("PNG"), "as a video"),
+        "a picture": (lambda: hostile.picture_file("PNG"), "it is a picture; expected a video, a GIF"),
         "weights": (lambda: hostile.smallest_checkpoint("safetensors"), "as a video"),
         "a sample size of gigabytes": (lambda: patched_sizes(mp4()), "not one frame|as a video"),
     }

@@ -97,6 +97,40 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     assert seen["relative"] is True
 
 
+def test_what_is_replaced_is_named(files, capsys):
+    """As in published scripts an older result is replaced, but not without a word."""
+    for words in ("result.mp4: 8 frames", "result.mp4 (replaced): 8 frames"):
+        assert animate(files, *TINY) == 0
+        assert words in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that even root cannot write to")
+@pytest.mark.parametrize("target", ["/proc/result.mp4", "/proc/frames"])
+@pytest.mark.parametrize("command", ["animate", "demo"])
+def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeypatch, command, target):
+    """Before the networks are loaded, and the video is watched."""
+    monkeypatch.setattr("fomm.checkpoint.load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
+    given = [str(files / "photo.png"), str(files / "driving.mp4")] if command == "animate" else []
+    assert main([command, *given, "-o", target]) == 1
+    assert re.fullmatch(rf"fomm: cannot write {target}: [^\n]+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("10000", "size is 10000x10000 pixels (width x height), more than the 64x64 that the networks paint"),
+        ("64x65", "size is 64x65 pixels"),
+        ("64", None),
+        ("32x48", None),
+    ],
+)
+def test_a_size_that_enlarges_is_warned_of(files, capsys, monkeypatch, size, said):
+    monkeypatch.setattr("fomm.photo.MovedPhoto.finished", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    assert animate(files, *TINY, "--size", size) == 0
+    wanted = "" if said is None else rf"fomm: warning: {re.escape(said)}.*; enlarging adds no detail\n"
+    assert re.fullmatch(wanted, capsys.readouterr().err)
+
+
 def test_convert(tmp_path, capsys):
     out = tmp_path / "tiny.safetensors"
     assert (
@@ -142,6 +176,13 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
         ({"driving": "photo.png.txt"}, "photo.png.txt"),
         ({"result": "nowhere/result.mp4"}, "nowhere"),
         ({"result": "result.xyz"}, ".xyz"),
+        ({"result": f"{'n' * 300}.mp4"}, "File name too long"),
+        ({"driving": "photo.png"}, "photo.png as a video: it is a picture; expected a video"),
+        ({"photo": "driving.mp4", "driving": "photo.png"}, "seem to be swapped: give the photo first"),
+        ({"photo": "driving.gif", "driving": "photo.png"}, "seem to be swapped: give the photo first"),
+        ({"photo": "driving.mp4"}, "driving.mp4: it is not a picture"),
+        ({"driving": "notes.txt"}, "notes.txt as a video: it is not a video, but text"),
+        ({"driving": "noise.bin"}, "noise.bin as a video: it is not a video, or damaged from its beginning"),
         ({"options": ["--start", "99"]}, "lasts only"),
         ({"options": ["--best-frame", "99"]}, "best_frame is 99"),
         ({"options": ["--device", "cuda:99"]}, "cuda"),
@@ -151,6 +192,9 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
+    (files / "notes.txt").write_text("Grüße, no video", encoding="utf-8")
+    (files / "noise.bin").write_bytes(np.random.default_rng(0).bytes(5000))
+    save_video(files / "driving.gif", [to_uint8(frame) for frame in EXPECTED["driving"]], fps=10)
     before = sorted(files.rglob("*"))
     names = {"photo": "photo.png", "driving": "driving.mp4", "result": "result.mp4"} | change
     paths = [str(files / names[name]) for name in ("photo", "driving")]

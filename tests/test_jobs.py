@@ -18,7 +18,7 @@ from fomm.cli import main
 from fomm.commands.animate import add_animate
 from fomm.commands.parser import build_parser
 from fomm.job_options import JOB_OPTIONS
-from fomm.jobs import Job, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
+from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
@@ -248,6 +248,25 @@ def test_finished_ones_are_skipped_and_failures_listed(tmp_path, tiny, calls):
     assert not failures.exists() and (tmp_path / "there.mp4").read_text() == "old"
 
 
+def test_failures_of_an_earlier_run_go_also_when_this_one_is_ended_early(tmp_path, tiny, calls, monkeypatch):
+    failures = tmp_path / "failures.csv"
+    jobs = listed(tmp_path, "a", "b")
+
+    def end(*_, **__):
+        raise KeyboardInterrupt
+
+    failures.write_text("old")
+    with pytest.raises(KeyboardInterrupt):  # nothing is known yet
+        run_jobs(jobs, end, failures=failures, progress=False)
+    assert failures.read_text() == "old"
+    monkeypatch.setattr(
+        "fomm.jobs.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, lambda: tiny, failures=failures, progress=False)
+    assert not failures.exists()
+
+
 def test_another_run_of_the_same_list(tmp_path, tiny, calls, monkeypatch):
     """What it finishes meanwhile is skipped, also where it is done in the very moment."""
     a, b, c, d = listed(tmp_path, "a", "b", "c", "d")
@@ -329,11 +348,15 @@ def test_a_list_by_the_command(files, capsys):
     assert "missing.png: there is no such file" in failures.read_text()
     with VideoReader(files / "out" / "1.mp4") as one, VideoReader(files / "out" / "3.gif") as other:
         assert (one.size, len(list(one))) == ((48, 48), 3) and (other.size, len(list(other))) == ((64, 64), 5)
+    part = files / "jobs-failures-2-of-2.csv"
+    assert main([*command, "--shard", "2/2"]) == 1 and part.exists()
+    capsys.readouterr()
     write_image(files / "photos" / "missing.png", NOISE)
     assert main([*command, "--shard", "1/2"]) == 0
     assert capsys.readouterr().out == "0 done, 2 skipped, 0 failed\n" and failures.exists()
     assert main(command) == 0
     assert capsys.readouterr().out == "1 done, 2 skipped, 0 failed\n" and not failures.exists()
+    assert not part.exists()  # all jobs were looked at
 
 
 def test_folders_by_two_processes_as_by_one(files, capsys):

@@ -1,6 +1,7 @@
 """``fomm animate`` and ``fomm demo``."""
 
 import argparse
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -100,7 +101,10 @@ def _animate(options: argparse.Namespace) -> None:
         raise InputError("--shard takes a part of many jobs; give --jobs or a folder with it")
     from fomm.animate import animate_file
     from fomm.checkpoint import load_checkpoints
+    from fomm.media import check_result
 
+    check_result(options.output)  # before the networks are loaded
+    replaced = options.output.is_file()
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
     engine, precision = _chosen(networks, options)
     count = animate_file(
@@ -113,7 +117,11 @@ def _animate(options: argparse.Namespace) -> None:
         precision=precision,
         engine=engine,
     )
-    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+    _tell(options.output, replaced, f"{count} frames, by {engine} in {precision}")
+
+
+def _tell(result: Path, replaced: bool, summary: str) -> None:
+    print(f"{result}{' (replaced)' if replaced else ''}: {summary}")
 
 
 def _animate_many(options: argparse.Namespace) -> None:
@@ -130,7 +138,8 @@ def _animate_many(options: argparse.Namespace) -> None:
     else:
         jobs, failures = read_jobs(options.jobs), options.jobs.with_name(f"{options.jobs.stem}-failures")
     part = "-{}-of-{}".format(*options.shard) if options.shard else ""  # each part has its own failures
-    failures = failures.with_name(f"{failures.name}{part}.csv")
+    stem = failures.name
+    failures = failures.with_name(f"{stem}{part}.csv")
     load: Callable[[], Any] = partial(
         load_checkpoints, options.config, options.checkpoint, device=options.device
     )
@@ -148,6 +157,10 @@ def _animate_many(options: argparse.Namespace) -> None:
         engine=options.engine,
     )
     print(f"{summary.done} done, {summary.skipped} skipped, {len(summary.failures)} failed")
+    if not options.shard:  # all of them: what was said of parts is out of date
+        for file in failures.parent.iterdir():
+            if re.fullmatch(rf"{re.escape(stem)}-\d+-of-\d+\.csv", file.name):
+                file.unlink(missing_ok=True)
     if summary.failures:
         raise FommError(f"not all jobs could be done; {failures} says why")
 
@@ -175,7 +188,10 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from fomm.animate import animate_file
     from fomm.checkpoint import load_checkpoints
+    from fomm.media import check_result
 
+    check_result(options.output)
+    replaced = options.output.is_file()
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
     engine, precision = _chosen(networks, options)
@@ -190,5 +206,5 @@ def _demo(options: argparse.Namespace) -> None:
         precision=precision,
         engine=engine,
     )
-    print(f"{options.output}: {count} frames, by {engine} in {precision}")
+    _tell(options.output, replaced, f"{count} frames, by {engine} in {precision}")
     print(f"the photo is {photo}, the driving video {driving}")
