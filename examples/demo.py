@@ -1,5 +1,8 @@
 """The published demo's command line, over fomm: the same flags, the same defaults.
 
+The photo may be of any size and shape: a face is found in it and in the video, and put back into the photo.
+For pictures that show no face, or a head alone at 256x256 as the published demo took them: --crop none.
+
     python demo.py --config vox-256 --checkpoint vox-cpk.pth.tar --source_image photo.png \\
         --driving_video driving.mp4 --relative --adapt_scale
 """
@@ -9,6 +12,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from fomm import FommError, animate_file, load_checkpoints, make_animation
+from fomm.animation.options import Excerpt, Framing, Motion, crop_option
 
 __all__ = ["load_checkpoints", "make_animation"]
 
@@ -28,6 +32,11 @@ def parse(argv: Sequence[str] | None = None) -> Namespace:
     )
     parser.add_argument("--cpu", action="store_true", help="stay on the CPU")
     parser.add_argument("--audio", action="store_true", help="the driving video's sound goes to the result")
+    parser.add_argument(
+        "--crop", type=crop_option, default="auto",
+        help="not in the published demo: auto for the square around a face, none for the whole photo, "
+        "squeezed to a square, or X,Y,W,H in pixels (default: %(default)s)",
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 
@@ -39,10 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.driving_video,
             options.result_video,
             *load_checkpoints(options.config, options.checkpoint, cpu=options.cpu),
-            relative=options.relative,
-            adapt_movement_scale=options.adapt_scale,
-            best_frame="auto" if options.find_best_frame else options.best_frame,
-            audio=options.audio,
+            framing=Framing(crop=options.crop),
+            motion=Motion(
+                relative=options.relative,
+                adapt_movement_scale=options.adapt_scale,
+                best_frame="auto" if options.find_best_frame else options.best_frame,
+            ),
+            excerpt=Excerpt(audio=options.audio),
         )
     except FommError as error:
         print(f"demo.py: {error}", file=sys.stderr)

@@ -21,10 +21,7 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
     exceptions of the block pass through.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise error(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
-    if target.is_dir():
-        raise error(f"cannot write {target}: a folder of that name is there; choose the name of a file")
+    check_place(target, error)
     stem = os.fsencode(target.stem)[:100].decode(errors="ignore")  # file systems count bytes
     temporary = target.with_name(f".{stem}.{secrets.token_hex(4)}.part{target.suffix}")
     try:
@@ -36,6 +33,14 @@ def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError
             raise error(f"cannot write {target}: {reason.strerror or reason}") from reason
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_place(target: Path, error: type[FommError]) -> None:
+    """Raise ``error`` if the folder of the file ``target`` is missing, or a folder has its name."""
+    if not target.parent.is_dir():
+        raise error(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.is_dir():
+        raise error(f"cannot write {target}: a folder of that name is there; choose the name of a file")
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -2,62 +2,74 @@
 
 Exit status: 0 when all is well, 1 for an error (one line on stderr; a traceback with ``--debug``),
 2 for wrong usage, 130 when interrupted, 143 when told to end (SIGTERM).
+
+All that takes time to import is imported inside ``main``, where an interrupt is met.
 """
 
-import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-
-from fomm._version import __version__
-from fomm.commands.animate import add_animate, add_demo
-from fomm.commands.convert import add_convert
-from fomm.commands.crop import add_crop
-from fomm.commands.data import add_data
-from fomm.commands.evaluate import add_evaluate
-from fomm.commands.export import add_export
-from fomm.commands.live import add_live
-from fomm.commands.make_weights import add_make_weights
-from fomm.commands.options import Help
-from fomm.commands.train import add_train
-from fomm.errors import FommError
-
-COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
-    "animate": (add_animate, "Move a photo as a driving video moves."),
-    "demo": (add_demo, "Animate the bundled photo with the bundled video."),
-    "live": (add_live, "Move a photo as the camera sees you move, at once."),
-    "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
-    "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
-    "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
-    "data": (add_data, "Make a data set."),
-    "train": (add_train, "Train, or go on training."),
-    "make-weights": (add_make_weights, "Draw data, train and measure, in so many minutes each."),
-    "evaluate": (add_evaluate, "Measure a checkpoint on held-out clips."),
-}
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import FrameType
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs ``fomm`` with the arguments (those of the process by default) and returns the exit status."""
+    """Run ``fomm`` with the arguments (those of the process by default) and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments  # before or after the command
+    interrupted = False
     try:
-        options = build_parser().parse_args([item for item in arguments if item != "--debug"])
+        with _interrupts_noted() as interrupts:
+            try:
+                return _run([item for item in arguments if item != "--debug"], debug)
+            finally:
+                interrupted = bool(interrupts)
+    except KeyboardInterrupt:
+        interrupted = True
+    except Exception as error:
+        # Ctrl-C while a module is imported can come out of it as any error
+        if not interrupted:
+            if debug:
+                raise
+            print(f"fomm: {_one_line(error)}", file=sys.stderr)
+            return 1
+    print("fomm: interrupted", file=sys.stderr)
+    return 130
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    from fomm.commands.parser import build_parser
+    from fomm.commands.plain_warnings import plain_warnings
+
+    try:
+        options = build_parser().parse_args(arguments)
     except SystemExit as stop:  # of --help and --version, and of wrong usage
         return int(stop.code or 0)
-    try:
-        with _tidy_end():
-            options.run(options)
-    except KeyboardInterrupt:
-        print("fomm: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if debug:
-            raise
-        print(f"fomm: {_one_line(error)}", file=sys.stderr)
-        return 1
+    options.debug = debug
+    with _tidy_end(), nullcontext() if debug else plain_warnings():
+        options.run(options)
     return 0
+
+
+@contextmanager
+def _interrupts_noted() -> Iterator[list[int]]:
+    """Give a list that grows with every Ctrl-C, which still raises ``KeyboardInterrupt``."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    ours = main_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager
@@ -78,21 +90,9 @@ def _tidy_end() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of ``fomm`` and of all its commands."""
-    parser = argparse.ArgumentParser(
-        prog="fomm", description="Animate one photo from a driving video (First Order Motion Model)."
-    )
-    parser.add_argument("--version", action="version", version=f"fomm {__version__}")
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (add, summary) in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary, formatter_class=Help)
-        add(command)
-    return parser
-
-
 def _one_line(error: Exception) -> str:
+    from fomm.errors import FommError
+
     text = " ".join(str(error).split())
     if isinstance(error, FommError):
         return text

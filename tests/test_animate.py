@@ -1,5 +1,8 @@
+import inspect
 import io
 import itertools
+import re
+import warnings
 
 import numpy as np
 import pytest
@@ -7,11 +10,14 @@ import torch
 from golden_data import GOLDEN, SUFFIX, assert_near
 from PIL import Image
 
-from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm import Animator, InputError, MediaError, animate_file, load_checkpoints, make_animation
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
+from fomm.animation.options import Compute, Excerpt, Framing, Motion, group_options
 from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
+from fomm.commands.options import given_options
+from fomm.commands.parser import build_parser
 from fomm.engines.inference import InferenceNetworks
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, read_image, save_video, write_image
@@ -114,7 +120,8 @@ def test_the_source_is_encoded_once(tiny, monkeypatch):
     ],
 )
 def test_engine_and_precision_reach_the_networks(tiny, options, chosen):
-    animator = Animator(EXPECTED["source"], *tiny, **options)
+    compute = Compute(**{"precision": "float32", **options})
+    animator = Animator(EXPECTED["source"], *tiny, compute=compute)
     assert (animator.engine, animator.precision) == chosen
     wanted = make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny)
     got = np.stack(make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, **options))
@@ -127,6 +134,25 @@ def test_an_unknown_engine_is_an_error(tiny):
         make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, engine="tpu")
 
 
+def test_a_picture_far_from_square_is_squeezed_with_a_warning(tiny):
+    """Published scripts resize first and hear nothing; so do pictures that are nearly square."""
+    square, wide, nearly = (np.full((64, width, 3), 0.5, "f4") for width in (64, 96, 72))
+    for source, driving, said in (
+        (wide, [square], [r"source_image is 96x64 pixels .* squeezed into the networks' 64x64, .*animate_f"]),
+        (np.swapaxes(wide, 0, 1), [square], ["source_image is 64x96 pixels"]),
+        (square, [wide, wide], ["the frames of driving_video are 96x64 pixels"]),
+        (square, iter([wide, wide]), ["the frames of driving_video are 96x64 pixels"]),
+        (nearly, [nearly], []),
+        (square, [square], []),
+    ):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            make_animation(source, driving, *tiny, progress=False)
+        assert len(caught) == len(said), [str(warning.message) for warning in caught]
+        for warning, words in zip(caught, said, strict=True):
+            assert re.search(words, str(warning.message)), warning.message
+
+
 def test_the_animator_streams(tiny):
     """It asks for no more frames than one batch ahead, of a video without end."""
     asked = 0
@@ -137,7 +163,7 @@ def test_the_animator_streams(tiny):
             asked += 1
             yield frame
 
-    animator = Animator(EXPECTED["source"], *tiny, batch_size=2)
+    animator = Animator(EXPECTED["source"], *tiny, compute=Compute(precision="float32", batch_size=2))
     assert len(list(itertools.islice(animator.animate(endless()), 5))) == 5
     assert asked == 6
 
@@ -170,15 +196,25 @@ def files(tmp_path):
 
 
 def test_from_file_to_file(tiny, files):
-    result = files / "result.mp4"
-    assert animate_file(files / "photo.png", files / "driving.mp4", result, *tiny, batch_size=5) == 12
+    given, result = (files / "photo.png", files / "driving.mp4"), files / "result.mp4"
+    assert (
+        animate_file(*given, result, *tiny, framing=Framing(crop="none"), compute=Compute(batch_size=5)) == 12
+    )
     with VideoReader(result) as reader:
         assert reader.fps == 12 and reader.size == (64, 64) and len(list(reader)) == 12
 
 
 def test_side_by_side_shows_source_driving_and_result(tiny, files):
     photo, driving, out = files / "photo.png", files / "driving.mp4", files / "out"
-    animate_file(photo, driving, out, *tiny, side_by_side=True, batch_size=5, best_frame=3)
+    animate_file(
+        photo,
+        driving,
+        out,
+        *tiny,
+        framing=Framing(crop="none", side_by_side=True),
+        motion=Motion(best_frame=3),
+        compute=Compute(precision="float32", batch_size=5),
+    )
     with VideoReader(out) as reader, VideoReader(driving) as moving:
         rows, frames = list(reader), list(moving)
     assert len(rows) == 12 and rows[0].shape == (64, 192, 3)
@@ -203,7 +239,8 @@ def test_results_are_scaled(tiny, files, size, options, wanted):
     write_image(files / "photo.png", np.full((120, 200, 3), 90, np.uint8))
     given = files / "photo.png", files / "driving.mp4"
     for name, chosen in (("as it is", None), ("scaled", size)):
-        animate_file(*given, files / name, *tiny, size=chosen, crop_driving="none", **options)
+        framing = Framing(**{"crop": "none", "crop_driving": "none", "size": chosen, **options})
+        animate_file(*given, files / name, *tiny, framing=framing)
     for plain, got in zip(
         *(sorted((files / name).iterdir()) for name in ("as it is", "scaled")), strict=True
     ):
@@ -215,7 +252,8 @@ def test_results_are_scaled(tiny, files, size, options, wanted):
 
 
 def test_the_size_of_an_mp4_may_be_odd(tiny, files):
-    animate_file(files / "photo.png", files / "driving.mp4", files / "r.mp4", *tiny, size=(41, 33))
+    given = files / "photo.png", files / "driving.mp4"
+    animate_file(*given, files / "r.mp4", *tiny, framing=Framing(crop="none", size=(41, 33)))
     with VideoReader(files / "r.mp4") as reader:
         assert reader.size == (42, 34)
 
@@ -223,7 +261,8 @@ def test_the_size_of_an_mp4_may_be_odd(tiny, files):
 @pytest.mark.parametrize("size", [0, -3, (0, 20), (100_000, 100_000), 1_000_000])
 def test_sizes_that_cannot_be(tiny, files, size):
     with pytest.raises(InputError, match=r"size is .*; expected pixels, at most \d+ in all"):
-        animate_file(files / "photo.png", files / "driving.mp4", files / "r.mp4", *tiny, size=size)
+        given = files / "photo.png", files / "driving.mp4"
+        animate_file(*given, files / "r.mp4", *tiny, framing=Framing(crop="none", size=size))
     assert not (files / "r.mp4").exists()
 
 
@@ -237,15 +276,25 @@ def test_a_part_grows_to_the_shape_of_the_network():
 
 def test_a_part_of_the_driving_video(tiny, files):
     out = files / "part"
-    options = {"start": 0.5, "duration": 0.25}
+    options = {"crop": "none", "start": 0.5, "duration": 0.25}
     assert animate_file(files / "photo.png", files / "driving.mp4", out, *tiny, **options) == 3
 
 
 def test_nothing_is_left_when_the_animation_fails(tiny, files):
     before = sorted(files.iterdir())
     with pytest.raises(InputError, match="best_frame is 99"):
-        animate_file(files / "photo.png", files / "driving.mp4", files / "result.mp4", *tiny, best_frame=99)
+        given = files / "photo.png", files / "driving.mp4"
+        animate_file(
+            *given, files / "result.mp4", *tiny, framing=Framing(crop="none"), motion=Motion(best_frame=99)
+        )
     assert sorted(files.iterdir()) == before
+
+
+def test_the_defaults_are_those_of_the_command_line():
+    parameters = inspect.signature(animate_file).parameters
+    options = build_parser().parse_args(["animate", "photo.jpg", "driving.mp4", "-o", "result.mp4"])
+    wanted = group_options(given_options(options))
+    assert {name: parameters[name].default for name in wanted} == wanted
 
 
 @pytest.fixture
@@ -263,7 +312,11 @@ def portrait(tmp_path):
 def test_a_face_is_found_moved_and_put_back(portrait, tiny):
     folder, photo = portrait
     count = animate_file(
-        folder / "photo.png", folder / "driving.mp4", folder / "frames/", *tiny, crop="auto", paste_back=True
+        folder / "photo.png",
+        folder / "driving.mp4",
+        folder / "frames/",
+        *tiny,
+        compute=Compute(precision="float32"),
     )
     frames = [read_image(path) for path in sorted((folder / "frames").iterdir())]
     assert count == len(frames) == 6 and all(frame.shape == photo.shape for frame in frames)
@@ -277,27 +330,57 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     """What it sees is cut out of the photo in its own shape, and goes back to the same place."""
     folder, photo = portrait
     monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
-    files, options = (folder / "photo.png", folder / "driving.mp4"), {"crop": "auto", "duration": 0.1}
-    part = MovedPhoto(photo, "photo.png", *tiny, crop="auto", face=None, paste_back=True)
+    files = folder / "photo.png", folder / "driving.mp4"
+    options = {"precision": "float32", "duration": 0.1}
+    part = MovedPhoto(photo, "photo.png", *tiny, framing=Framing(crop="auto", face=None, paste_back=True))
     height, width = part.pastes[0].size
     assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
-    assert animate_file(*files, folder / "whole/", *tiny, paste_back=True, **options) == 1
-    assert animate_file(*files, folder / "part/", *tiny, **options) == 1
+    assert animate_file(*files, folder / "whole/", *tiny, **options) == 1
+    assert animate_file(*files, folder / "part/", *tiny, framing=Framing(paste_back=False), **options) == 1
     whole, alone = (read_image(next((folder / name).iterdir())) for name in ("whole", "part"))
     assert alone.shape == (64, 96, 3) and np.abs(whole.astype(int) - photo).max() <= 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("progress", [True, False])
+@pytest.mark.parametrize("output", [Terminal, io.StringIO])
+def test_a_bar_shows_that_faces_are_looked_for(portrait, tiny, monkeypatch, output, progress):
+    folder, _ = portrait
+    files = folder / "photo.png", folder / "driving.mp4", folder / "r.mp4"
+    error = output()
+    monkeypatch.setattr("sys.stderr", error)
+    animate_file(*files, *tiny, progress=progress)
+    shown = "looking for the face" in error.getvalue() and "6/6" in error.getvalue()
+    assert shown == (progress and output is Terminal)
+
+
+def test_before_the_photo_is_enlarged_a_warning_says_that_it_adds_nothing(portrait, tiny):
+    folder, _ = portrait
+    files = folder / "photo.png", folder / "driving.mp4"
+    with pytest.warns(UserWarning, match=r"size is 1002x600 .* the 501x300 that the photo has; enlarging"):
+        animate_file(
+            *files, folder / "r.mp4", *tiny, framing=Framing(size=1002), excerpt=Excerpt(duration=0.1)
+        )
+    with pytest.raises(MediaError, match=r"cannot write .*: File name too long"):
+        animate_file(*files, folder / ("n" * 300), *tiny)
 
 
 def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
     folder, _ = portrait
     files = folder / "photo.png", folder / "driving.mp4"
     height, width, _ = tiny[0].frame_shape
-    animate_file(*files, folder / "part/", *tiny, crop=(230, 20, 256, 256), crop_driving="none")
+    part = {"crop": (230, 20, 256, 256), "crop_driving": "none", "paste_back": False}
+    animate_file(*files, folder / "part/", *tiny, framing=Framing(**part))
     assert read_image(next((folder / "part").iterdir())).shape == (height, width, 3)
-    assert animate_file(*files, folder / "all/", *tiny, crop="auto", face="all", paste_back=True) == 6
+    assert animate_file(*files, folder / "all/", *tiny, framing=Framing(face="all")) == 6
     with pytest.raises(InputError, match="does not go with paste_back"):
-        animate_file(*files, folder / "no.mp4", *tiny, crop="auto", paste_back=True, side_by_side=True)
+        animate_file(*files, folder / "no.mp4", *tiny, framing=Framing(paste_back=True, side_by_side=True))
     with pytest.raises(InputError, match="'all' animates several parts"):
-        animate_file(*files, folder / "no.mp4", *tiny, crop="auto", face="all")
+        animate_file(*files, folder / "no.mp4", *tiny, framing=Framing(face="all", paste_back=False))
     assert not (folder / "no.mp4").exists()
 
 
@@ -310,9 +393,9 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
     files = folder / "photo.png", folder / "driving.mp4"
     part = {"crop": (230, 20, 256, 256), "crop_driving": "none"}
     for best, name in ((3, "number"), ("auto", "found")):
-        animate_file(*files, folder / f"{name}/", *tiny, **part, best_frame=best)
+        animate_file(*files, folder / f"{name}/", *tiny, **part, motion=Motion(best_frame=best))
     one, other = (sorted((folder / name).iterdir()) for name in ("number", "found"))
     for left, right in zip(one, other, strict=True):
         assert np.array_equal(read_image(left), read_image(right)), left
     with pytest.raises(InputError, match="best_frame is 'first'; expected a frame's number or 'auto'"):
-        animate_file(*files, folder / "no.mp4", *tiny, **part, best_frame="first")
+        animate_file(*files, folder / "no.mp4", *tiny, **part, motion=Motion(best_frame="first"))

@@ -76,7 +76,7 @@ def test_bad_pictures(tiny, name, place):
         elif place == "driving_video":
             make_animation(GOOD, iter([GOOD, GOOD, picture]), *tiny, progress=False)
         else:
-            Animator(GOOD, *tiny).reference(picture)
+            Animator(GOOD, *tiny).find_reference(picture)
     assert type(caught.value) is InputError
     shown = {"driving_video": r"driving_video\[2\]", "reference": "the reference frame"}.get(place, place)
     assert caught.match(f"^{shown} {words}")

@@ -20,6 +20,7 @@ from hostile import ffmpeg
 from in_processes import Case, check_refused, read_each, write_each
 
 from fomm import animate_file, load_checkpoints
+from fomm.animation.options import Framing
 from fomm.cli import main
 from fomm.errors import FommError, MediaError
 from fomm.media import VideoReader, VideoWriter, read_image
@@ -77,7 +78,8 @@ def scripts() -> dict[str, Case]:
         "a web page": "<html>not found</html>",
         "SVG": '<svg xmlns="http://www.w3.org/2000/svg"/>',
     }
-    return {name: (lambda t=text: t.encode(), "cannot read .* as a video") for name, text in texts.items()}
+    words = "cannot read .* as a video: it is not a video, but text$"
+    return {name: (lambda t=text: t.encode(), words) for name, text in texts.items()}
 
 
 def bombs() -> dict[str, Case]:
@@ -139,7 +141,7 @@ def broken() -> dict[str, Case]:
         "sound alone, mp3": (lambda: made("a.mp3", *silence), "it has no video stream"),
         "sound alone, mp4": (lambda: made("a.mp4", *silence), "it has no video stream"),
         "sound with a cover": (lambda: made("a.mp4", *cover, *shown), "it has no video stream"),
-        "a picture": (lambda: hostile.picture_file("PNG"), "as a video"),
+        "a picture": (lambda: hostile.picture_file("PNG"), "it is a picture; expected a video, a GIF"),
         "weights": (lambda: hostile.smallest_checkpoint("safetensors"), "as a video"),
         "a sample size of gigabytes": (lambda: patched_sizes(mp4()), "not one frame|as a video"),
     }
@@ -344,7 +346,9 @@ def test_odd_videos_are_animated(tiny, tmp_path, name):
     with VideoReader(driving) as reader, warnings.catch_warnings():
         warnings.simplefilter("error")
         assert reader.size == size
-        assert animate_file(photo, driving, result, *tiny, progress=False) == count
+        assert (
+            animate_file(photo, driving, result, *tiny, framing=Framing(crop="none"), progress=False) == count
+        )
     with VideoReader(result) as reader:
         assert reader.size == (64, 64) and len(list(reader)) == count
     check_only(tmp_path, photo, driving, result)
@@ -353,7 +357,8 @@ def test_odd_videos_are_animated(tiny, tmp_path, name):
 def test_a_variable_rate_keeps_its_duration(tiny, tmp_path):
     (tmp_path / "driving.mp4").write_bytes(variable_rate())
     (tmp_path / "photo.png").write_bytes(hostile.picture_file("PNG", size=(64, 64)))
-    animate_file(tmp_path / "photo.png", tmp_path / "driving.mp4", tmp_path / "result.mp4", *tiny)
+    given = tmp_path / "photo.png", tmp_path / "driving.mp4"
+    animate_file(*given, tmp_path / "result.mp4", *tiny, framing=Framing(crop="none"))
     result = probe(tmp_path / "result.mp4")
     assert abs(result.seconds - 4) <= 1 / result.rate + 0.005, f"{result.seconds} s of 4 s"
 
@@ -390,7 +395,8 @@ def test_odd_names_are_names(tiny, tmp_path, monkeypatch, name):
     sound = ("-f", "lavfi", "-i", "sine=d=0.4", "-shortest")
     Path(name).write_bytes(made("a.mp4", *source(), *sound))
     result = tmp_path / "result" / (name if name.endswith(".mp4") else f"{name}.mp4")
-    assert animate_file(tmp_path / "photo" / name, name, result, *tiny, progress=False) == 10
+    photo = tmp_path / "photo" / name
+    assert animate_file(photo, name, result, *tiny, framing=Framing(crop="none"), progress=False) == 10
     monkeypatch.chdir(tmp_path / "result")
     with VideoReader(result.name) as reader:
         assert reader.has_audio and len(list(reader)) == 10

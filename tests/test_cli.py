@@ -1,14 +1,23 @@
+import os
+import re
+import signal
 import subprocess
 import sys
+import time
+import warnings
+from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
+from checkout import ROOT
 from golden_data import GOLDEN
 
 import fomm
 from fomm.animation.frames import to_uint8
 from fomm.checkpoint import read_checkpoint
-from fomm.cli import COMMANDS, main
+from fomm.cli import main
+from fomm.commands.parser import COMMANDS
 from fomm.media import VideoReader, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
@@ -41,9 +50,13 @@ def test_animate(files, capsys):
 
 def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
     seen = {}
-    monkeypatch.setattr(
-        "fomm.animation.animate.animate_file", lambda *args, **options: seen.update(options) or 1
-    )
+
+    def note(*_: object, **options: object) -> int:
+        for option in options.values():
+            seen.update(asdict(option))
+        return 1
+
+    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
     parts = ("crop", "crop_driving", "face", "paste_back")
     for options, wanted in (
         (["--crop", "auto"], ("auto", None, None, None)),
@@ -67,16 +80,20 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
 
 def test_the_options_reach_the_animation(files, monkeypatch):
     seen = {}
-    monkeypatch.setattr(
-        "fomm.animation.animate.animate_file", lambda *args, **options: seen.update(options) or 1
-    )
+
+    def note(*_: object, **options: object) -> int:
+        for option in options.values():
+            seen.update(asdict(option))
+        return 1
+
+    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
     monkeypatch.setattr("torch.cpu.get_capabilities", dict)
     assert animate(files, *TINY) == 0
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "openings": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
-        "engine": "torch", "precision": "float32",
+        "device": None, "engine": "torch", "precision": "float32",
     }  # fmt: skip
     options = (
         "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
@@ -87,10 +104,44 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "relative": False, "adapt_movement_scale": False, "openings": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
-        "engine": "torch", "precision": "bfloat16",
+        "device": None, "engine": "torch", "precision": "bfloat16",
     }  # fmt: skip
     animate(files, *TINY, "--absolute", "--relative")
     assert seen["relative"] is True
+
+
+def test_what_is_replaced_is_named(files, capsys):
+    """As in published scripts an older result is replaced, but not without a word."""
+    for words in ("result.mp4: 8 frames", "result.mp4 (replaced): 8 frames"):
+        assert animate(files, *TINY) == 0
+        assert words in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that even root cannot write to")
+@pytest.mark.parametrize("target", ["/proc/result.mp4", "/proc/frames"])
+@pytest.mark.parametrize("command", ["animate", "demo"])
+def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeypatch, command, target):
+    """Before the networks are loaded, and the video is watched."""
+    monkeypatch.setattr("fomm.checkpoint.load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
+    given = [str(files / "photo.png"), str(files / "driving.mp4")] if command == "animate" else []
+    assert main([command, *given, "-o", target]) == 1
+    assert re.fullmatch(rf"fomm: cannot write {target}: [^\n]+\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("10000", "size is 10000x10000 pixels (width x height), more than the 64x64 that the networks paint"),
+        ("64x65", "size is 64x65 pixels"),
+        ("64", None),
+        ("32x48", None),
+    ],
+)
+def test_a_size_that_enlarges_is_warned_of(files, capsys, monkeypatch, size, said):
+    monkeypatch.setattr("fomm.animation.photo.MovedPhoto.finished", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    assert animate(files, *TINY, "--size", size) == 0
+    wanted = "" if said is None else rf"fomm: warning: {re.escape(said)}.*; enlarging adds no detail\n"
+    assert re.fullmatch(wanted, capsys.readouterr().err)
 
 
 def test_convert(tmp_path, capsys):
@@ -138,6 +189,13 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
         ({"driving": "photo.png.txt"}, "photo.png.txt"),
         ({"result": "nowhere/result.mp4"}, "nowhere"),
         ({"result": "result.xyz"}, ".xyz"),
+        ({"result": f"{'n' * 300}.mp4"}, "File name too long"),
+        ({"driving": "photo.png"}, "photo.png as a video: it is a picture; expected a video"),
+        ({"photo": "driving.mp4", "driving": "photo.png"}, "seem to be swapped: give the photo first"),
+        ({"photo": "driving.gif", "driving": "photo.png"}, "seem to be swapped: give the photo first"),
+        ({"photo": "driving.mp4"}, "driving.mp4: it is not a picture"),
+        ({"driving": "notes.txt"}, "notes.txt as a video: it is not a video, but text"),
+        ({"driving": "noise.bin"}, "noise.bin as a video: it is not a video, or damaged from its beginning"),
         ({"options": ["--start", "99"]}, "lasts only"),
         ({"options": ["--best-frame", "99"]}, "best_frame is 99"),
         ({"options": ["--device", "cuda:99"]}, "cuda"),
@@ -147,6 +205,9 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
+    (files / "notes.txt").write_text("Grüße, no video", encoding="utf-8")
+    (files / "noise.bin").write_bytes(np.random.default_rng(0).bytes(5000))
+    save_video(files / "driving.gif", [to_uint8(frame) for frame in EXPECTED["driving"]], fps=10)
     before = sorted(files.rglob("*"))
     names = {"photo": "photo.png", "driving": "driving.mp4", "result": "result.mp4"} | change
     paths = [str(files / names[name]) for name in ("photo", "driving")]
@@ -161,11 +222,58 @@ def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dance"], ["animate"], ["animate", "a", "b"], ["demo", "--best-frame", "x"], ["data"]]
-)
-def test_wrong_usage_is_2(arguments, capsys):
+    ("arguments", "line"),
+    [
+        (["dance"], "fomm: argument COMMAND: invalid choice: 'dance' .*; see fomm --help"),
+        (["--colour", "animate"], "fomm: unknown option --colour; see fomm --help"),
+        (["animate"], "fomm animate: the following arguments are required: PHOTO, .*; see fomm animate .*"),
+        (["animate", "a", "b"], "fomm animate: .* required: -o/--output; see fomm animate --help"),
+        (["animate", "a", "b", "-o", "c", "d"], "fomm animate: unexpected argument 'd'; see fomm animate .*"),
+        (["animate", "a", "b", "--ouput", "c"], # what is missing was mistyped
+         r"fomm animate: unknown option --ouput; did you mean --output\? see fomm animate --help"),
+        (["animate", "a", "b", "-o", "c", "--foo=3"], "fomm animate: unknown option --foo; .*animate --help"),
+        (["animate", "a", "b", "-o", "c", "-z"], "fomm animate: unknown option -z; .*see fomm animate .*"),
+        (["animate", "a", "b", "-o", "c", "--size", "x"], "fomm animate: argument --size: 'x' is .* --help"),
+        (["demo", "--best-frame", "x"], "fomm demo: unknown option --best-frame; see fomm demo --help"),
+        (["data", "heads", "--poeple", "3"],
+         r"fomm data heads: unknown option --poeple; did you mean --people\? see fomm data heads --help"),
+        (["data", "tails"], "fomm data: argument KIND: invalid choice: 'tails' .*; see fomm data --help"),
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
     assert main(arguments) == 2
-    assert "usage: fomm" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert captured.out == "" and re.fullmatch(f"{line}\n", captured.err), captured.err
+
+
+def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "fomm.animation.animate.animate_file", lambda *names, **given: seen.append((names, given)) or 1
+    )
+    assert main(["animate", "-o", "r.mp4", "--dur", "2", "--side", *TINY, "--", "--photo.png", "d.mp4"]) == 0
+    [(names, options)] = seen
+    assert (
+        str(names[0]) == "--photo.png"
+        and options["excerpt"].duration == 2
+        and options["framing"].side_by_side is True
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listed"),
+    [
+        ([], [f"  {name}" for name in COMMANDS]),
+        (["--debug"], ["  animate "]),
+        (["data"], ["heads", "voxceleb"]),
+    ],
+)
+def test_alone_it_lists_its_commands(arguments, listed, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("usage: fomm") and ": error:" not in captured.err
+    for words in listed:
+        assert words in captured.err, words
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -193,6 +301,85 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     monkeypatch.setattr("fomm.checkpoint.convert", interrupted)
     assert main(["convert", "a", "b"]) == 130
     assert capsys.readouterr().err == "fomm: interrupted\n"
+
+
+# Modules that take their time, in place of the real ones, and say when they are being imported.
+SLOW = "import time\nopen('begun', 'x').close()\ntime.sleep(60)\n"
+CHANGED = """import time
+try:
+    open('begun', 'x').close()
+    time.sleep(60)
+except KeyboardInterrupt:
+    raise AttributeError('half a module') from None
+"""
+INTERRUPTED = {
+    "fomm --help, while its own modules are imported": ("argparse", SLOW, ["--help"]),
+    "fomm animate, while torch is imported": ("torch", SLOW, ["animate", "a.png", "b.mp4", "-o", "c.mp4"]),
+    "while a module makes an error of it": ("torch", CHANGED, ["animate", "a.png", "b.mp4", "-o", "c.mp4"]),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process there")
+@pytest.mark.parametrize("case", INTERRUPTED)
+@pytest.mark.parametrize("start", ["-m fomm", "-c import sys; from fomm.cli import main; sys.exit(main())"])
+def test_an_interrupt_while_modules_are_imported_is_130(tmp_path, case, start):
+    module, text, arguments = INTERRUPTED[case]
+    (tmp_path / f"{module}.py").write_text(text)
+    process = subprocess.Popen(
+        [sys.executable, *start.split(" ", 1), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    end = time.monotonic() + 60
+    while not (tmp_path / "begun").exists() and process.poll() is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "fomm: interrupted\n")
+
+
+# -- warnings ----------------------------------------------------------------------------------------
+
+
+def warn_thrice(*arguments, **options):
+    for text in ("it is slow;\nbe patient", "it is slow;\nbe patient", "it is small"):
+        warnings.warn(text, stacklevel=1)
+    warnings.warn("it is slow; be patient", stacklevel=1)
+
+
+def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
+    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    before = warnings.showwarning
+    for _ in range(2):  # anew for each command
+        assert main(["convert", "a", str(files / "photo.png")]) == 0
+        assert capsys.readouterr().err == (
+            "fomm: warning: it is slow; be patient\nfomm: warning: it is small\n"
+        )
+        assert warnings.showwarning is before
+
+
+def test_with_debug_a_warning_names_its_source(files, monkeypatch):
+    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    with pytest.warns(UserWarning, match="it is small") as caught:
+        assert main(["--debug", "convert", "a", str(files / "photo.png")]) == 0
+    assert {Path(warning.filename).name for warning in caught} == {"test_cli.py"}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_warnings_of_jobs_are_lines_too(files, workers):
+    """In the processes that do them as well."""
+    (files / "photos").mkdir()
+    for name in "ab":
+        (files / "photos" / f"{name}.png").write_bytes((files / "photo.png").read_bytes())
+    command = ["animate", "photos", "driving.mp4", "-o", "out", "--workers", workers, *TINY]
+    command += ["--crop", "none", "--size", "200", "--device", "cpu"]
+    told = subprocess.run(
+        [sys.executable, "-m", "fomm", *command], capture_output=True, text=True, cwd=files,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True,
+    )  # fmt: skip
+    assert told.stderr and all(line.startswith("fomm: warning: size ") for line in told.stderr.splitlines())
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, "data heads"])

@@ -46,6 +46,7 @@ def test_the_published_flags_and_defaults(demo):
         "find_best_frame": False,
         "cpu": False,
         "audio": False,
+        "crop": "auto",  # the one that fomm adds
     }
     with pytest.raises(SystemExit):
         demo.parse([])
@@ -75,12 +76,30 @@ def test_the_demo_animates(demo, files, capsys):
         "--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"),
         "--source_image", str(files / "photo.png"), "--driving_video", str(files / "driving.mp4"),
         "--result_video", str(files / "result.mp4"), "--relative", "--adapt_scale", "--cpu",
+        "--crop", "none",
     ]  # fmt: skip
     assert demo.main(arguments) == 0
     with VideoReader(files / "result.mp4") as reader:
         assert len(list(reader)) == 4
     assert demo.main(["--config", "vox-256"]) == 1
     assert "vox-cpk.pth.tar" in capsys.readouterr().err
+
+
+def test_the_demo_takes_a_photo_as_a_phone_makes_it(demo, tmp_path):
+    """Not squeezed into a square: its face is moved, and put back into the whole photo."""
+    face = read_image(bundled("examples", "astronaut.png"))
+    photo = np.full((300, 500, 3), 120, np.uint8)
+    photo[20:276, 230:486] = face
+    write_image(tmp_path / "photo.png", photo)
+    save_video(tmp_path / "driving.mp4", [photo, np.roll(photo, 5, axis=1)], fps=10)
+    arguments = [
+        "--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"),
+        "--source_image", str(tmp_path / "photo.png"), "--driving_video", str(tmp_path / "driving.mp4"),
+        "--result_video", str(tmp_path / "result.mp4"), "--relative", "--cpu",
+    ]  # fmt: skip
+    assert demo.main(arguments) == 0
+    with VideoReader(tmp_path / "result.mp4") as reader:
+        assert reader.size == (300, 500)
 
 
 @pytest.mark.parametrize("module", ["demo", "fomm"])

@@ -19,6 +19,7 @@ from golden_data import GOLDEN, assert_near
 from in_processes import Command, run_commands
 
 from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm.animation.options import Compute, Framing
 from fomm.bundled import bundled
 from fomm.checkpoint import convert
 from fomm.engines.inference import InferenceNetworks
@@ -108,7 +109,7 @@ def test_batches_shrink_until_they_fit(tiny, memory_for, room, tries):
 
 def test_a_smaller_batch_is_kept(tiny, memory_for):
     tried = memory_for(2)
-    animator = Animator(EXPECTED["source"], *tiny, batch_size=4)
+    animator = Animator(EXPECTED["source"], *tiny, compute=Compute(precision="float32", batch_size=4))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(list(itertools.islice(animator.animate(itertools.cycle(EXPECTED["driving"])), 9))) == 9
@@ -213,7 +214,16 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering,
     named = [driving, photo.with_name("result.mp4")][which]
     words = rf"{['reading', 'writing'][which]} .*{named.name} stopped after \d+ frames: .* stopped: Killed"
     with pytest.raises(MediaError, match=words) as caught:
-        animate_file(photo, driving, photo.with_name("result.mp4"), *tiny, progress=False, batch_size=1)
+        result = photo.with_name("result.mp4")
+        animate_file(
+            photo,
+            driving,
+            result,
+            *tiny,
+            framing=Framing(crop="none"),
+            compute=Compute(batch_size=1),
+            progress=False,
+        )
     check_sentence(caught.value, MediaError, named)
     check_only(photo.parent, photo, driving)
     assert len(processes) == 2 and all(process.poll() is not None for process in processes)

@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from golden_data import GOLDEN
@@ -52,6 +54,23 @@ def test_what_cannot_be_cropped_is_said():
         photo_squares(GROUP, "auto", 0, "group.png", 512)
     assert photo_squares(empty, "none", None, "wall.png", 64) == [Rect(0, 0, 80, 50)]
     assert photo_squares(empty, (10, -5, 30, 20), None, "wall.png", 64) == [Rect(10, -5, 40, 15)]
+
+
+def test_a_photo_that_was_prepared_for_the_networks_is_not_called_small():
+    """Only where a larger one would show more of the head than the networks have seen of others."""
+
+    def said(picture: np.ndarray, size: int) -> int:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            (square,) = photo_squares(picture, "auto", None, "photo.png", size)
+        assert square.width < size, "else nobody would warn"
+        return len(caught)
+
+    astronaut = read_image(bundled("examples", "astronaut.png"))  # 256x256, most of it a head
+    assert said(astronaut, 256) == 0
+    assert said(np.pad(astronaut, ((0, 0), (0, 100), (0, 0))), 256) == 1  # cut out of a larger one, perhaps
+    assert said(np.asarray(Image.fromarray(astronaut).resize((110, 110))), 256) == 1
+    assert said(backdrop((256, 256), (head(0, 100), 80, 80)), 256) == 1
 
 
 def test_a_part_beyond_the_border_is_mirrored():

@@ -14,6 +14,7 @@ from fomm.animation import animator as animator_module
 from fomm.animation.animate import animate_file, make_animation
 from fomm.animation.animator import Animator
 from fomm.animation.frames import to_batch, to_bytes, to_tensor, to_uint8
+from fomm.animation.options import Compute, Framing
 from fomm.checkpoint import load_checkpoints
 from fomm.engines.gpu import begun_ahead, default_batch
 from fomm.engines.inference import for_inference
@@ -241,7 +242,8 @@ def test_a_gpu_writes_what_the_cpu_writes(on_gpu, tmp_path, paste_back):
         result = tmp_path / name / ""
         animate_file(
             tmp_path / "photo.png", tmp_path / "driving.mp4", f"{result}/", *networks,
-            paste_back=paste_back, batch_size=4, progress=False,
+            framing=Framing(crop="none", paste_back=paste_back),
+            compute=Compute(precision="float32", batch_size=4), progress=False,
         )  # fmt: skip
         with VideoReader(result) as reader:
             results.append(np.stack(list(reader)))
@@ -257,7 +259,7 @@ def test_precisions_on_a_gpu(precision):
         np.full((256, 256, 3), 0.4, np.float32),
         *np.random.default_rng(0).random((9, 256, 256, 3), "f4"),
     ]
-    animator = Animator(frames[0], generator, kp_detector, precision=precision, batch_size=3)
+    animator = Animator(frames[0], generator, kp_detector, compute=Compute(precision=precision, batch_size=3))
     got = np.stack(list(animator.animate(frames)))
     wanted = np.stack(make_animation(frames[0], frames, generator.cpu(), kp_detector.cpu(), progress=False))
     assert -10 * np.log10(np.square(got - wanted).mean()) > 40

@@ -14,10 +14,11 @@ import pytest
 from golden_data import GOLDEN
 
 from fomm import InputError, MediaError, load_checkpoints
-from fomm.animation.options import JOB_OPTIONS
-from fomm.cli import build_parser, main
+from fomm.animation.options import COLUMNS
+from fomm.cli import main
 from fomm.commands.animate import add_animate
-from fomm.jobs import Job, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
+from fomm.commands.parser import build_parser
+from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
@@ -139,13 +140,13 @@ def test_columns_are_the_options_of_the_command():
     whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size"}
     negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
     names = {name[2:] for name in parser._option_string_actions if name.startswith("--")}
-    assert names == set(JOB_OPTIONS) | whole | negative | {"precision", "engine"}
+    assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",
              "duration": "2", "size": "7x5"}  # fmt: skip
-    for name, option in JOB_OPTIONS.items():
+    for name, option in COLUMNS.items():
         given = [f"--{name}", words[name]] if name in words else [f"--{name}"]
         parsed = parser.parse_args(["a", "b", "-o", "c", *given])
-        assert getattr(parsed, name.replace("-", "_")) == option.parse(words.get(name, "yes")), name
+        assert getattr(parsed, option.field) == option.read(words.get(name, "yes")), name
 
 
 # -- folders ----------------------------------------------------------------------------------------
@@ -247,6 +248,25 @@ def test_finished_ones_are_skipped_and_failures_listed(tmp_path, tiny, calls):
     assert not failures.exists() and (tmp_path / "there.mp4").read_text() == "old"
 
 
+def test_failures_of_an_earlier_run_go_also_when_this_one_is_ended_early(tmp_path, tiny, calls, monkeypatch):
+    failures = tmp_path / "failures.csv"
+    jobs = listed(tmp_path, "a", "b")
+
+    def end(*_, **__):
+        raise KeyboardInterrupt
+
+    failures.write_text("old")
+    with pytest.raises(KeyboardInterrupt):  # nothing is known yet
+        run_jobs(jobs, end, failures=failures, progress=False)
+    assert failures.read_text() == "old"
+    monkeypatch.setattr(
+        "fomm.jobs.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs(jobs, lambda: tiny, failures=failures, progress=False)
+    assert not failures.exists()
+
+
 def test_another_run_of_the_same_list(tmp_path, tiny, calls, monkeypatch):
     """What it finishes meanwhile is skipped, also where it is done in the very moment."""
     a, b, c, d = listed(tmp_path, "a", "b", "c", "d")
@@ -328,11 +348,15 @@ def test_a_list_by_the_command(files, capsys):
     assert "missing.png: there is no such file" in failures.read_text()
     with VideoReader(files / "out" / "1.mp4") as one, VideoReader(files / "out" / "3.gif") as other:
         assert (one.size, len(list(one))) == ((48, 48), 3) and (other.size, len(list(other))) == ((64, 64), 5)
+    part = files / "jobs-failures-2-of-2.csv"
+    assert main([*command, "--shard", "2/2"]) == 1 and part.exists()
+    capsys.readouterr()
     write_image(files / "photos" / "missing.png", NOISE)
     assert main([*command, "--shard", "1/2"]) == 0
     assert capsys.readouterr().out == "0 done, 2 skipped, 0 failed\n" and failures.exists()
     assert main(command) == 0
     assert capsys.readouterr().out == "1 done, 2 skipped, 0 failed\n" and not failures.exists()
+    assert not part.exists()  # all jobs were looked at
 
 
 def test_folders_by_two_processes_as_by_one(files, capsys):

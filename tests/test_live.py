@@ -15,6 +15,7 @@ from golden_data import assert_near as assert_near_exactly
 
 from fomm import Animator, InputError, MediaError, load_checkpoints
 from fomm.animation.frames import to_uint8
+from fomm.animation.options import Framing
 from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.errors import MissingExtraError
@@ -120,7 +121,7 @@ def test_there_has_to_be_a_photo(tiny):
 
 
 def test_the_photo_rests_until_there_is_a_face(tiny):
-    session = Live(*tiny, crop="auto", paste_back=None)
+    session = Live(*tiny, framing=Framing(crop="auto", paste_back=None))
     photo, wall = read_image(bundled("examples", "astronaut.png")), np.full((120, 160, 3), 90, np.uint8)
     session.set_source(bundled("examples", "astronaut.png"))
     rest = session.step(wall)
@@ -133,7 +134,7 @@ def test_the_photo_rests_until_there_is_a_face(tiny):
 
 
 def test_no_part_without_the_whole(tiny):
-    session = Live(*tiny, crop="auto", face="all")
+    session = Live(*tiny, framing=Framing(crop="auto", face="all"))
     with pytest.raises(InputError, match="paste_back"):
         session.set_source(bundled("examples", "astronaut.png"))
 
@@ -250,7 +251,7 @@ def test_wishes_are_followed(live):
 
 
 def test_frames_without_a_face_are_an_error_at_the_end(tiny):
-    session = Live(*tiny, crop="none", crop_driving="auto")
+    session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
     with Patient([np.full((64, 64, 3), 90, np.uint8)] * 3) as frames:
         with pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
@@ -258,7 +259,7 @@ def test_frames_without_a_face_are_an_error_at_the_end(tiny):
 
 
 def test_a_face_that_was_seen_before_a_reset_was_seen(tiny):
-    session = Live(*tiny, crop="none", crop_driving="auto")
+    session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
     face, wall = read_image(bundled("examples", "astronaut.png")), np.full((64, 64, 3), 90, np.uint8)
     with Patient([face, wall]) as frames:

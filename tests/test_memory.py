@@ -15,7 +15,7 @@ import resource, sys
 from fomm import animate_file, load_checkpoints
 golden, photo, driving, result = sys.argv[1:]
 networks = load_checkpoints(golden + "/tiny.yaml", golden + "/tiny-cpk.pth.tar", cpu=True)
-count = animate_file(photo, driving, result, *networks)
+count = animate_file(photo, driving, result, *networks, crop="none")
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

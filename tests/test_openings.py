@@ -5,7 +5,7 @@ import pytest
 import torch
 from checkout import ROOT
 
-from fomm import Animator, load_checkpoints
+from fomm import Animator, Motion, load_checkpoints
 from fomm.checkpoint import convert, read_checkpoint
 from fomm.config import load_config
 from fomm.heads.landmarks import KEYPOINT_VERTICES
@@ -172,7 +172,7 @@ def test_animation_opens_unless_told_otherwise(shipped):
     source, driving = pictures(0, 1)[0], pictures(1, 2)
 
     def frames(**options: bool) -> np.ndarray:
-        return np.stack(list(Animator(source, *shipped, **options).animate(driving)))
+        return np.stack(list(Animator(source, *shipped, motion=Motion(**options)).animate(driving)))
 
     published = frames(openings=False)
     assert np.abs(frames() - published).max() > 0.01

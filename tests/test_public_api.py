@@ -8,6 +8,7 @@ import fomm
 
 PROMISED = {
     "Animator", "CheckpointError", "ConfigError", "FommError", "InputError", "MediaError", "__version__",
+    "Compute", "Excerpt", "Framing", "Motion",
     "animate_file", "convert", "display", "load_checkpoints", "make_animation",
 }  # fmt: skip
 

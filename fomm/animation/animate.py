@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -15,8 +16,10 @@ from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.threads import BackgroundWorker, prefetch
 from fomm.errors import InputError
-from fomm.media import VideoReader, VideoWriter, read_image
+from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+
+SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
 
 
 def make_animation(
@@ -41,6 +44,7 @@ def make_animation(
         source_image: HxWx3, uint8 or floats in [0, 1].
         driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
             Pictures of another size than the network's are resized to it, those of that size pass untouched.
+            No face is looked for: a picture far from the network's shape is squeezed, with a warning.
         generator, kp_detector: as ``load_checkpoints`` gives them.
         relative, adapt_movement_scale, openings: see ``Animator``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
@@ -65,7 +69,9 @@ def make_animation(
         compute=Compute("cpu" if cpu else None, precision, engine or "auto", batch_size),
     )
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
-    frames, reference = _with_reference(animator, iterate_frames(driving_video), best_frame)
+    _warn_of_squeezing(np.shape(source_image), "source_image is", animator.size)
+    checked = _watch_first(iterate_frames(driving_video), animator.size)
+    frames, reference = _with_reference(animator, checked, best_frame)
     animated = list(_bar(animator.animate(frames, reference), total, progress))
     if not animated:
         raise InputError("driving_video has no frames; expected at least one")
@@ -110,6 +116,8 @@ def animate_file(
     for what, given in (("photo", photo), ("driving video", driving)):
         if os.path.realpath(result) == os.path.realpath(given):
             raise InputError(f"{result} is the {what} itself; choose another name for the result")
+    check_result(result)
+    check_not_swapped(photo, driving)
     moved = MovedPhoto(
         read_image(photo),
         str(photo),
@@ -134,8 +142,8 @@ def animate_file(
         writer.write(moved.finish_frame(*animated))
 
     count = 0
-    with writer:  # a place that cannot be written to is found before the video is watched
-        video = DrivingVideo(driving, framing.part_of_video, moved.network_size, excerpt)
+    with writer:
+        video = DrivingVideo(driving, framing.part_of_video, moved.network_size, excerpt, progress=progress)
         references = moved.find_references(video, motion.best_frame)
         with (
             video.frames() as (reader, frames),
@@ -146,6 +154,26 @@ def animate_file(
                 background.put(animated)
                 count += 1
     return count
+
+
+def _watch_first(frames: Iterator[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """Pass the frames on; warn if the first will be squeezed."""
+    for number, frame in enumerate(frames):
+        if number == 0:
+            _warn_of_squeezing(frame.shape, "the frames of driving_video are", size)
+        yield frame
+
+
+def _warn_of_squeezing(shape: tuple[int, ...], what: str, size: tuple[int, int]) -> None:
+    """Warn if a picture of ``shape`` (HxWx3) has to become much wider or higher to get the networks' size."""
+    stretch = (shape[1] / shape[0]) / (size[1] / size[0])
+    if max(stretch, 1 / stretch) > SQUEEZED:
+        warnings.warn(
+            f"{what} {shape[1]}x{shape[0]} pixels (width x height) and will be squeezed into the networks' "
+            f"{size[1]}x{size[0]}, faces too; cut the head out first, or give files to animate_file, which "
+            "finds it",
+            stacklevel=3,
+        )
 
 
 def _with_reference(

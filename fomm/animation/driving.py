@@ -24,6 +24,7 @@ class DrivingVideo:
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
         excerpt: the part of the video in time.
+        progress: show a bar while faces are looked for, where the output is a terminal.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
@@ -35,11 +36,15 @@ class DrivingVideo:
         crop: Crop,
         size: tuple[int, int],
         excerpt: Excerpt = Excerpt(),
+        *,
+        progress: bool = False,
     ) -> None:
         self.path, self.size, self.excerpt = path, size, excerpt
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
-            parts = video_squares(path, crop, start=excerpt.start, duration=excerpt.duration)
+            parts = video_squares(
+                path, crop, start=excerpt.start, duration=excerpt.duration, progress=progress
+            )
             self.parts = [grow_to_shape(part, size) for part in parts]
 
     @contextmanager

@@ -1,6 +1,7 @@
 """A photo that moves: from its pixels and the driving frames to the frames that are written."""
 
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -51,8 +52,15 @@ class MovedPhoto:
         parts = photo_squares(self.picture, framing.crop, framing.face, name, min(self.network_size))
         if framing.crop != "none":
             parts = [grow_to_shape(part, self.network_size) for part in parts]
-        natural = self.picture.shape[:2] if framing.pastes_back else self.network_size
+        natural: tuple[int, int] = self.picture.shape[:2] if framing.pastes_back else self.network_size
         self.size = choose_size(natural, framing.size)
+        if self.size[0] > natural[0] or self.size[1] > natural[1]:
+            what = "the photo has" if framing.pastes_back else "the networks paint"
+            warnings.warn(
+                f"size is {self.size[1]}x{self.size[0]} pixels (width x height), more than the "
+                f"{natural[1]}x{natural[0]} that {what}; enlarging adds no detail",
+                stacklevel=3,
+            )
         self.sources = [
             self.picture if framing.crop == "none" else cut(self.picture, part, self.network_size)
             for part in parts

@@ -2,14 +2,15 @@
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import COMPUTATION, Framing, group_options
+from fomm.animation.options import COMPUTATION, Compute, Framing, group_options
 from fomm.bundled import bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
+from fomm.commands.plain_warnings import call_with_plain_warnings
 from fomm.errors import FommError, InputError
 
 
@@ -79,12 +80,20 @@ def _animate(options: argparse.Namespace) -> None:
         raise InputError("--shard takes a part of many jobs; give --jobs or a folder with it")
     from fomm.animation.animate import animate_file
     from fomm.checkpoint import load_checkpoints
+    from fomm.media import check_result
 
     given = group_options(given_options(options))
+    check_result(options.output)  # before the networks are loaded
+    replaced = options.output.is_file()
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
     given["compute"] = choose_compute(networks, given["compute"])
     count = animate_file(options.photo, options.driving, options.output, *networks, **given)
-    print(f"{options.output}: {count} frames, by {given['compute'].engine} in {given['compute'].precision}")
+    _tell(options.output, replaced, count, given["compute"])
+
+
+def _tell(result: Path, replaced: bool, count: int, compute: Compute) -> None:
+    done = f"{count} frames, by {compute.engine} in {compute.precision}"
+    print(f"{result}{' (replaced)' if replaced else ''}: {done}")
 
 
 def _animate_many(options: argparse.Namespace) -> None:
@@ -101,16 +110,26 @@ def _animate_many(options: argparse.Namespace) -> None:
     else:
         jobs, failures = read_jobs(options.jobs), options.jobs.with_name(f"{options.jobs.stem}-failures")
     part = "-{}-of-{}".format(*options.shard) if options.shard else ""  # each part has its own failures
-    failures = failures.with_name(f"{failures.name}{part}.csv")
+    stem = failures.name
+    failures = failures.with_name(f"{stem}{part}.csv")
+    load: Callable[[], Any] = partial(
+        load_checkpoints, options.config, options.checkpoint, device=options.device
+    )
+    if not options.debug:
+        load = partial(call_with_plain_warnings, load)
     summary = run_jobs(
         jobs,
-        partial(load_checkpoints, options.config, options.checkpoint, device=options.device),
+        load,
         workers=options.workers,
         shard=options.shard or (1, 1),
         failures=failures,
         **given_options(options),
     )
     print(f"{summary.done} done, {summary.skipped} skipped, {len(summary.failures)} failed")
+    if not options.shard:  # all of them: what was said of parts is out of date
+        for file in failures.parent.iterdir():
+            if re.fullmatch(rf"{re.escape(stem)}-\d+-of-\d+\.csv", file.name):
+                file.unlink(missing_ok=True)
     if summary.failures:
         raise FommError(f"not all jobs could be done; {failures} says why")
 
@@ -126,12 +145,15 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from fomm.animation.animate import animate_file
     from fomm.checkpoint import load_checkpoints
+    from fomm.media import check_result
 
+    check_result(options.output)
+    replaced = options.output.is_file()
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
     compute = choose_compute(networks, group_options(given_options(options))["compute"])
     # the bundled files show a head alone
     framing = Framing(crop="none", paste_back=True)
     count = animate_file(photo, driving, options.output, *networks, framing=framing, compute=compute)
-    print(f"{options.output}: {count} frames, by {compute.engine} in {compute.precision}")
+    _tell(options.output, replaced, count, compute)
     print(f"the photo is {photo}, the driving video {driving}")

@@ -80,7 +80,8 @@ def run_jobs(
         workers: processes; 1 is this one. More are started afresh, so that a script needs its
             ``if __name__ == "__main__":``, and share the CPU's cores.
         shard: (I, N) takes the I-th of every N jobs, counted from 1: each job is in one of the N parts.
-        failures: a CSV file that gets the jobs that failed, with the reason; removed when none did.
+        failures: a CSV file that gets the jobs that failed, with the reason. That of an earlier run is
+            replaced, or removed where none failed, also when the run is ended early but has done jobs.
         progress: show a progress bar, where the output is a terminal.
         options: for all jobs, by field of ``Framing``, ``Excerpt``, ``Motion`` and ``Compute``; a job's own
             come before them.
@@ -113,8 +114,8 @@ def run_jobs(
     finally:
         if failures is not None and failed:
             _write_failures(Path(failures), failed)
-    if failures is not None and not failed:
-        Path(failures).unlink(missing_ok=True)
+        elif failures is not None and (states["done"] or states["skipped"] == len(mine)):
+            Path(failures).unlink(missing_ok=True)
     return Summary(**states, failures=tuple(failed))
 
 

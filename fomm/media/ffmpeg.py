@@ -9,6 +9,7 @@ File names are always given as absolute ``file:`` paths, with a white list of pr
 that no name and no content of a file makes ffmpeg open anything else.
 """
 
+import codecs
 import math
 import os
 import re
@@ -24,7 +25,7 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from fomm.errors import MediaError, MissingExtraError, shown
-from fomm.media.images import most_pixels, too_many_pixels
+from fomm.media.images import is_still, most_pixels, too_many_pixels
 
 # Containers that hold their own pictures and sound. Play lists and scripts (concat, hls, dash, sdp and
 # others) are left out, since they make ffmpeg open what they name.
@@ -101,7 +102,7 @@ def probe(path: Path) -> VideoInfo:
     if large := re.search(r"Picture size (\d{1,9})x(\d{1,9}) exceeds", log):
         raise MediaError(too_many_pixels(path, (int(large[2]), int(large[1])), limit))
     if code or stream is None:
-        raise MediaError(f"cannot read {path} as a video: {last_error(log, code)}")
+        raise MediaError(f"cannot read {path} as a video: {_why_no_video(path, log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
         raise MediaError(f"cannot read {path}: not one frame of its video could be decoded")
     width, height = int(size[1]), int(size[2])
@@ -121,6 +122,29 @@ def probe(path: Path) -> VideoInfo:
         has_audio=_has_audio(log),
         has_alpha=re.search(rf", ({_ALPHA})[(,]", stream) is not None,
     )
+
+
+def _why_no_video(path: Path, log: str, code: int) -> str:
+    """Return what is known of a file that ffmpeg could not read."""
+    if is_still(path):
+        return "it is a picture; expected a video, a GIF that moves or a folder of numbered pictures"
+    reason = last_error(log, code)
+    if _is_text(path):
+        return "it is not a video, but text"
+    if "Input #0" not in log and "Invalid data found" in reason:
+        return f"it is not a video, or damaged from its beginning on; ffmpeg said: {reason}"
+    return reason
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file begins with nothing but characters that people write, in UTF-8."""
+    with open(path, "rb") as file:
+        start = file.read(1024)
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)  # the last one may be cut
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and all(sign.isprintable() or sign.isspace() for sign in text)
 
 
 def has_sound(path: Path) -> bool:

@@ -7,8 +7,9 @@ folder of PNGs. What is written appears under the asked name only when it is com
 
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,19 +17,29 @@ from types import TracebackType
 import numpy as np
 
 from fomm._version import __version__
-from fomm.atomic import atomic_path
+from fomm.atomic import atomic_path, check_place
 from fomm.errors import InputError, MediaError
 from fomm.media import ffmpeg, streams
-from fomm.media.folder import look_into_folder, read_folder, write_folder
+from fomm.media.folder import check_new_folder, look_into_folder, read_folder, write_folder
 from fomm.media.images import (
     PathLike,
     check_frame,
     existing,
+    is_still,
     read_image,
     write_image,
 )
 
-__all__ = ["VideoReader", "VideoWriter", "read_image", "save_video", "video_comment", "write_image"]
+__all__ = [
+    "VideoReader",
+    "VideoWriter",
+    "check_not_swapped",
+    "check_result",
+    "read_image",
+    "save_video",
+    "video_comment",
+    "write_image",
+]
 
 
 class VideoReader:
@@ -161,6 +172,20 @@ class VideoWriter:
         self._output.__exit__(kind, error, traceback)
 
 
+def check_not_swapped(photo: PathLike, driving: PathLike) -> None:
+    """Raise ``MediaError`` if ``photo`` is a video and ``driving`` a picture."""
+    if is_still(photo) or not is_still(driving):
+        return
+    try:
+        VideoReader(photo).close()
+    except MediaError:  # no video: the photo's own error says what it is
+        return
+    raise MediaError(
+        f"the photo {photo} is a video and the driving video {driving} is a picture; they seem to be "
+        "swapped: give the photo first, then the video"
+    )
+
+
 def save_video(
     path: PathLike,
     frames: Iterable[np.ndarray],
@@ -188,6 +213,25 @@ def video_comment(weights_hash: str | None = None) -> str:
     """The comment that every written video carries: what made it, with which weights; AI-generated."""
     weights = f" (weights {weights_hash[:12]})" if weights_hash else ""
     return f"Made with fomm {__version__}{weights}. AI-generated."
+
+
+def check_result(path: PathLike) -> None:
+    """Raise ``MediaError`` if no video can be written under ``path``, see ``VideoWriter``.
+
+    For the time before long work begins. A file is created in the folder of ``path``, and removed at once.
+    """
+    target, container = Path(path), _container(path)
+    try:
+        with suppress(FileNotFoundError):
+            target.lstat()  # fails for a name that is too long
+        if container == "folder":
+            check_new_folder(target)
+        else:
+            check_place(target, MediaError)
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
+    except OSError as reason:
+        raise MediaError(f"cannot write {path}: {reason.strerror or reason}") from reason
 
 
 def _container(path: PathLike) -> str:

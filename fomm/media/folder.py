@@ -51,6 +51,14 @@ def read_folder(pictures: list[Path], size: tuple[int, int]) -> Generator[np.nda
         yield frame
 
 
+def check_new_folder(target: Path) -> None:
+    """Raise ``MediaError`` if ``target`` cannot become a folder of frames: see ``write_folder``."""
+    if not target.parent.is_dir():
+        raise MediaError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise MediaError(f"cannot write {target}: it exists already; give the name of a new or empty folder")
+
+
 @contextmanager
 def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callable[[np.ndarray], None]]:
     """Give a function that takes frames and writes frame000001.png and so on.
@@ -58,10 +66,7 @@ def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callabl
     The folder gets its name when all are there. Raises ``MediaError`` when there are none, or ``target`` is
     there already and not an empty folder.
     """
-    if not target.parent.is_dir():
-        raise MediaError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise MediaError(f"cannot write {target}: it exists already; give the name of a new or empty folder")
+    check_new_folder(target)
     texts = {"Comment": comment, _RATE_TAG: str(rate)}
     temporary = target.with_name(f".{target.name[:100]}.{secrets.token_hex(4)}.part")
     count = 0

@@ -70,6 +70,15 @@ def open_picture(file: Path) -> Image.Image:
         return Image.open(file, formats=IMAGE_FORMATS)
 
 
+def is_still(path: PathLike) -> bool:
+    """Whether a file is a picture that does not move, by its beginning."""
+    try:
+        with open_picture(existing(path)) as image:
+            return image.format not in ("GIF", "PNG", "WEBP") or not getattr(image, "is_animated", False)
+    except Exception:  # broken files make Pillow raise nearly anything
+        return False
+
+
 def write_image(path: PathLike, frame: np.ndarray) -> None:
     """Write HxWx3 uint8, RGB, as .png, .jpg or .webp (by the suffix of ``path``), whole or not at all."""
     target = Path(path)
