@@ -5,7 +5,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.animation.framing import cut, following, main_face, photo_squares, video_squares
+from fomm.animation.framing import cut, follow, main_face, photo_squares, video_squares
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import Face
@@ -140,7 +140,7 @@ def test_a_face_that_wanders_is_followed(tmp_path):
 
 def test_the_path_is_smooth_and_keeps_still_what_stands_still():
     track = {0: Rect(0, 0, 10, 10), 30: Rect(0, 0, 10, 10)}
-    path = np.array(following(track, 31, 25, 20))
+    path = np.array(follow(track, 31, 25, 20))
     assert path.shape == (31, 4) and np.allclose(path, (-5, -5, 15, 15))
 
 
