@@ -9,6 +9,7 @@ from golden_data import GOLDEN, assert_near, tiny_networks
 from lively import small_networks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training_case import training_config, write_clips
 
 from fomm import animator as animator_module
 from fomm.animate import animate_file, make_animation
@@ -19,6 +20,7 @@ from fomm.frames import to_batch, to_bytes, to_tensor, to_uint8
 from fomm.gpu import begun_ahead, default_batch
 from fomm.media import VideoReader, save_video, write_image
 from fomm.model.inference import for_inference
+from fomm.training.loop import train
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -206,6 +208,34 @@ def test_a_pass_stays_on_its_device(monkeypatch, processor, dtype):
         kp = networks.detect(torch.rand(4, 3, 256, 256, device="meta"))
         assert networks.render(source, kp).prediction.shape == (4, 3, 256, 256)
     assert watch.count > 100 and not watch.others
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+class _PaddedAverages(TorchDispatchMode):
+    """Notes the inputs of every ``avg_pool2d`` with padding through which a gradient comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.avg_pool2d_backward.default:
+            _, pooled, _, _, padding = args[:5]
+            self.inputs += [pooled] if any(padding) else []
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_gradient_passes_a_padded_average_of_channels_last_pictures(tmp_path):
+    """Before PyTorch's fix, CUDA computes a wrong one there."""
+    config = training_config(loss_weights={"contrast": 1, "source_details": 1})
+    clips = write_clips(tmp_path / "data")
+    with _PaddedAverages() as watch:
+        list(train(config, clips, tmp_path / "run", device="cpu", max_steps=1))
+    assert len(watch.inputs) == 5  # two of each picture's details, and the mean power of the painted ones
+    layouts = [(pooled.shape, pooled.stride()) for pooled in watch.inputs]
+    assert not any(len(shape) == 4 and stride[1] == 1 for shape, stride in layouts), layouts
 
 
 # -- on a GPU ----------------------------------------------------------------------------------------
