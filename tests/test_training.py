@@ -6,24 +6,19 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from checkout import ROOT
 from golden_data import GOLDEN
 from PIL import Image
 from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
 from fomm.checkpoint import build_networks, load_checkpoints, read_checkpoint, save_weights
 from fomm.cli import main
-from fomm.config import config_from_dict, load_config
+from fomm.config import config_from_dict
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
-from fomm.heads.dataset import make_dataset
 from fomm.training import loop, objective, state, step
-from fomm.training.dataset import open_pairs
 from fomm.training.distributed import Processes
 from fomm.training.loop import train
 from fomm.training.perceptual import EfficientNetLite0Features
@@ -564,73 +559,3 @@ def test_motion_alone_trains_without_painting(data, tmp_path, monkeypatch):
     lines = list(train(only, data, tmp_path / "run", device="cpu"))
     assert lines[0].keys() >= {"deformation"} and "l1" not in lines[0]
     assert lines[-1]["deformation"] < 0.9 * lines[0]["deformation"], lines
-
-
-# -- on a GPU ----------------------------------------------------------------------------------------
-
-
-def real_steps(
-    heads: Path, device: str, precision: str, count: int, bicubic: bool = True
-) -> tuple[list[float], dict]:
-    """Steps of the weights that ship, norms frozen, on two pairs of drawn heads, the same in each.
-
-    Returns the sum of the losses before each step, and for each network the last gradients by weight.
-    """
-    config = load_config("heads-256")
-    assert config.train_params is not None
-    params = replace(config.train_params, batch_size=2, transfer=0.0, warmup_steps=0, freeze_norm=True)
-    generator = replace(config.model_params.generator_params, bicubic=bicubic)
-    model = replace(config.model_params, generator_params=generator)
-    config = replace(config, train_params=params, model_params=model)
-    shipped = ROOT / "checkpoints" / "heads-256.safetensors"
-    with Processes(device) as processes:
-        run = state.Run(config, params, processes)
-        state.start_from(run, shipped, say=False)
-        pairs = open_pairs(
-            heads / "train", config.dataset_params, 2, 0, in_memory=True, device=processes.device,
-            with_truth=True, with_flow=True,
-        )  # fmt: skip
-        batch, one = pairs.batch(0), step.Step(config, run, processes, None, precision, False)
-        losses = [sum(one(batch, torch.Generator().manual_seed(0))[0].values()) for _ in range(count)]
-        return losses, {
-            name: {
-                weight: tensor.grad.flatten().cpu()
-                for weight, tensor in run.parts[name].named_parameters()
-                if tensor.grad is not None
-            }
-            for name in ("generator", "kp_detector")
-        }
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heads")
-    make_dataset(folder, people=2, frames=4, size=256, test_fraction=0, progress=False)
-    return folder
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("bicubic", [False, True])
-@pytest.mark.parametrize(("precision", "least"), [("float32", 0.999), ("bfloat16", 0.8)])
-def test_a_gpu_finds_the_gradients_of_the_cpu(heads, monkeypatch, precision, least, bicubic):
-    """At least so alike, as the cosine between them."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    (wanted_losses, wanted), (losses, found) = (
-        real_steps(heads, *means, count=1, bicubic=bicubic)
-        for means in (("cpu", "float32"), ("cuda", precision))
-    )
-    assert losses == pytest.approx(wanted_losses, rel=0.02)
-    for network, gradients in found.items():
-        pairs = {weight: (gradient, wanted[network][weight]) for weight, gradient in gradients.items()}
-        alike = {weight: torch.cosine_similarity(*pair, dim=0).item() for weight, pair in pairs.items()}
-        whole = (torch.cat(side) for side in zip(*pairs.values(), strict=True))
-        together = torch.cosine_similarity(*whole, dim=0).item()
-        worst = sorted(alike.items(), key=lambda item: item[1])[:8]  # says where to look
-        assert together > least, f"{network}: {together:.4f}, least {worst}"
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gpu_learns(heads, precision):
-    losses, _ = real_steps(heads, "cuda", precision, count=40)
-    assert losses[-1] < 0.7 * losses[0], losses  # 0.55 on a CPU in float32
