@@ -10,13 +10,15 @@ import warnings
 import pytest
 import torch
 import yaml
+from checkout import ROOT
 from golden_data import GOLDEN
 from PIL import Image
 from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
-from fomm.checkpoint import build_networks, load_checkpoints, read_checkpoint, save_weights
+from fomm.checkpoint import build_networks, convert, load_checkpoints, read_checkpoint, save_weights
 from fomm.cli import main
-from fomm.config import config_from_dict
+from fomm.commands.train import progress_line
+from fomm.config import config_from_dict, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
 from fomm.training import loop, objective, state, step
 from fomm.training.distributed import Processes
@@ -313,6 +315,66 @@ def test_frozen_parts_stay(data, tmp_path):
         if "running" in key or "num_batches" in key:
             assert not changed, key
     assert not torch.equal(generator.final.weight, networks["generator"]["final.weight"])
+
+
+def begin(config, folder, init=None):
+    """A run as it begins or goes on, before its first step."""
+    run = state.Run(config, config.train_params, Processes("cpu"))
+    state.resume_or_start(run, folder / "state.pt", init)
+    return run
+
+
+def frozen(run) -> set[bool]:
+    """Whether batch norms keep their statistics, of all that there are."""
+    modules = [module for network in run.parts.values() for module in network.modules()]
+    return {not norm.training for norm in modules if isinstance(norm, torch.nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("told", [None, True, False])
+def test_norms_stay_as_they_were_in_the_start_unless_told_otherwise(data, tmp_path, told):
+    config = training_config(freeze_norm=told)
+    for before in (True, False):
+        first, half = tmp_path / f"first-{before}", tmp_path / "half.safetensors"
+        list(train(training_config(freeze_norm=before), data, first, device="cpu", max_steps=1))
+        convert(first / "weights.safetensors", half, half=True)
+        wanted = {before if told is None else told}
+        for init in (first / "weights.safetensors", half):
+            assert frozen(begin(config, tmp_path, init)) == wanted
+        assert frozen(begin(config, first)) == wanted  # one that goes on
+        list(train(config, data, tmp_path / f"{before}", device="cpu", init=half, max_steps=1))
+        assert (
+            frozen(begin(training_config(), tmp_path, tmp_path / f"{before}" / "weights.safetensors"))
+            == wanted
+        )
+
+
+def test_from_nothing_and_from_files_that_do_not_say_no_norm_is_frozen(tmp_path):
+    assert frozen(begin(training_config(), tmp_path)) == {False}
+    run = begin(golden_config(), tmp_path, GOLDEN / "tiny-cpk.pth.tar")
+    assert frozen(run) == {False}
+    torch.save(
+        {key: value for key, value in run.state().items() if key != "freeze_norm"}, tmp_path / "state.pt"
+    )
+    assert frozen(begin(golden_config(), tmp_path)) == {False}
+
+
+@pytest.mark.parametrize("name", ["heads-128", "heads-256"])
+def test_the_weights_that_ship_begin_with_frozen_norms(tmp_path, name):
+    shipped, again = ROOT / "checkpoints" / "heads-256.safetensors", tmp_path / "again.safetensors"
+    convert(shipped, again)
+    for init in (shipped, again):
+        assert frozen(begin(load_config(name), tmp_path, init)) == {True}
+
+
+def test_a_run_says_whether_its_norms_are_frozen(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    for told in (True, False):
+        out = tmp_path / str(told)
+        lines = list(train(training_config(freeze_norm=told), data, out, device="cpu", max_steps=1))
+        assert json.loads((out / "settings.json").read_text())["freeze_norm"] is told
+        assert json.loads((out / "log.jsonl").read_text())["freeze_norm"] == lines[0]["freeze_norm"] == told
+        shown = progress_line(lines[0])
+        assert ("  norms frozen  " in shown) == told and "freeze_norm" not in shown
 
 
 def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatch):
