@@ -161,7 +161,7 @@ def save_weights(
             )
     needed = {"dataset_params": {"frame_shape": list(config.dataset_params.frame_shape)}}
     needed["model_params"] = config.to_dict()["model_params"]
-    content = {"version": __version__, "config": needed}
+    content: dict[str, Any] = {"version": __version__, "config": needed}
     if freeze_norm is not None:
         content["freeze_norm"] = freeze_norm
     metadata = {_METADATA_KEY: json.dumps(content)}
