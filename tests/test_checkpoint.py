@@ -479,6 +479,7 @@ def test_the_same_weights_give_the_same_file(tmp_path):
         ("{", "metadata that fomm did not write"),
         ("[" * 100_000, "metadata that fomm did not write"),
         ("[]", "metadata that fomm did not write"),
+        ('{"version": "9.9", "config": {}, "freeze_norm": "yes"}', "metadata that fomm did not write"),
         ('{"version": "9.9", "config": 3}', r"fomm 9\.9"),
         ('{"version": "9.9", "config": {"zebra": 1}}', r"unknown key zebra.*written by fomm 9\.9"),
     ],

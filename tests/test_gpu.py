@@ -1,14 +1,20 @@
 """What keeps a GPU busy. Most of it can be checked without one; tests marked gpu need it."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checkout import ROOT
 from golden_data import GOLDEN, assert_near, tiny_networks
 from lively import small_networks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from training_case import training_config, write_clips
 
 from fomm.animation import animator as animator_module
 from fomm.animation.animate import animate_file, make_animation
@@ -16,10 +22,17 @@ from fomm.animation.animator import Animator
 from fomm.animation.frames import to_batch, to_bytes, to_tensor, to_uint8
 from fomm.animation.options import Compute, Framing
 from fomm.checkpoint import load_checkpoints
+from fomm.config import LossWeights, load_config
 from fomm.engines.gpu import begun_ahead, default_batch
 from fomm.engines.inference import for_inference
 from fomm.engines.recording import Recorded, RecordedNetworks
+from fomm.heads.dataset import make_dataset
 from fomm.media import VideoReader, save_video, write_image
+from fomm.training.dataset import Batch, open_pairs
+from fomm.training.distributed import Processes
+from fomm.training.loop import train
+from fomm.training.state import Run, start_from
+from fomm.training.step import Step, draw_transform
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -209,6 +222,34 @@ def test_a_pass_stays_on_its_device(monkeypatch, processor, dtype):
     assert watch.count > 100 and not watch.others
 
 
+# -- training ----------------------------------------------------------------------------------------
+
+
+class _PaddedAverages(TorchDispatchMode):
+    """Notes the inputs of every ``avg_pool2d`` with padding through which a gradient comes back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.avg_pool2d_backward.default:
+            _, pooled, _, _, padding = args[:5]
+            self.inputs += [pooled] if any(padding) else []
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_gradient_passes_a_padded_average_of_channels_last_pictures(tmp_path):
+    """Before PyTorch's fix, CUDA computes a wrong one there."""
+    config = training_config(loss_weights={"contrast": 1, "source_details": 1})
+    clips = write_clips(tmp_path / "data")
+    with _PaddedAverages() as watch:
+        list(train(config, clips, tmp_path / "run", device="cpu", max_steps=1))
+    assert len(watch.inputs) == 5  # two of each picture's details, and the mean power of the painted ones
+    layouts = [(pooled.shape, pooled.stride()) for pooled in watch.inputs]
+    assert not any(len(shape) == 4 and stride[1] == 1 for shape, stride in layouts), layouts
+
+
 # -- on a GPU ----------------------------------------------------------------------------------------
 
 
@@ -263,3 +304,122 @@ def test_precisions_on_a_gpu(precision):
     got = np.stack(list(animator.animate(frames)))
     wanted = np.stack(make_animation(frames[0], frames, generator.cpu(), kp_detector.cpu(), progress=False))
     assert -10 * np.log10(np.square(got - wanted).mean()) > 40
+
+
+ALL_LOSSES = {  # what ``heads-256`` does not weight
+    "generator_gan": 1,
+    "discriminator_gan": 1,
+    "feature_matching": (10, 10, 10, 10),
+    "equivariance_value": 10,
+    "equivariance_jacobian": 10,
+    "source_details": 500,
+}
+
+
+@contextmanager
+def real_training(
+    heads: Path, device: str, precision: str, *, pairs: int = 2, bicubic: bool = True, **weights
+) -> Iterator[tuple[Run, Step, Batch]]:
+    """The weights that ship, norms frozen, about to train on pairs of drawn heads, the same on every device.
+
+    ``weights`` are those of losses, as far as they differ from ``heads-256``.
+    """
+    config = load_config("heads-256")
+    assert config.train_params is not None
+    params = replace(config.train_params, batch_size=pairs, transfer=0.0, warmup_steps=0, freeze_norm=True)
+    params = replace(params, loss_weights=replace(params.loss_weights, **weights))
+    generator = replace(config.model_params.generator_params, bicubic=bicubic)
+    model = replace(config.model_params, generator_params=generator)
+    config = replace(config, train_params=params, model_params=model)
+    torch.manual_seed(0)  # of the discriminator
+    with Processes(device) as processes:
+        run = Run(config, params, processes)
+        start_from(run, ROOT / "checkpoints" / "heads-256.safetensors", say=False)
+        data = open_pairs(
+            heads / "train", config.dataset_params, pairs, 0, in_memory=True, device=processes.device,
+            with_truth=True, with_flow=True,
+        )  # fmt: skip
+        yield run, Step(config, run, processes, None, precision, False), data.batch(0)
+
+
+def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bool = True):
+    """The sum of the losses before each step, and for each network the last gradients by weight."""
+    with real_training(heads, device, precision, bicubic=bicubic) as (run, step, batch):
+        losses = [sum(step(batch, torch.Generator().manual_seed(0))[0].values()) for _ in range(count)]
+        return losses, {
+            name: {
+                weight: tensor.grad.flatten().cpu()
+                for weight, tensor in run.parts[name].named_parameters()
+                if tensor.grad is not None
+            }
+            for name in ("generator", "kp_detector")
+        }
+
+
+def gradients_by_loss(heads: Path, device: str) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
+    """The gradient of every loss by itself for each network that it depends on, by weight, in float32."""
+    with real_training(heads, device, "float32", pairs=1, **ALL_LOSSES) as (run, step, batch):
+        transform = draw_transform(step.config, batch, torch.Generator().manual_seed(0))
+        losses, output = step.generator(batch, transform, None, None)
+        losses |= step.discriminator(output)
+        found = {}
+        for loss, value in losses.items():
+            for name, network in run.parts.items():
+                weights = dict(network.named_parameters())
+                slopes = torch.autograd.grad(
+                    value, list(weights.values()), retain_graph=True, allow_unused=True
+                )
+                by_weight = zip(weights, slopes, strict=True)
+                known = {weight: slope.flatten().cpu() for weight, slope in by_weight if slope is not None}
+                if known:
+                    found[loss, name] = known
+        return found
+
+
+def assert_alike(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], least: float, what) -> None:
+    """The cosine between two gradients, each given by weight, is above ``least``."""
+    assert found.keys() == wanted.keys(), what
+    alike = {weight: torch.cosine_similarity(found[weight], wanted[weight], dim=0).item() for weight in found}
+    whole = (torch.cat([side[weight] for weight in found]) for side in (found, wanted))
+    together = torch.cosine_similarity(*whole, dim=0).item()
+    worst = sorted(alike.items(), key=lambda item: item[1])[:8]  # says where to look
+    assert together > least, f"{what}: {together:.4f}, least {worst}"
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("heads")
+    make_dataset(folder, people=2, frames=4, size=256, test_fraction=0, progress=False)
+    return folder
+
+
+@pytest.mark.gpu
+def test_a_gpu_finds_the_gradient_of_every_loss_by_itself(heads, monkeypatch):
+    """In the sum of all, one that is wrong may hide behind the others."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    wanted, found = (gradients_by_loss(heads, device) for device in ("cpu", "cuda"))
+    known = {field.name for field in fields(LossWeights)} - {"keypoint_shares", "motion_keypoints"}
+    assert {loss for loss, _ in wanted} == known  # but for the two that only weigh others
+    assert found.keys() == wanted.keys()
+    for what, gradient in wanted.items():
+        assert_alike(found[what], gradient, 0.999, what)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("bicubic", [False, True])
+def test_a_gpu_finds_the_gradients_of_the_cpu(heads, monkeypatch, bicubic):
+    """Those of a whole step, at least so alike, as the cosine between them."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    wanted_losses, wanted = real_steps(heads, "cpu", "float32", count=1, bicubic=bicubic)
+    for precision, least in (("float32", 0.999), ("bfloat16", 0.8)):
+        losses, found = real_steps(heads, "cuda", precision, count=1, bicubic=bicubic)
+        assert losses == pytest.approx(wanted_losses, rel=0.02), precision
+        for network, gradients in found.items():
+            assert_alike(gradients, wanted[network], least, (precision, network))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_learns(heads, precision):
+    losses, _ = real_steps(heads, "cuda", precision, count=40)
+    assert losses[-1] < 0.7 * losses[0], losses  # 0.55 on a CPU in float32

@@ -6,8 +6,6 @@ import subprocess
 import sys
 import time
 import warnings
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,13 +15,12 @@ from golden_data import GOLDEN
 from PIL import Image
 from training_case import SIZE, TRAIN, assert_same, state_of, training_config, write_clips
 
-from fomm.checkpoint import build_networks, load_checkpoints, read_checkpoint, save_weights
+from fomm.checkpoint import build_networks, convert, load_checkpoints, read_checkpoint, save_weights
 from fomm.cli import main
+from fomm.commands.train import progress_line
 from fomm.config import config_from_dict, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError, MissingExtraError, TrainingError
-from fomm.heads.dataset import make_dataset
 from fomm.training import loop, objective, state, step
-from fomm.training.dataset import open_pairs
 from fomm.training.distributed import Processes
 from fomm.training.loop import train
 from fomm.training.perceptual import EfficientNetLite0Features
@@ -320,6 +317,66 @@ def test_frozen_parts_stay(data, tmp_path):
     assert not torch.equal(generator.final.weight, networks["generator"]["final.weight"])
 
 
+def begin(config, folder, init=None):
+    """A run as it begins or goes on, before its first step."""
+    run = state.Run(config, config.train_params, Processes("cpu"))
+    state.resume_or_start(run, folder / "state.pt", init)
+    return run
+
+
+def frozen(run) -> set[bool]:
+    """Whether batch norms keep their statistics, of all that there are."""
+    modules = [module for network in run.parts.values() for module in network.modules()]
+    return {not norm.training for norm in modules if isinstance(norm, torch.nn.BatchNorm2d)}
+
+
+@pytest.mark.parametrize("told", [None, True, False])
+def test_norms_stay_as_they_were_in_the_start_unless_told_otherwise(data, tmp_path, told):
+    config = training_config(freeze_norm=told)
+    for before in (True, False):
+        first, half = tmp_path / f"first-{before}", tmp_path / "half.safetensors"
+        list(train(training_config(freeze_norm=before), data, first, device="cpu", max_steps=1))
+        convert(first / "weights.safetensors", half, half=True)
+        wanted = {before if told is None else told}
+        for init in (first / "weights.safetensors", half):
+            assert frozen(begin(config, tmp_path, init)) == wanted
+        assert frozen(begin(config, first)) == wanted  # one that goes on
+        list(train(config, data, tmp_path / f"{before}", device="cpu", init=half, max_steps=1))
+        assert (
+            frozen(begin(training_config(), tmp_path, tmp_path / f"{before}" / "weights.safetensors"))
+            == wanted
+        )
+
+
+def test_from_nothing_and_from_files_that_do_not_say_no_norm_is_frozen(tmp_path):
+    assert frozen(begin(training_config(), tmp_path)) == {False}
+    run = begin(golden_config(), tmp_path, GOLDEN / "tiny-cpk.pth.tar")
+    assert frozen(run) == {False}
+    torch.save(
+        {key: value for key, value in run.state().items() if key != "freeze_norm"}, tmp_path / "state.pt"
+    )
+    assert frozen(begin(golden_config(), tmp_path)) == {False}
+
+
+@pytest.mark.parametrize("name", ["heads-128", "heads-256"])
+def test_the_weights_that_ship_begin_with_frozen_norms(tmp_path, name):
+    shipped, again = ROOT / "checkpoints" / "heads-256.safetensors", tmp_path / "again.safetensors"
+    convert(shipped, again)
+    for init in (shipped, again):
+        assert frozen(begin(load_config(name), tmp_path, init)) == {True}
+
+
+def test_a_run_says_whether_its_norms_are_frozen(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
+    for told in (True, False):
+        out = tmp_path / str(told)
+        lines = list(train(training_config(freeze_norm=told), data, out, device="cpu", max_steps=1))
+        assert json.loads((out / "settings.json").read_text())["freeze_norm"] is told
+        assert json.loads((out / "log.jsonl").read_text())["freeze_norm"] == lines[0]["freeze_norm"] == told
+        shown = progress_line(lines[0])
+        assert ("  norms frozen  " in shown) == told and "freeze_norm" not in shown
+
+
 def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatch):
     weights = dict.fromkeys(TRAIN["loss_weights"], 0) | {"feature_matching": [10], "perceptual": []}
     monkeypatch.setattr(
@@ -564,73 +621,3 @@ def test_motion_alone_trains_without_painting(data, tmp_path, monkeypatch):
     lines = list(train(only, data, tmp_path / "run", device="cpu"))
     assert lines[0].keys() >= {"deformation"} and "l1" not in lines[0]
     assert lines[-1]["deformation"] < 0.9 * lines[0]["deformation"], lines
-
-
-# -- on a GPU ----------------------------------------------------------------------------------------
-
-
-def real_steps(
-    heads: Path, device: str, precision: str, count: int, bicubic: bool = True
-) -> tuple[list[float], dict]:
-    """Steps of the weights that ship, norms frozen, on two pairs of drawn heads, the same in each.
-
-    Returns the sum of the losses before each step, and for each network the last gradients by weight.
-    """
-    config = load_config("heads-256")
-    assert config.train_params is not None
-    params = replace(config.train_params, batch_size=2, transfer=0.0, warmup_steps=0, freeze_norm=True)
-    generator = replace(config.model_params.generator_params, bicubic=bicubic)
-    model = replace(config.model_params, generator_params=generator)
-    config = replace(config, train_params=params, model_params=model)
-    shipped = ROOT / "checkpoints" / "heads-256.safetensors"
-    with Processes(device) as processes:
-        run = state.Run(config, params, processes)
-        state.start_from(run, shipped, say=False)
-        pairs = open_pairs(
-            heads / "train", config.dataset_params, 2, 0, in_memory=True, device=processes.device,
-            with_truth=True, with_flow=True,
-        )  # fmt: skip
-        batch, one = pairs.batch(0), step.Step(config, run, processes, None, precision, False)
-        losses = [sum(one(batch, torch.Generator().manual_seed(0))[0].values()) for _ in range(count)]
-        return losses, {
-            name: {
-                weight: tensor.grad.flatten().cpu()
-                for weight, tensor in run.parts[name].named_parameters()
-                if tensor.grad is not None
-            }
-            for name in ("generator", "kp_detector")
-        }
-
-
-@pytest.fixture(scope="module")
-def heads(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("heads")
-    make_dataset(folder, people=2, frames=4, size=256, test_fraction=0, progress=False)
-    return folder
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("bicubic", [False, True])
-@pytest.mark.parametrize(("precision", "least"), [("float32", 0.999), ("bfloat16", 0.8)])
-def test_a_gpu_finds_the_gradients_of_the_cpu(heads, monkeypatch, precision, least, bicubic):
-    """At least so alike, as the cosine between them."""
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    (wanted_losses, wanted), (losses, found) = (
-        real_steps(heads, *means, count=1, bicubic=bicubic)
-        for means in (("cpu", "float32"), ("cuda", precision))
-    )
-    assert losses == pytest.approx(wanted_losses, rel=0.02)
-    for network, gradients in found.items():
-        pairs = {weight: (gradient, wanted[network][weight]) for weight, gradient in gradients.items()}
-        alike = {weight: torch.cosine_similarity(*pair, dim=0).item() for weight, pair in pairs.items()}
-        whole = (torch.cat(side) for side in zip(*pairs.values(), strict=True))
-        together = torch.cosine_similarity(*whole, dim=0).item()
-        worst = sorted(alike.items(), key=lambda item: item[1])[:8]  # says where to look
-        assert together > least, f"{network}: {together:.4f}, least {worst}"
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_gpu_learns(heads, precision):
-    losses, _ = real_steps(heads, "cuda", precision, count=40)
-    assert losses[-1] < 0.7 * losses[0], losses  # 0.55 on a CPU in float32

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
-from fomm.bundled import HashOfFile, bundled, check_intact, sha256_of
+from fomm.bundled import WEIGHTS, HashOfFile, bundled, check_intact, sha256_of
 from fomm.checkpoint.architecture import (
     COUNTER,
     build_discriminator,
@@ -52,7 +52,8 @@ _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 _REAL_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _OTHER = "use another checkpoint"
 _METADATA_KEY = (
-    "fomm"  # one key, with a JSON of "version" and "config": several are written in no fixed order
+    # one key, with a JSON of "version", "config" and "freeze_norm": several are written in no fixed order
+    "fomm"
 )
 
 
@@ -64,10 +65,20 @@ class Checkpoint:
     tensors: dict[str, Tensor]  # generator.*, kp_detector.* and perhaps discriminator.*
     config: Config | None  # from the file's own metadata
     rest: dict[str, Any]  # all else: the optimisers' states, the epoch
+    freeze_norm: bool | None = None  # from the file's own metadata
 
     def resolve_config(self) -> Config:
         """The configuration in the file, else the one that its tensors' names and shapes tell."""
         return self.config or infer_config(self.tensors, str(self.path))
+
+    def resolve_freeze_norm(self) -> bool | None:
+        """Return whether batch norms kept their statistics when the weights were trained; None: not known.
+
+        The weights that ship were written before files said so, and are known by their hash.
+        """
+        if self.freeze_norm is not None or self.config is None:
+            return self.freeze_norm
+        return True if sha256_of(self.path) == WEIGHTS[DEFAULT_WEIGHTS] else None
 
 
 def load_checkpoints(
@@ -119,7 +130,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     _check_parts(path, tensors, content)
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
         raise CheckpointError(f"{path} is refused: its tensors are larger than the file; get the file again")
-    return Checkpoint(path, tensors, _metadata_config(metadata, path), rest)
+    config, freeze_norm = _read_metadata(metadata, path)
+    return Checkpoint(path, tensors, config, rest, freeze_norm)
 
 
 def save_weights(
@@ -128,10 +140,13 @@ def save_weights(
     kp_detector: nn.Module,
     config: Config,
     half: bool = False,
+    freeze_norm: bool | None = None,
 ) -> None:
     """Write the two networks and their configuration as safetensors, whole or not at all.
 
-    ``half``: the convolutions' weights in float16; biases, norms and the anti-alias kernels stay float32.
+    Args:
+        half: the convolutions' weights in float16; biases, norms and the anti-alias kernels stay float32.
+        freeze_norm: whether batch norms kept their statistics in the training; None: not known.
     """
     networks = {"generator": generator, "kp_detector": kp_detector}
     tensors = {}
@@ -146,7 +161,10 @@ def save_weights(
             )
     needed = {"dataset_params": {"frame_shape": list(config.dataset_params.frame_shape)}}
     needed["model_params"] = config.to_dict()["model_params"]
-    metadata = {_METADATA_KEY: json.dumps({"version": __version__, "config": needed})}
+    content: dict[str, Any] = {"version": __version__, "config": needed}
+    if freeze_norm is not None:
+        content["freeze_norm"] = freeze_norm
+    metadata = {_METADATA_KEY: json.dumps(content)}
     with atomic_path(path, CheckpointError) as temporary:
         try:  # in two steps, since safetensors' own save_file makes files that only their owner can read
             temporary.write_bytes(save(tensors, metadata))
@@ -165,7 +183,8 @@ def convert(
         raise CheckpointError(f"cannot write {out_path}: the result is a safetensors file; name it so")
     checkpoint = read_checkpoint(in_path)
     config = load_config(config_path) if config_path is not None else checkpoint.resolve_config()
-    save_weights(out_path, *_networks_of(checkpoint, config), config, half)
+    freeze_norm = checkpoint.resolve_freeze_norm()
+    save_weights(out_path, *_networks_of(checkpoint, config), config, half, freeze_norm)
 
 
 def _default_checkpoint(config: Config | None) -> Checkpoint:
@@ -238,16 +257,20 @@ def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
             )
 
 
-def _metadata_config(metadata: Mapping[str, str], path: Path) -> Config | None:
+def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Config | None, bool | None]:
+    """The configuration, and whether norms were frozen, each None where the file does not say."""
     if _METADATA_KEY not in metadata:
-        return None
+        return None, None
     try:
         content = json.loads(metadata[_METADATA_KEY])
         written_by, data = shown(content["version"], 20), content["config"]
+        freeze_norm = content.get("freeze_norm")
+        if not (freeze_norm is None or isinstance(freeze_norm, bool)):
+            raise ValueError("freeze_norm is true or false")
     except (ValueError, LookupError, TypeError, RecursionError) as reason:
         raise CheckpointError(f"{path} has metadata that fomm did not write; convert it again") from reason
     try:
-        return config_from_dict(data, f"the configuration in {path}")
+        return config_from_dict(data, f"the configuration in {path}"), freeze_norm
     except ConfigError as reason:
         raise CheckpointError(f"{reason} (written by fomm {written_by}; this is {__version__})") from reason
 

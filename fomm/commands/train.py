@@ -79,6 +79,7 @@ def progress_line(line: dict[str, float]) -> str:
     numbers = dict(line)
     step, total, seconds = int(numbers.pop("step")), int(numbers.pop("of")), numbers.pop("seconds_per_step")
     left = numbers.pop("seconds_left") / 3600
+    norms = "  norms frozen" if numbers.pop("freeze_norm") else ""
     loss = sum(numbers.values())
     parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-    return f"{step}/{total}  {seconds:.2f} s a step, {left:.1f} h left  loss {loss:.4f}  {parts}"
+    return f"{step}/{total}  {seconds:.2f} s a step, {left:.1f} h left{norms}  loss {loss:.4f}  {parts}"

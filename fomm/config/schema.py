@@ -240,7 +240,9 @@ class TrainParams:
     source_window: int | None = _between(8, 8192, default=None)
     # share of the pairs of synthetic data that are driven as another person would: relative motion, learned
     transfer: float = _between(0, 1, default=0)
-    freeze_norm: bool = False  # batch norms keep their statistics: for fine-tuning with few pairs in a batch
+    # batch norms keep their statistics, or do not; None: as in the training of the weights that a run starts
+    # from, and from nothing they do not
+    freeze_norm: bool | None = None
 
 
 # -- what is done with a trained network -----------------------------------------------------------

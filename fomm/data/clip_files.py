@@ -20,6 +20,7 @@ from fomm.data.clips import (
     VIDEO_SUFFIXES,
     check_frames,
     read_arrays,
+    read_header,
     split_strip,
     strip_count,
 )
@@ -150,11 +151,7 @@ class _Arrays(ClipFile):
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive, archive.open("frames.npy") as member:
-                version = np.lib.format.read_magic(member)
-                header = np.lib.format.read_array_header_1_0
-                if version != (1, 0):
-                    header = np.lib.format.read_array_header_2_0
-                shape, self._fortran, dtype = header(member)
+                shape, self._fortran, dtype = read_header(member)
                 self._header_size = member.tell()
                 self._entry = archive.getinfo("frames.npy")
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:

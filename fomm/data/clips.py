@@ -11,10 +11,13 @@ The truth, if there is one, lies beside it in ``PERSON#CLIP.landmarks.npz``, as 
 describes it.
 """
 
+import math
 import os
+import re
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -24,6 +27,14 @@ from fomm.media.images import IMAGE_SUFFIXES, read_image
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".mov")
 CLIP_SUFFIXES = (".npz", *VIDEO_SUFFIXES, ".png")
 SIDECAR_SUFFIX = ".landmarks.npz"
+
+_MAX_HEADER = 10_000  # bytes of an array's header, as in NumPy
+_HEADER = (  # what it holds, in any order: the kind of numbers, how they are ordered, the shape
+    r"'descr'\s*:\s*'([<>|=]?(?:b1|[iu][1248]|f[248]|c8|c16))'",
+    r"'fortran_order'\s*:\s*(True|False)",
+    r"'shape'\s*:\s*\(([\d,\s]*)\)",
+)
+_PIECE = 1 << 20  # bytes that are read at once
 
 
 def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
@@ -113,9 +124,45 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
         MediaError: the file is damaged or lacks one of them.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in names}
+        with zipfile.ZipFile(path) as archive:
+            return {name: _read_array(archive, f"{name}.npy") for name in names}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as reason:
         raise MediaError(
             f"{path} cannot be read as an npz file with {', '.join(names)}: {reason}"
         ) from reason
+
+
+def read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Return the shape, whether it is in Fortran's order, and the dtype of an open .npy file of numbers.
+
+    After it, the file stands at the first number. NumPy's own reader hands the header, which is a Python
+    literal, to Python's parser. That of CPython 3.11 fails at times where threads run it at once, with
+    "AST constructor recursion depth mismatch", and clips are read by threads.
+
+    Raises:
+        ValueError: there is no header, or not that of an array of numbers.
+    """
+    version = np.lib.format.read_magic(member)
+    length = int.from_bytes(member.read(2 if version == (1, 0) else 4), "little")
+    if length > _MAX_HEADER:
+        raise ValueError(f"its header has {length} bytes, more than those of any array of numbers")
+    text = member.read(length).decode("latin1")
+    descr, fortran, shape = (match and match[1] for match in (re.search(part, text) for part in _HEADER))
+    if descr is None or fortran is None or shape is None:
+        raise ValueError("its header is not that of an array of numbers")
+    return tuple(int(length) for length in re.findall(r"\d+", shape)), fortran == "True", np.dtype(descr)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """One array of an npz file; no more memory is taken than the file says that it holds."""
+    with archive.open(name) as member:
+        shape, fortran, dtype = read_header(member)
+        size = math.prod(shape) * dtype.itemsize
+        if member.tell() + size > archive.getinfo(name).file_size:
+            raise EOFError(f"{name} ends within its array")
+        data = np.empty(size, np.uint8)
+        for start in range(0, size, _PIECE):
+            piece = data[start : start + _PIECE]
+            if member.readinto(piece.data) < len(piece):  # type: ignore[attr-defined]
+                raise EOFError(f"{name} ends within its array")
+    return data.view(dtype).reshape(shape, order="F" if fortran else "C")

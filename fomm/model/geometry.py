@@ -133,6 +133,22 @@ def _between_edges(places: Tensor) -> Tensor:
     return torch.stack((places[..., 0] * ((width - 1) / width), places[..., 1] * ((height - 1) / height)), -1)
 
 
+def mean_around(image: Tensor, side: int) -> Tensor:
+    """Return the mean of the square of ``side`` (odd) pixels around each pixel of BxCxHxW.
+
+    At the border it is the mean of what of the square lies within the picture.
+
+    The gradient is right on every device because the planes are averaged one after another, as BCxHxW: for
+    BxCxHxW in the memory format channels_last, with padding, the backward of ``avg_pool2d`` in CUDA is wrong
+    in versions of PyTorch without the fix of pytorch/pytorch#188344, and nothing says so.
+
+    >>> mean_around(torch.tensor([[[[0., 3., 6.]]]]), 3)
+    tensor([[[[1.5000, 3.0000, 4.5000]]]])
+    """
+    planes = F.avg_pool2d(image.flatten(0, 1), side, 1, side // 2, count_include_pad=False)  # BCxHxW
+    return planes.view(image.shape)
+
+
 def finest_details(image: Tensor) -> Tensor:
     """BxCxHxW less its blur by a 5x5 binomial filter, which is a Gaussian of one pixel."""
     height, width = image.shape[2:]

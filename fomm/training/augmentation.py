@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from fomm.config import AugmentationParams, CameraParams, DegradeParams, JitterParams, ResizeParams
 from fomm.model import Keypoints
-from fomm.model.geometry import inverse_2x2, warp
+from fomm.model.geometry import inverse_2x2, mean_around, warp
 from fomm.training.dataset import Batch, sides
 from fomm.training.flow import Flow
 
@@ -172,7 +172,7 @@ def _details(images: Tensor) -> Tensor:
     """What pictures lose in three means of 3x3 pixels, nearly a gaussian whose deviation is 1.4 pixels."""
     blurred = images.flatten(0, 1)
     for _ in range(3):
-        blurred = F.avg_pool2d(blurred, 3, stride=1, padding=1, count_include_pad=False)
+        blurred = mean_around(blurred, 3)
     return images - blurred.view_as(images)
 
 

@@ -127,6 +127,7 @@ def train(
                     "seed": seed,
                     "processes": processes.count,
                     "device": str(processes.device),
+                    "freeze_norm": run.freeze_norm,
                     **step.means(),
                     "versions": {"fomm": __version__, "torch": torch.__version__},
                 }
@@ -163,6 +164,7 @@ def train(
                 speed = (now - logged) / count
                 line = {"step": run.step, "of": total, "seconds_per_step": speed}
                 line["seconds_left"] = min((total - run.step) * speed, left_of(minutes, run.seconds))
+                line["freeze_norm"] = run.freeze_norm
                 line |= {name: value / count for name, value in sums.items()}
                 logged, sums, first = now, {}, run.step
                 logs.numbers(line)

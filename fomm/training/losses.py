@@ -7,7 +7,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, multiply_2x2, warp
+from fomm.model.geometry import (
+    coordinate_grid,
+    gaussian_maps,
+    inverse_2x2,
+    mean_around,
+    multiply_2x2,
+    warp,
+)
 from fomm.model.keypoints import Keypoints
 from fomm.training.flow import Flow
 
@@ -109,7 +116,7 @@ def contrast_loss(real: Tensor, generated: Tensor) -> Tensor:
 
 
 def _contrast(image: Tensor) -> Tensor:
-    power = _mean_around(details(image).square(), 9)
+    power = mean_around(details(image).square(), 9)
     return (power + 1e-5).sqrt()  # smooth at 0: what is fainter than 1/256 counts little
 
 
@@ -128,12 +135,7 @@ def source_detail_loss(generated: Tensor, moved: Tensor, shown: Tensor) -> Tenso
 
 def details(image: Tensor) -> Tensor:
     """What lies between a mean of 3x3 and one of 7x7 pixels; finer, a camera's noise would count."""
-    return _mean_around(image, 3) - _mean_around(image, 7)
-
-
-def _mean_around(image: Tensor, side: int) -> Tensor:
-    """The mean of the square around each pixel; at the border, of what of it lies within."""
-    return F.avg_pool2d(image, side, 1, side // 2, count_include_pad=False)
+    return mean_around(image, 3) - mean_around(image, 7)
 
 
 def deformation_loss(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:

@@ -32,6 +32,8 @@ class Run:
     """Networks, optimisers and the running average of one training; what ``state.pt`` holds.
 
     Attributes:
+        freeze_norm: whether batch norms keep their statistics: as the configuration says, else as in the
+            training of the weights that the run starts from.
         step: how many steps it has made.
         seconds: how long it took for them, over all its starts.
     """
@@ -62,6 +64,7 @@ class Run:
             network.requires_grad_(name in self.rates)
         self.average: dict[str, dict[str, Tensor]] = {}
         self.step, self.seconds = 0, 0.0
+        self.freeze_norm = bool(params.freeze_norm)
         self.train_mode()
         self.start_average()
 
@@ -74,13 +77,19 @@ class Run:
         """Training mode; frozen networks, and batch norms where asked, keep their statistics."""
         for name, network in self.parts.items():
             network.train(name in self.rates)
-            if self.params.freeze_norm:
+            if self.freeze_norm:
                 for module in network.modules():
                     if isinstance(module, nn.modules.batchnorm._BatchNorm):
                         module.eval()
         if self.params.true_motion:  # only the painter trains
             self.networks.kp_detector.eval()
             self.networks.generator.dense_motion_network.eval()
+
+    def inherit_freeze_norm(self, before: bool) -> None:
+        """Freeze the norms, or not, as ``before``, unless the configuration tells what to do."""
+        if self.params.freeze_norm is None:
+            self.freeze_norm = before
+            self.train_mode()
 
     def start_average(self) -> None:
         """The average begins at the present weights."""
@@ -117,6 +126,7 @@ class Run:
         return {
             "step": self.step,
             "seconds": self.seconds,
+            "freeze_norm": self.freeze_norm,
             "networks": {name: network.state_dict() for name, network in self.parts.items()},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "average": self.average,
@@ -131,6 +141,7 @@ class Run:
         for name, average in self.average.items():
             for key, value in average.items():
                 value.copy_(state["average"][name][key])
+        self.inherit_freeze_norm(state.get("freeze_norm", False))  # older states do not say: it was not asked
         self.step, self.seconds = state["step"], state["seconds"]
 
     def averaged(self, config: Config) -> Networks:
@@ -176,6 +187,8 @@ def resume_or_start(run: Run, path: Path, init: str | os.PathLike | None, *, say
 def start_from(run: Run, init: str | os.PathLike, *, say: bool) -> None:
     """The weights of ``init``, which may be of another size of picture, and need not tell its configuration.
 
+    Norms that were frozen in their training stay so, unless the configuration tells what to do.
+
     The kernels that shrink the picture first are no weights: they follow from ``scale_factor``, and stay.
 
     Args:
@@ -191,10 +204,12 @@ def start_from(run: Run, init: str | os.PathLike, *, say: bool) -> None:
         for key, value in network.state_dict().items()
         if key.endswith(kernel)
     }
-    found = read_checkpoint(init).tensors
+    checkpoint = read_checkpoint(init)
+    found = checkpoint.tensors
     tensors = own | {key: value for key, value in found.items() if not key.endswith(kernel)}
     networks = {name: network for name, network in run.parts.items() if name != "discriminator"}
     load_strictly(networks, tensors, str(init))
+    run.inherit_freeze_norm(bool(checkpoint.resolve_freeze_norm()))
     if any(name.startswith("discriminator.") for name in found):
         reason = _load_discriminator(run, tensors, str(init))
         if reason and say:
@@ -233,7 +248,7 @@ def save_for_use(run: Run, config: Config, path: Path) -> None:
     """
     networks = run.averaged(config)
     try:
-        save_weights(path, networks.generator, networks.kp_detector, config)
+        save_weights(path, *networks[:2], config, freeze_norm=run.freeze_norm)
     except CheckpointError as reason:
         raise TrainingError(f"{reason}; started again, the run goes on from the state before") from reason
 
