@@ -276,8 +276,9 @@ def test_a_part_grows_to_the_shape_of_the_network():
 
 def test_a_part_of_the_driving_video(tiny, files):
     out = files / "part"
-    options = {"crop": "none", "start": 0.5, "duration": 0.25}
-    assert animate_file(files / "photo.png", files / "driving.mp4", out, *tiny, **options) == 3
+    framing, excerpt = Framing(crop="none"), Excerpt(start=0.5, duration=0.25)
+    given = files / "photo.png", files / "driving.mp4"
+    assert animate_file(*given, out, *tiny, framing=framing, excerpt=excerpt) == 3
 
 
 def test_nothing_is_left_when_the_animation_fails(tiny, files):
@@ -331,12 +332,14 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     folder, photo = portrait
     monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
     files = folder / "photo.png", folder / "driving.mp4"
-    options = {"precision": "float32", "duration": 0.1}
+    options = group_options({"precision": "float32", "duration": 0.1})
     part = MovedPhoto(photo, "photo.png", *tiny, framing=Framing(crop="auto", face=None, paste_back=True))
     height, width = part.pastes[0].size
     assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
     assert animate_file(*files, folder / "whole/", *tiny, **options) == 1
-    assert animate_file(*files, folder / "part/", *tiny, framing=Framing(paste_back=False), **options) == 1
+    assert (
+        animate_file(*files, folder / "part/", *tiny, **options | {"framing": Framing(paste_back=False)}) == 1
+    )
     whole, alone = (read_image(next((folder / name).iterdir())) for name in ("whole", "part"))
     assert alone.shape == (64, 96, 3) and np.abs(whole.astype(int) - photo).max() <= 1
 
@@ -391,11 +394,11 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
     frames = [np.ascontiguousarray(np.rot90(face))] * 3 + [face] + [np.roll(face, 20, axis=0)] * 2
     save_video(folder / "driving.mp4", frames, fps=10)
     files = folder / "photo.png", folder / "driving.mp4"
-    part = {"crop": (230, 20, 256, 256), "crop_driving": "none"}
+    part = Framing(crop=(230, 20, 256, 256), crop_driving="none")
     for best, name in ((3, "number"), ("auto", "found")):
-        animate_file(*files, folder / f"{name}/", *tiny, **part, motion=Motion(best_frame=best))
+        animate_file(*files, folder / f"{name}/", *tiny, framing=part, motion=Motion(best_frame=best))
     one, other = (sorted((folder / name).iterdir()) for name in ("number", "found"))
     for left, right in zip(one, other, strict=True):
         assert np.array_equal(read_image(left), read_image(right)), left
     with pytest.raises(InputError, match="best_frame is 'first'; expected a frame's number or 'auto'"):
-        animate_file(*files, folder / "no.mp4", *tiny, **part, motion=Motion(best_frame="first"))
+        animate_file(*files, folder / "no.mp4", *tiny, framing=part, motion=Motion(best_frame="first"))

@@ -138,7 +138,9 @@ def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeyp
     ],
 )
 def test_a_size_that_enlarges_is_warned_of(files, capsys, monkeypatch, size, said):
-    monkeypatch.setattr("fomm.animation.photo.MovedPhoto.finished", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setattr(
+        "fomm.animation.photo.MovedPhoto.finish_frame", lambda *_: np.zeros((8, 8, 3), np.uint8)
+    )
     assert animate(files, *TINY, "--size", size) == 0
     wanted = "" if said is None else rf"fomm: warning: {re.escape(said)}.*; enlarging adds no detail\n"
     assert re.fullmatch(wanted, capsys.readouterr().err)

@@ -14,7 +14,7 @@ import pytest
 from golden_data import GOLDEN
 
 from fomm import InputError, MediaError, load_checkpoints
-from fomm.animation.options import COLUMNS
+from fomm.animation.options import COLUMNS, group_options
 from fomm.cli import main
 from fomm.commands.animate import add_animate
 from fomm.commands.parser import build_parser
@@ -233,7 +233,8 @@ def test_finished_ones_are_skipped_and_failures_listed(tmp_path, tiny, calls):
     assert (summary.done, summary.skipped) == (2, 1) and len(loaded) == 1
     assert [result.job for result in summary.failures] == [jobs[1], jobs[3]]
     assert [call[0] for call in calls] == ["a", "bad.png", "bug.png", "b"]
-    assert calls[0][3] == {"crop": "none", "batch_size": 2, "progress": False}  # its own come first
+    wanted = group_options({"crop": "none", "batch_size": 2})  # its own come first
+    assert calls[0][3] == {**wanted, "progress": False}
     with open(failures, newline="") as file:
         assert list(csv.reader(file)) == [
             ["source", "driving", "output", "reason"],
@@ -260,7 +261,7 @@ def test_failures_of_an_earlier_run_go_also_when_this_one_is_ended_early(tmp_pat
         run_jobs(jobs, end, failures=failures, progress=False)
     assert failures.read_text() == "old"
     monkeypatch.setattr(
-        "fomm.jobs.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
+        "fomm.jobs.run.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
     )
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, lambda: tiny, failures=failures, progress=False)

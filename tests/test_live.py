@@ -28,6 +28,7 @@ from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_i
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
 FRAMES = [to_uint8(frame) for frame in EXPECTED["driving"]]
+WHOLE = Framing(crop="none")
 NOTHING = Status(0, 0, 0.0, 0.0, waiting=False)
 
 
@@ -38,7 +39,7 @@ def tiny():
 
 @pytest.fixture
 def live(tiny):
-    session = Live(*tiny)
+    session = Live(*tiny, framing=WHOLE)
     session.set_source(EXPECTED["source"])
     return session
 
@@ -117,11 +118,11 @@ def test_another_photo_goes_on_with_the_same_motion(tiny, live):
 
 def test_there_has_to_be_a_photo(tiny):
     with pytest.raises(InputError, match="set_source"):
-        Live(*tiny).step(FRAMES[0])
+        Live(*tiny, framing=WHOLE).step(FRAMES[0])
 
 
 def test_the_photo_rests_until_there_is_a_face(tiny):
-    session = Live(*tiny, framing=Framing(crop="auto", paste_back=None))
+    session = Live(*tiny)
     photo, wall = read_image(bundled("examples", "astronaut.png")), np.full((120, 160, 3), 90, np.uint8)
     session.set_source(bundled("examples", "astronaut.png"))
     rest = session.step(wall)
@@ -134,9 +135,8 @@ def test_the_photo_rests_until_there_is_a_face(tiny):
 
 
 def test_no_part_without_the_whole(tiny):
-    session = Live(*tiny, framing=Framing(crop="auto", face="all"))
     with pytest.raises(InputError, match="paste_back"):
-        session.set_source(bundled("examples", "astronaut.png"))
+        Live(*tiny, framing=Framing(face="all", paste_back=False))
 
 
 # -- the newest frame wins -------------------------------------------------------------------------
@@ -282,6 +282,7 @@ import itertools, signal, sys
 import numpy as np
 from fomm import load_checkpoints
 from fomm.live.camera import Newest
+from fomm.animation.options import Framing
 from fomm.live import Live, run
 from fomm.live.screens import Screen
 
@@ -295,7 +296,7 @@ class Interrupting(Screen):
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
 golden = sys.argv[1]
 networks = load_checkpoints(golden + "/tiny.yaml", golden + "/tiny-cpk.pth.tar", cpu=True)
-live, screen = Live(*networks), Interrupting()
+live, screen = Live(*networks, framing=Framing(crop="none")), Interrupting()
 expected = np.load(golden + "/tiny-expected.npz")
 live.set_source(expected["source"])
 with Newest(itertools.cycle(expected["driving"])) as frames:

@@ -186,13 +186,6 @@ def switch_option(text: str) -> bool:
     return words[text.lower()]
 
 
-def count_option(text: str) -> int:
-    """Read a whole number from 1."""
-    if not re.fullmatch(r"[1-9]\d{0,8}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
 class Option(NamedTuple):
     """How an option is spelled: ``--name`` on the command line, ``name`` as the column of a list of jobs."""
 
@@ -271,7 +264,7 @@ OPTIONS = (
     Option(
         "batch-size", "batch_size", _COMPUTATION,
         "frames in one pass of the networks; without it, as many as suit the device",
-        count_option, "N", in_lists=False,
+        int, "N", in_lists=False,
     ),
     Option(
         "precision", "precision", _COMPUTATION,
