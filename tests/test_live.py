@@ -15,7 +15,7 @@ from golden_data import assert_near as assert_near_exactly
 
 from fomm import Animator, InputError, MediaError, load_checkpoints
 from fomm.animation.frames import to_uint8
-from fomm.animation.options import Framing
+from fomm.animation.options import EXACT, Framing
 from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.errors import MissingExtraError
@@ -39,7 +39,7 @@ def tiny():
 
 @pytest.fixture
 def live(tiny):
-    session = Live(*tiny, framing=WHOLE)
+    session = Live(*tiny, framing=WHOLE, compute=EXACT)
     session.set_source(EXPECTED["source"])
     return session
 
@@ -118,7 +118,7 @@ def test_another_photo_goes_on_with_the_same_motion(tiny, live):
 
 def test_there_has_to_be_a_photo(tiny):
     with pytest.raises(InputError, match="set_source"):
-        Live(*tiny, framing=WHOLE).step(FRAMES[0])
+        Live(*tiny, framing=WHOLE, compute=EXACT).step(FRAMES[0])
 
 
 def test_the_photo_rests_until_there_is_a_face(tiny):

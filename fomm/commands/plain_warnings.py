@@ -38,9 +38,10 @@ def _show(
     if text in _shown:
         return
     _shown.add(text)
+    line = f"fomm: warning: {text}\n"  # written at once: other processes may write too
     if "tqdm" in sys.modules:  # a progress bar may stand in the line
         from tqdm import tqdm
 
-        tqdm.write(f"fomm: warning: {text}", file=sys.stderr)
+        tqdm.write(line, file=sys.stderr, end="")
     else:
-        print(f"fomm: warning: {text}", file=sys.stderr)
+        sys.stderr.write(line)
