@@ -27,9 +27,9 @@ from fomm.engines.fused import (
     is_plain_run,
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.dense_motion import DenseMotionNetwork
-from fomm.model.generator import OcclusionAwareGenerator, with_details
-from fomm.model.geometry import coordinate_grid, finest_details, gaussian_maps, warp
+from fomm.model.dense_motion import DenseMotionNetwork, heatmap_differences, sparse_motions
+from fomm.model.generator import OcclusionAwareGenerator, add_details
+from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector
 
 
@@ -102,7 +102,7 @@ class InferenceNetworks(nn.Module):
 def finished(painted: Tensor, source: Source, deformation: Tensor, occlusion_map: Tensor | None) -> Rendered:
     """What the decoder has painted, with the source's details."""
     if source.details is not None:
-        painted = with_details(painted, source.details, deformation, occlusion_map)
+        painted = add_details(painted, source.details, deformation, occlusion_map)
     return Rendered(painted, deformation, occlusion_map)
 
 
@@ -188,16 +188,13 @@ class _Motion(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1], float32."""
         height, width = small.shape[2:]
-        motions = DenseMotionNetwork.sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
+        motions = sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
         rows = motions.reshape(1, -1, width, 2)  # the pictures below each other: the source is not copied
         deformed = warp(small, rows, align_corners=self.align_corners)[0]  # CxB(K+1)hxw
         deformed = deformed.view(deformed.shape[0], -1, self.num_motions, height, width).permute(
             1, 2, 0, 3, 4
         )
-        driving, source = (
-            gaussian_maps(kp.value, height, width, self.kp_variance) for kp in (kp_driving, kp_source)
-        )
-        heat = F.pad(driving - source, (0, 0, 0, 0, 1, 0))  # equation 6
+        heat = heatmap_differences(kp_source, kp_driving, height, width, self.kp_variance)
         maps = torch.cat((heat[:, :, None], deformed), dim=2).flatten(1, 2)
         maps = maps.to(self.dtype, memory_format=torch.channels_last)
         heads = self.heads(self.hourglass(maps)).float()
@@ -233,13 +230,8 @@ class _Decoder(nn.Module):
     def moved(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
         """The source's features, 1xFxhxw, as B frames see them: BxFxhxw float32."""
         size = features.shape[2:]
-        if deformation.shape[1:3] != size:
-            planes = deformation.permute(0, 3, 1, 2)
-            deformation = F.interpolate(planes, size, mode="bilinear", align_corners=False).permute(
-                0, 2, 3, 1
-            )
-        if occlusion is not None and occlusion.shape[2:] != size:
-            occlusion = F.interpolate(occlusion, size, mode="bilinear", align_corners=False)
+        deformation = resize_deformation(deformation, size)
+        occlusion = None if occlusion is None else resize_maps(occlusion, size)
         if is_plain_run() and features.device.type == "cpu":
             return sample_rows(
                 features, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
