@@ -31,7 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fomm import __version__
 from fomm.checkpoint import build_networks, load_checkpoints
 from fomm.config import load_config
-from fomm.engines import PRECISIONS, Engine, prepared
+from fomm.engines import PRECISIONS, Engine, prepare_engine
 from fomm.engines.gpu import default_batch
 from fomm.engines.inference import InferenceNetworks
 from fomm.errors import InputError, MissingExtraError
@@ -146,7 +146,7 @@ def make_runnable(contestant: Contestant, networks: Networks, options: argparse.
         contestant.run = lambda: plain_loop(networks, frames)
         return
     try:
-        engine, *_ = prepared(
+        engine, *_ = prepare_engine(
             *networks, (size, size), engine=contestant.engine, precision=contestant.precision
         )
     except (InputError, MissingExtraError) as reason:
@@ -228,7 +228,7 @@ def stages(name: str, batch: int | None, rounds: int = 7) -> dict[str, float]:
     size = size_of(name, networks)
     batch = batch or default_batch(torch.device("cpu"), (size, size))
     frames = frames_of(0, batch, size)
-    engine, *_ = prepared(*networks, (size, size))
+    engine, *_ = prepare_engine(*networks, (size, size))
     assert isinstance(engine, InferenceNetworks)
     source = engine.encode(frames[:1])
     kp = engine.detect(frames[1:])

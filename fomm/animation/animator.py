@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
-from fomm.engines import prepared
-from fomm.engines.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
+from fomm.engines import prepare_engine
+from fomm.engines.gpu import (
+    SideStream,
+    default_batch,
+    explain_out_of_memory,
+    memory_error,
+    record_event,
+    start_next_first,
+)
 from fomm.engines.inference import Rendered
 from fomm.errors import InputError
 from fomm.model import (
@@ -86,8 +93,8 @@ class Animator:
         self.size = (height, width)
         _check_size(generator, kp_detector, self.size)
         self.batch_size = batch_size or default_batch(self.device, self.size)
-        with torch.inference_mode(), enough_memory(self.device, self.size):
-            self.networks, self.engine, self.precision = prepared(
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
+            self.networks, self.engine, self.precision = prepare_engine(
                 generator, kp_detector, self.size, engine=engine, precision=precision
             )
             self.source = to_tensor(picture, self.size, self.device)
@@ -96,7 +103,7 @@ class Animator:
     def reference(self, frame: Any) -> Keypoints:
         """The key points of a driving frame that relative motion starts from."""
         picture = check_picture(frame, "the reference frame")
-        with torch.inference_mode(), enough_memory(self.device, self.size):
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             return self.networks.detect(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
@@ -110,7 +117,7 @@ class Animator:
         Raises:
             InputError: a frame cannot be used; those of the batches before it have been given.
         """
-        beside = Beside(self.device)
+        beside = SideStream(self.device)
         for step in self.steps(driving_video, reference):
             with beside.after([step.made]):
                 picture = to_pictures(step.rendered.prediction)[0]
@@ -118,14 +125,14 @@ class Animator:
 
     def at_rest(self) -> Tensor:
         """The network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
-        with torch.inference_mode(), enough_memory(self.device, self.size):
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
     def steps(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[Step]:
         """As ``animate``, but each frame comes as tensors, with the motion behind it."""
         batches = self._batches(driving_video, reference)
         if self.device.type == "cuda":
-            batches = begun_ahead(batches)
+            batches = start_next_first(batches)
         for batch in batches:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
@@ -143,7 +150,7 @@ class Animator:
                 if rendered is None:  # only here does Python forget what filled the memory
                     self._take_smaller_batches(len(batch))
                 else:
-                    yield Step(rendered, mark(self.device))
+                    yield Step(rendered, record_event(self.device))
                     chunk = chunk[len(batch) :]
 
     def _start(self, reference: Keypoints) -> "_Start":

@@ -11,7 +11,7 @@ from fomm.animation.driving import DrivingVideo, shaped
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import Crop, cut, photo_squares
 from fomm.animation.paste import Paste
-from fomm.engines.gpu import Beside, enough_memory
+from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media.images import most_pixels
@@ -68,13 +68,13 @@ class MovedPhoto:
         ]
         self.animators = [Animator(source, generator, kp_detector, **moving) for source in self.sources]
         self.device = self.animators[0].device
-        with enough_memory(self.device, self.picture.shape[:2]):
+        with explain_out_of_memory(self.device, self.picture.shape[:2]):
             self.pastes = [
                 Paste(self.picture, part, animator.at_rest())
                 for part, animator in zip(parts, self.animators, strict=True)
                 if paste_back
             ]
-        self.beside = Beside(self.device)
+        self.beside = SideStream(self.device)
         self.still = to_bytes(self.animators[0].source)[0] if side_by_side else None
 
     def at_rest(self) -> np.ndarray:
@@ -109,7 +109,7 @@ class MovedPhoto:
         """One step of each part as the frame that is written, HxWx3 uint8; for a thread of its own."""
         with (
             self.beside.after(step.made for step in steps),
-            enough_memory(self.device, self.picture.shape[:2]),
+            explain_out_of_memory(self.device, self.picture.shape[:2]),
         ):
             if self.pastes:
                 frame = self.picture.copy()

@@ -153,9 +153,9 @@ def _of_each_job(options: argparse.Namespace) -> dict[str, Any]:
 
 def _chosen(networks: tuple[Any, Any], options: argparse.Namespace) -> tuple[str, str]:
     """The engine and the precision, where they were left to fomm."""
-    from fomm.engines import choose
+    from fomm.engines import choose_engine
 
-    return choose(options.engine, options.precision, next(networks[0].parameters()).device)
+    return choose_engine(options.engine, options.precision, next(networks[0].parameters()).device)
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:

@@ -53,13 +53,15 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def _live(options: argparse.Namespace) -> None:
     from fomm.checkpoint import load_checkpoints
-    from fomm.engines import choose
+    from fomm.engines import choose_engine
     from fomm.live import Live, run
     from fomm.live.camera import Newest, Reader
 
     source = _source(options)
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
-    engine, precision = choose(options.engine, options.precision, next(networks[0].parameters()).device)
+    engine, precision = choose_engine(
+        options.engine, options.precision, next(networks[0].parameters()).device
+    )
     live = Live(
         *networks,
         crop=options.crop,

@@ -95,8 +95,8 @@ class KPDetector(nn.Module):
 def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float:
     """Return how much larger the source's face is than the driving one's.
 
-    That is the root of the ratio of the areas of the key points' convex hulls. It is 1 where a hull has no area:
-    of fewer than three points, or of points on a line.
+    That is the root of the ratio of the areas of the key points' convex hulls. It is 1 where a hull has no
+    area: of fewer than three points, or of points on a line.
 
     Args:
         kp_source, kp_driving_initial: of one image each.
