@@ -207,8 +207,9 @@ def test_what_cannot_be_chosen(monkeypatch, engine, precision, device, message):
 
 def test_torch_alone_imports_no_other_engine():
     code = (
-        "import sys, json; from fomm.engines import prepare_engine; from fomm.checkpoint import load_checkpoints;"
-        "networks = load_checkpoints(cpu=True); prepare_engine(*networks, networks[0].frame_shape[:2]);"
+        "import sys, json; from fomm.checkpoint import load_checkpoints;"
+        "from fomm.engines import prepare_engine; networks = load_checkpoints(cpu=True);"
+        "prepare_engine(*networks, networks[0].frame_shape[:2]);"
         "print(json.dumps(sorted({'onnx', 'onnxruntime', 'openvino', 'numba'} & set(sys.modules))))"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -62,8 +62,8 @@ class InferenceNetworks(nn.Module):
     Args:
         generator, kp_detector: on one device. They stay as they are, and later changes of their weights have
             no effect here.
-        dtype: of the generator's convolutions. Key points and the coordinates of pixels stay in float32: in 16
-            bits they would be too coarse.
+        dtype: of the generator's convolutions. Key points and the coordinates of pixels stay in float32: in
+            16 bits they would be too coarse.
     """
 
     def __init__(
