@@ -2,9 +2,10 @@
 
     python benchmarks/detail.py data/heads-heldout/test [WEIGHTS]
 
-Features are moved by fractions of their cells then, as in any animation, but nothing is uncertain or hidden:
-what is lost, encoder and decoder lose. Detail is what lies between a mean of 3x3 and one of 7x7 pixels; kept
-is the part of it that is there again, in its place (1: all).
+Features are moved by fractions of their cells then, as in any animation. But the motion is certain and
+nothing is hidden, so whatever is lost, encoder and decoder lose. Detail is the difference between a mean of
+3x3 and one of 7x7 pixels. The share that is kept is the part of it that is painted again in its place, from 0
+to 1.
 """
 
 import argparse
@@ -20,23 +21,23 @@ from fomm.model.geometry import coordinate_grid, warp
 from fomm.training.losses import details
 
 
-def detail(image: Tensor) -> Tensor:
-    """The details of the middle of a picture, which no shift moves beyond its border."""
+def details_of_middle(image: Tensor) -> Tensor:
+    """Return the details of the middle of a picture, which no shift moves beyond its border."""
     border = image.shape[-1] // 4
     return details(image)[..., border:-border, border:-border]
 
 
 @torch.no_grad()
-def kept(generator: OcclusionAwareGenerator, image: Tensor, shift: int) -> float:
-    """The part of the details of 1xCxHxW that are painted where they belong, so many pixels to the right."""
+def measure_kept(generator: OcclusionAwareGenerator, image: Tensor, shift: int) -> float:
+    """Move 1xCxHxW by ``shift`` pixels to the right, paint it, and return the share of details kept."""
     features = generator.encode(image)
     cell = image.shape[-1] // features.shape[-1]
     height, width = features.shape[2:]
     grid = coordinate_grid(height, width, image)
     grid[..., 0] -= 2 * shift / cell / (width - 1)
     moved = warp(features, grid[None], align_corners=generator.align_corners)
-    wanted = detail(image.roll(shift, -1))
-    return float((detail(generator.paint(moved)) * wanted).sum() / wanted.square().sum())
+    wanted = details_of_middle(image.roll(shift, -1))
+    return float((details_of_middle(generator.paint(moved)) * wanted).sum() / wanted.square().sum())
 
 
 def main() -> None:
@@ -55,7 +56,7 @@ def main() -> None:
             parser.error(f"{clip} is not of the {generator.frame_shape[:2]} pixels of the weights")
         pictures.append(picture)
     for shift in range(5):
-        parts = torch.tensor([kept(generator, picture, shift) for picture in pictures])
+        parts = torch.tensor([measure_kept(generator, picture, shift) for picture in pictures])
         print(f"moved by {shift} pixels: {parts.mean():.2f} kept, {parts.min():.2f} to {parts.max():.2f}")
 
 

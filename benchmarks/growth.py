@@ -3,14 +3,12 @@
     python benchmarks/growth.py --json growth.json --plot growth.png
 
 Every number comes from a fresh process that does what ``fomm animate`` does, from file to file: a part of a
-photo moves and is put back; photo, driving video and result have the same size. Frames and sizes are those of
-the tests' tiny network, so that what is beside the networks shows; passes are those of the weights that ship.
-The plot needs matplotlib (``pip install 'fomm[bench]'``).
+photo moves and is pasted back; photo, driving video and result have the same size. Numbers of frames and
+sizes are measured with the tests' tiny network, so that everything but the networks shows. Frames in one pass
+are measured with the weights that ship. The plot needs matplotlib (``pip install 'fomm[bench]'``).
 """
 
 import argparse
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,9 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peak import peak_memory
+from machine import peak_memory, write_report
 
-from fomm import __version__
 from fomm.animation.animate import animate_file
 from fomm.animation.options import Compute, Framing
 from fomm.checkpoint import load_checkpoints
@@ -36,7 +33,7 @@ SERIES = {  # what grows, and in which unit
 
 
 def write_files(folder: Path, frames: int, height: int) -> tuple[Path, Path]:
-    """A photo and a driving video of smooth colours that move, 16:9."""
+    """Write a photo and a driving video of smooth colours that move, 16:9."""
     width = height * 16 // 9
     y, x = np.mgrid[:height, :width] / height
     pictures = []
@@ -52,7 +49,7 @@ def write_files(folder: Path, frames: int, height: int) -> tuple[Path, Path]:
 
 
 def run_alone(network: str, photo: Path, driving: Path, batch: int, threads: int) -> None:
-    """What ``measured`` starts; prints frames, seconds and the highest resident memory in MB."""
+    """Animate once, and print frames, seconds and MB: this is what ``measure_process`` starts."""
     torch.set_num_threads(threads)
     paths = (TINY / "tiny.yaml", TINY / "tiny-cpk.pth.tar") if network == "tiny" else (None, None)
     networks = load_checkpoints(*paths, cpu=True)
@@ -71,7 +68,8 @@ def run_alone(network: str, photo: Path, driving: Path, batch: int, threads: int
     print(count, seconds, peak_memory())
 
 
-def measured(network: str, frames: int, height: int, batch: int, threads: int) -> dict[str, float]:
+def measure_process(network: str, frames: int, height: int, batch: int, threads: int) -> dict[str, float]:
+    """Return the seconds and the memory of a fresh process that animates once."""
     with tempfile.TemporaryDirectory() as folder:
         photo, driving = write_files(Path(folder), frames, height)
         words = [network, str(photo), str(driving), str(batch), str(threads)]
@@ -83,6 +81,7 @@ def measured(network: str, frames: int, height: int, batch: int, threads: int) -
 
 
 def measure(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    """Return rows of numbers for each thing that grows, and print them."""
     found: dict[str, list[dict[str, float]]] = {}
     for name, values in (("frames", options.frames), ("size", options.heights), ("batch", options.batches)):
         found[name] = []
@@ -94,7 +93,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
             row = {name: float(value)}
             if name == "size":
                 row["size"] = value * (value * 16 // 9) / 1e6
-            row |= measured(network, frames, height, batch, options.threads)
+            row |= measure_process(network, frames, height, batch, options.threads)
             found[name].append(row)
             print(
                 f"{row[name]:>10.6g} {SERIES[name]:<20}{row['seconds']:>9.1f} s"
@@ -154,11 +153,7 @@ def main() -> None:
     *_, before, last = [found["frames"][0], *found["frames"]]
     times = last["peak_memory_mb"] / before["peak_memory_mb"]
     print(f"{last['frames']:.0f} frames take {times:.3f} times the memory of {before['frames']:.0f}")
-    if options.json:
-        facts = {"cores": os.cpu_count(), "torch": torch.__version__, "fomm": __version__}
-        settings = {"threads": options.threads, "few": options.few}
-        report = {"machine": facts, "settings": settings, "growth": found}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(options.json, {"threads": options.threads, "few": options.few}, growth=found)
     if options.plot:
         plot(found, options.plot)
     if times > 1.1:

@@ -2,11 +2,11 @@
 
     python benchmarks/loading.py --json loading.json
 
-Makes two files as a training of vox-256 leaves them: the generator, the key-point detector, the discriminator
-and the states of three optimisers, 750 MB of drawn numbers. Loading is ``load_checkpoints``, up to both
-networks in eval mode, in a fresh process that has imported torch and fomm. For comparison the same file is
-read and nothing else done: in pieces of 1 MB, which are thrown away, and all of it into memory. All take
-turns; the medians are shown. The files are in the system's cache: a disk is not measured.
+Two files are made as a training of vox-256 leaves them: the generator, the key-point detector, the
+discriminator and the states of three optimisers, 750 MB of random numbers. Loading is ``load_checkpoints``,
+up to both networks in eval mode, in a fresh process that has imported torch and fomm. For comparison the same
+file is only read: in pieces of 1 MB, which are thrown away, and all of it into memory. All take turns; the
+medians are shown. The files are in the system's cache, so no disk is measured.
 """
 
 import argparse
@@ -18,9 +18,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-from peak import peak_memory
+from machine import peak_memory, write_report
 from torch import nn
 
 from fomm.checkpoint import build_discriminator, build_networks, load_checkpoints
@@ -30,7 +31,7 @@ FORMATS = ("zip", "legacy")  # torch.save since 1.6, and before
 
 
 def write_files(folder: Path) -> None:
-    """``zip.pth.tar`` and ``legacy.pth.tar``, with the same content."""
+    """Write ``zip.pth.tar`` and ``legacy.pth.tar`` with the same content."""
     config = load_config("vox-256")
     generator, kp_detector = build_networks(config)
     networks = {
@@ -40,14 +41,14 @@ def write_files(folder: Path) -> None:
     }
     content: dict[str, object] = {name: network.state_dict() for name, network in networks.items()}
     for name, network in networks.items():
-        content[f"optimizer_{name}"] = state_of_training(network)
+        content[f"optimizer_{name}"] = make_optimizer_state(network)
     content["epoch"] = 99
     for kind in FORMATS:
         torch.save(content, folder / f"{kind}.pth.tar", _use_new_zipfile_serialization=kind == "zip")
 
 
-def state_of_training(network: nn.Module) -> dict:
-    """Of Adam after some steps: two more numbers for each of the network's."""
+def make_optimizer_state(network: nn.Module) -> dict[str, Any]:
+    """Make the state of Adam after some steps: two more numbers for each of the network's."""
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-4)
     for weights in network.parameters():
         optimizer.state[weights] = {
@@ -59,6 +60,7 @@ def state_of_training(network: nn.Module) -> dict:
 
 
 def load(path: Path) -> dict[str, float]:
+    """Load a checkpoint, and return seconds and MB."""
     begun, used = time.perf_counter(), time.process_time()
     generator, _ = load_checkpoints(checkpoint_path=path, cpu=True)
     result = {"load": time.perf_counter() - begun, "load_processor": time.process_time() - used}
@@ -69,6 +71,7 @@ def load(path: Path) -> dict[str, float]:
 
 
 def read_pieces(path: Path) -> dict[str, float]:
+    """Read a file in pieces, and return seconds."""
     begun, piece = time.perf_counter(), bytearray(1 << 20)
     with open(path, "rb", buffering=0) as file:
         while file.readinto(piece):
@@ -77,6 +80,7 @@ def read_pieces(path: Path) -> dict[str, float]:
 
 
 def read_whole(path: Path) -> dict[str, float]:
+    """Read a file at once, and return seconds."""
     begun = time.perf_counter()
     path.read_bytes()
     return {"read_whole": time.perf_counter() - begun}
@@ -89,8 +93,8 @@ ALONE: dict[str, Callable[[Path], dict[str, float]]] = {
 }
 
 
-def measure(folder: Path, rounds: int, threads: int) -> list[dict]:
-    """A row of medians for each format; the first round warms up."""
+def measure(folder: Path, rounds: int, threads: int) -> list[dict[str, Any]]:
+    """Return a row of medians for each format; the first round warms up."""
     found: dict[str, list[dict[str, float]]] = {kind: [] for kind in FORMATS}
     for turn in range(rounds + 1):
         for kind in FORMATS:
@@ -147,12 +151,7 @@ def main() -> None:
     for row in rows:
         cells = "".join(f"{row[key]:>13{form}}" for key, form in COLUMNS.values())
         print(f"{row['format']:<8}{cells}")
-    if options.json:
-        from speed import machine  # late: the processes that are measured need nothing of it
-
-        settings = {"rounds": options.rounds, "threads": options.threads}
-        report = {"machine": machine(options.threads), "settings": settings, "rows": rows}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_report(options.json, {"rounds": options.rounds, "threads": options.threads}, rows=rows)
 
 
 if __name__ == "__main__":

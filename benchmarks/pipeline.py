@@ -2,14 +2,12 @@
 
     python benchmarks/pipeline.py --json pipeline.json
 
-A synthetic head in the middle of 1280x720 pixels moves another one; the result is the whole photo. Where the
-steps overlap, the whole takes less than their sum; where nothing is wasted, as long as the longest. The times
-are medians of rounds in which all take turns.
+A synthetic head in the middle of 1280x720 pixels moves another one; the result is the whole photo. As the
+steps overlap, the whole takes less than their sum; if nothing is wasted, it takes as long as the longest
+step. The times are medians of rounds in which all take turns.
 """
 
 import argparse
-import json
-import os
 import statistics
 import tempfile
 import time
@@ -18,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import write_report
 
-from fomm import __version__
 from fomm.animation.animate import animate_file
 from fomm.animation.animator import Animator
 from fomm.animation.framing import cut
@@ -35,7 +33,7 @@ PART = ((WIDTH - HEIGHT) // 2, 0, HEIGHT, HEIGHT)  # x, y, width, height of the 
 
 
 def write_files(folder: Path, frames: int) -> tuple[Path, Path]:
-    """A photo and a driving video of two heads."""
+    """Write a photo of one head and a driving video of another."""
     room = ((0, 0), (PART[0], PART[0]), (0, 0))
     photo, driving = folder / "photo.png", folder / "driving.mp4"
     write_image(photo, np.pad(render_clip(7, 0, 0, 1, HEIGHT).frames[0], room, mode="reflect"))
@@ -45,15 +43,16 @@ def write_files(folder: Path, frames: int) -> tuple[Path, Path]:
     return photo, driving
 
 
-def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """What runs, by name: the whole, then each step alone, with all that it needs in memory."""
+def make_steps(photo: Path, driving: Path, options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """Return what is measured, by name: the whole, then each step alone, with all that it needs in memory."""
     networks = load_checkpoints(device=options.device)
     compute = Compute(precision=options.precision, engine=options.engine, batch_size=options.batch)
     result = photo.with_name("result.mp4")
     with VideoReader(driving) as reader:
         frames = list(reader)
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
-    animator = Animator(cut(picture, part, size_of(networks)), *networks, compute=compute)
+    source = cut(picture, part, networks[0].frame_shape[:2])
+    animator = Animator(source, *networks, compute=compute)
     paste = Paste(picture, part, animator.at_rest())
     small = [cut(frame, part, animator.size) for frame in frames]
     made = list(animator.render(small))
@@ -90,10 +89,6 @@ def steps_of(photo: Path, driving: Path, options: argparse.Namespace) -> dict[st
     }  # fmt: skip
 
 
-def size_of(networks: tuple) -> tuple[int, int]:
-    return networks[0].frame_shape[:2]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--frames", type=int, default=48, help="(default: 48)")
@@ -107,7 +102,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        steps = steps_of(*write_files(Path(folder), options.frames), options)
+        steps = make_steps(*write_files(Path(folder), options.frames), options)
         taken: dict[str, list[float]] = {name: [] for name in steps}
         for turn in range(options.rounds + 1):
             for name, run in steps.items():
@@ -121,11 +116,8 @@ def main() -> None:
     for name, value in medians.items():
         print(f"{name:<12}{value:>12.1f}{1000 / value:>10.1f}")
     print(f"the steps' sum is {sum(alone):.1f} ms, the longest {max(alone):.1f} ms")
-    if options.json:
-        settings = {key: value for key, value in vars(options).items() if key != "json"}
-        facts = {"cores": os.cpu_count(), "torch": torch.__version__, "fomm": __version__}
-        report = {"machine": facts, "settings": settings, "milliseconds_a_frame": medians}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    write_report(options.json, settings, milliseconds_a_frame=medians)
 
 
 if __name__ == "__main__":

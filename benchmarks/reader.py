@@ -2,16 +2,13 @@
 
     python benchmarks/reader.py --json reader.json
 
-Draws a few clips of synthetic heads, writes them in every format, and reads batches of pairs with
-``fomm.training.dataset``. The formats take turns, so that what else the machine does falls on all of them;
-the median of the rounds is reported. Files are in the system's cache when they are read: a disk is not
+A few clips of synthetic heads are drawn and written in every format, and ``fomm.training.dataset`` reads
+batches of pairs from them. The formats take turns, so that other work of the machine slows all of them alike;
+the median of the rounds is reported. Files are in the system's cache when they are read, so no disk is
 measured.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import tempfile
 import time
@@ -20,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from machine import write_report
 from PIL import Image
 
-from fomm import __version__
 from fomm.config import DatasetParams
 from fomm.heads.dataset import render_clip
 from fomm.media import VideoWriter, save_video
@@ -54,7 +51,7 @@ FORMATS: dict[str, tuple[str, Callable[[Path, np.ndarray], None]]] = {
 
 
 def write_clips(folder: Path, clips: int, frames: int, size: int) -> None:
-    """The same clips in every format, each in a folder of its own."""
+    """Write the same clips in every format, each format in a folder of its own."""
     for name in FORMATS:
         (folder / name).mkdir()
     for clip in range(clips):
@@ -64,10 +61,12 @@ def write_clips(folder: Path, clips: int, frames: int, size: int) -> None:
 
 
 def bytes_per_frame(folder: Path, count: int) -> float:
+    """Return the size of the files in a folder for each of ``count`` frames."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / count
 
 
-def frames_per_second(pairs: Pairs, steps: int, batch_size: int, first: int, device: torch.device) -> float:
+def measure_speed(pairs: Pairs, steps: int, batch_size: int, first: int, device: torch.device) -> float:
+    """Read the batches from step ``first`` on, and return frames a second."""
     begun = time.perf_counter()
     for _ in pairs.stream(first, first + steps):
         pass
@@ -77,7 +76,7 @@ def frames_per_second(pairs: Pairs, steps: int, batch_size: int, first: int, dev
 
 
 def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, float | str]]:
-    """A row for each format and number of workers."""
+    """Return a row for each format and number of workers."""
     params = DatasetParams(frame_shape=(options.size, options.size, 3))
     device = torch.device(options.device)
     contestants: dict[tuple[str, int], Pairs] = {}
@@ -93,7 +92,7 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, float |
     speeds: dict[tuple[str, int], list[float]] = {key: [] for key in contestants}
     for turn in range(options.rounds + 1):
         for key, pairs in contestants.items():
-            speed = frames_per_second(pairs, options.steps, options.batch_size, turn * options.steps, device)
+            speed = measure_speed(pairs, options.steps, options.batch_size, turn * options.steps, device)
             if turn:  # in the first all clips are opened
                 speeds[key].append(speed)
     rows: list[dict[str, float | str]] = []
@@ -113,27 +112,6 @@ def measure(folder: Path, options: argparse.Namespace) -> list[dict[str, float |
             }
         )
     return rows
-
-
-def processor() -> str:
-    """The model, where the system tells it."""
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine(device: str) -> dict[str, str | int | None]:
-    cuda = torch.device(device).type == "cuda"
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "fomm": __version__,
-    }
 
 
 def main() -> None:
@@ -157,10 +135,8 @@ def main() -> None:
             f"{row['format']:<20}{row['workers']:>8}{row['frames_per_second']:>12.0f}"
             f"{row['frames_per_second_per_worker']:>12.0f}{row['bytes_per_frame']:>13.0f}"
         )
-    if options.json:
-        settings = {key: value for key, value in vars(options).items() if key != "json"}
-        report = {"machine": machine(options.device), "settings": settings, "rows": rows}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    write_report(options.json, settings, rows=rows)
 
 
 if __name__ == "__main__":

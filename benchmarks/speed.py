@@ -3,17 +3,14 @@
     python benchmarks/speed.py --json speed.json
 
 The plain loop encodes the source again for every frame, one frame at a time, in float32. All take turns in
-one process, so that what else the machine does falls on all of them; a ratio is the median of the ratios
+one process, so that other work of the machine slows all of them alike; a ratio is the median of the ratios
 within each turn. Where others use the machine, run with ``--threads 1`` and read the processor's time.
 
-Quality is measured on the weights that ship, over clips of synthetic heads that no training has seen. The
-other network has drawn weights, which are as fast as trained ones.
+Quality is measured with the weights that ship, on clips of synthetic heads that no training has seen. The
+other network has random weights, which are as fast as trained ones.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,17 +18,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from peak import peak_memory
+from machine import describe_machine, peak_memory, write_report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fomm import __version__
 from fomm.checkpoint import build_networks, load_checkpoints
 from fomm.config import load_config
-from fomm.engines import PRECISIONS, Engine, prepared
+from fomm.engines import PRECISIONS, Engine, prepare_engine
 from fomm.engines.gpu import default_batch
 from fomm.engines.inference import InferenceNetworks
 from fomm.errors import InputError, MissingExtraError
@@ -40,6 +37,7 @@ from fomm.heads.dataset import render_clip
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
 SHIPPED = "shipped"
+ALL_PRECISIONS = ["float32", "bfloat16", "float16", "int8"]
 SEED = 4711  # of clips that no training and no test draws
 
 Networks = tuple[OcclusionAwareGenerator, KPDetector]
@@ -47,7 +45,7 @@ Networks = tuple[OcclusionAwareGenerator, KPDetector]
 
 @dataclass
 class Contestant:
-    """One way to get the frames, and what was measured of it."""
+    """One way to compute the frames, and what was measured of it."""
 
     network: str
     device: str
@@ -64,6 +62,7 @@ class Contestant:
 
 
 def open_networks(name: str, device: str) -> Networks:
+    """Load the weights that ship, or build the networks of a configuration with random weights."""
     if name == SHIPPED:
         return load_checkpoints(device=device)
     generator, kp_detector = (network.eval() for network in build_networks(load_config(name)))
@@ -72,13 +71,13 @@ def open_networks(name: str, device: str) -> Networks:
     return generator.to(device), kp_detector.to(device)
 
 
-def size_of(name: str, networks: Networks) -> int:
-    """The side of its square pictures."""
+def side_of(name: str, networks: Networks) -> int:
+    """Return the side of the networks' square pictures, pixels."""
     return (networks[0].frame_shape or load_config(name).dataset_params.frame_shape)[0]
 
 
 def draw_weights(network: nn.Module) -> None:
-    """Weights that keep the signal's strength, so that every part shows in the picture."""
+    """Draw weights that keep the signal's strength, so that every part shows in the picture."""
     random = torch.Generator().manual_seed(0)
     for name, module in network.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -92,13 +91,14 @@ def draw_weights(network: nn.Module) -> None:
                 module.weight.data.mul_(0.1)
 
 
-def frames_of(clip: int, count: int, size: int) -> Tensor:
-    """A source and ``count`` driving frames of one head, (1 + count)x3xHxW in [0, 1]."""
+def draw_frames(clip: int, count: int, size: int) -> Tensor:
+    """Draw a source and ``count`` driving frames of one head, (1 + count)x3xHxW in [0, 1]."""
     drawn = render_clip(SEED, clip, 0, count + 1, size, step=1).frames
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous() / 255
 
 
 def plain_loop(networks: Networks, frames: Tensor) -> Tensor:
+    """Animate the first frame by the others as the published code does, TxCxHxW."""
     generator, kp_detector = networks
     source, results = frames[:1], []
     kp_source = kp_detector(source)
@@ -109,14 +109,15 @@ def plain_loop(networks: Networks, frames: Tensor) -> Tensor:
 
 
 def engine_loop(engine: Engine, frames: Tensor, batch: int) -> Tensor:
+    """Animate the first frame by the others with an engine, TxCxHxW."""
     source = engine.encode(frames[:1])
     return torch.cat(
         [engine.render(source, engine.detect(driving)).prediction for driving in frames[1:].split(batch)]
     )
 
 
-def contestants_of(name: str, options: argparse.Namespace) -> list[Contestant]:
-    """The plain loop first, then every engine and precision on every device, runnable or not."""
+def make_contestants(name: str, options: argparse.Namespace) -> list[Contestant]:
+    """Return the plain loop, then every engine and precision on every device, runnable or not."""
     found = []
     for device in ("cpu", "cuda"):
         here = device == "cpu" or torch.cuda.is_available()
@@ -125,7 +126,7 @@ def contestants_of(name: str, options: argparse.Namespace) -> list[Contestant]:
         for engine, precisions in engines.items():
             if device == "cuda" and engine not in ("plain loop", "torch"):
                 continue
-            for precision in sorted(precisions, key="float32 bfloat16 float16 int8".split().index):
+            for precision in sorted(precisions, key=ALL_PRECISIONS.index):
                 contestant = Contestant(name, device, engine, precision)
                 found.append(contestant)
                 if networks is None:
@@ -140,13 +141,14 @@ def contestants_of(name: str, options: argparse.Namespace) -> list[Contestant]:
 
 
 def make_runnable(contestant: Contestant, networks: Networks, options: argparse.Namespace) -> None:
-    size = size_of(contestant.network, networks)
-    frames = frames_of(0, options.frames, size).to(contestant.device)
+    """Fill in the contestant's ``run``, or why it is ``missing``, and its quality."""
+    size = side_of(contestant.network, networks)
+    frames = draw_frames(0, options.frames, size).to(contestant.device)
     if contestant.engine == "plain loop":
         contestant.run = lambda: plain_loop(networks, frames)
         return
     try:
-        engine, *_ = prepared(
+        engine, *_ = prepare_engine(
             *networks, (size, size), engine=contestant.engine, precision=contestant.precision
         )
     except (InputError, MissingExtraError) as reason:
@@ -161,10 +163,10 @@ def make_runnable(contestant: Contestant, networks: Networks, options: argparse.
 def measure_quality(
     contestant: Contestant, networks: Networks, engine: Engine, size: int, clips: int
 ) -> None:
-    """Against the plain networks in float32, over clips of other people."""
+    """Compare the contestant with the plain networks in float32, on clips of other people."""
     wanted, got = [], []
     for clip in range(1, clips + 1):
-        frames = frames_of(clip, 8, size).to(contestant.device)
+        frames = draw_frames(clip, 8, size).to(contestant.device)
         wanted.append(plain_loop(networks, frames))
         got.append(engine_loop(engine, frames, contestant.batch))
     expected, result = (
@@ -176,6 +178,7 @@ def measure_quality(
 
 
 def take_turns(contestants: list[Contestant], rounds: int) -> None:
+    """Run all contestants in turn, ``rounds`` times, and note the times and the largest errors."""
     running = [contestant for contestant in contestants if contestant.run is not None]
     for turn in range(rounds + 1):
         for contestant in running:
@@ -193,8 +196,8 @@ def take_turns(contestants: list[Contestant], rounds: int) -> None:
                 contestant.largest_error = float((result - plain).abs().max())
 
 
-def product_rate(device: str, size: int = 1536) -> float:
-    """Operations a second of a float32 matrix product, the fastest of a few."""
+def measure_product_rate(device: str, size: int = 1536) -> float:
+    """Return the operations a second of a float32 matrix product, the fastest of a few."""
     left, right = torch.rand(2, size, size, device=device)
     taken = []
     for _ in range(5):
@@ -206,10 +209,10 @@ def product_rate(device: str, size: int = 1536) -> float:
     return 2 * size**3 / min(taken)
 
 
-def operations(name: str) -> tuple[float, float]:
-    """Of the plain networks: for encoding a source, and for each frame after that."""
+def count_operations(name: str) -> tuple[float, float]:
+    """Count the plain networks' operations: for encoding a source, and for each frame after that."""
     generator, kp_detector = open_networks(name, "cpu")
-    size = size_of(name, (generator, kp_detector))
+    size = side_of(name, (generator, kp_detector))
     frames = torch.rand(2, 3, size, size)
     counts = []
     kp = kp_detector(frames[:1])
@@ -222,13 +225,13 @@ def operations(name: str) -> tuple[float, float]:
     return counts[0], counter.get_total_flops()
 
 
-def stages(name: str, batch: int | None, rounds: int = 7) -> dict[str, float]:
-    """Milliseconds a frame of each step on the CPU in float32, medians; those of the source once."""
+def time_stages(name: str, batch: int | None, rounds: int = 7) -> dict[str, float]:
+    """Return the milliseconds a frame of each step on the CPU in float32, medians."""
     networks = open_networks(name, "cpu")
-    size = size_of(name, networks)
+    size = side_of(name, networks)
     batch = batch or default_batch(torch.device("cpu"), (size, size))
-    frames = frames_of(0, batch, size)
-    engine, *_ = prepared(*networks, (size, size))
+    frames = draw_frames(0, batch, size)
+    engine, *_ = prepare_engine(*networks, (size, size))
     assert isinstance(engine, InferenceNetworks)
     source = engine.encode(frames[:1])
     kp = engine.detect(frames[1:])
@@ -265,8 +268,8 @@ print(time.perf_counter() - wall, time.process_time() - used)
 """
 
 
-def first_frame(threads: int, rounds: int = 3) -> dict[str, float]:
-    """Seconds from the import of torch to the first frame of what ``fomm demo`` does, in a fresh process."""
+def time_first_frame(threads: int, rounds: int = 3) -> dict[str, float]:
+    """Return the seconds from the import of torch to the first frame of ``fomm demo``, in a fresh process."""
     taken = []
     for _ in range(rounds):
         command = [sys.executable, "-c", FIRST_FRAME, str(threads)]
@@ -276,8 +279,8 @@ def first_frame(threads: int, rounds: int = 3) -> dict[str, float]:
     return {"wall": wall, "processor": processor}
 
 
-def peak_memory_alone(contestant: Contestant, options: argparse.Namespace) -> float:
-    """Of a process that does nothing but run the contestant once, MB."""
+def measure_peak_memory(contestant: Contestant, options: argparse.Namespace) -> float:
+    """Return the peak memory of a process that only runs the contestant once, MB."""
     command = [
         sys.executable, __file__, "--alone", contestant.engine, "--networks", contestant.network,
         "--precisions", contestant.precision, "--frames", "8", "--batch", str(contestant.batch),
@@ -287,7 +290,7 @@ def peak_memory_alone(contestant: Contestant, options: argparse.Namespace) -> fl
 
 
 def run_alone(options: argparse.Namespace) -> None:
-    """What ``peak_memory_alone`` starts."""
+    """Run one contestant once and print MB: this is what ``measure_peak_memory`` starts."""
     (name,), (precision,) = options.networks, options.precisions
     contestant = Contestant(name, "cpu", options.alone, precision)
     options.clips = 1
@@ -297,8 +300,17 @@ def run_alone(options: argparse.Namespace) -> None:
     print(peak_memory())
 
 
-def row_of(contestant: Contestant, plain: Contestant, frames: int, work: float, rate: float) -> dict:
-    """A contestant's numbers for the table and the file; ``work`` is the plain networks', for a frame."""
+def make_row(
+    contestant: Contestant, plain: Contestant, frames: int, work: float, rate: float
+) -> dict[str, Any]:
+    """Return a contestant's numbers for the table and the file.
+
+    Args:
+        contestant, plain: of one network and device; the latter is the plain loop.
+        frames: in a turn.
+        work: operations of the plain networks for a frame.
+        rate: operations a second of a matrix product.
+    """
     row = {
         key: value
         for key, value in asdict(contestant).items()
@@ -319,45 +331,24 @@ def row_of(contestant: Contestant, plain: Contestant, frames: int, work: float, 
     }
 
 
-def processor_name() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def machine(threads: int) -> dict[str, object]:
-    able = torch.cpu.get_capabilities()
-    kinds = ("avx2", "avx512_f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-    return {
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "instructions": [kind for kind in kinds if able.get(kind)],
-        "threads": threads,
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "fomm": __version__,
-    }
-
-
 def measure(name: str, options: argparse.Namespace) -> dict[str, object]:
-    contestants = contestants_of(name, options)
+    """Measure all contestants of one network."""
+    contestants = make_contestants(name, options)
     take_turns(contestants, options.rounds)
-    once, work = operations(name)
-    rates = {device: product_rate(device) for device in ("cpu", "cuda")[: 1 + torch.cuda.is_available()]}
+    once, work = count_operations(name)
+    devices = ("cpu", "cuda")[: 1 + torch.cuda.is_available()]
+    rates = {device: measure_product_rate(device) for device in devices}
     plain = {c.device: c for c in contestants if c.engine == "plain loop"}
-    rows = [row_of(c, plain[c.device], options.frames, work, rates.get(c.device, 1.0)) for c in contestants]
+    rows = [make_row(c, plain[c.device], options.frames, work, rates.get(c.device, 1.0)) for c in contestants]
     for row, contestant in zip(rows, contestants, strict=True):
         if contestant.run is not None and contestant.device == "cpu":
-            row["peak_memory_mb"] = peak_memory_alone(contestant, options)
+            row["peak_memory_mb"] = measure_peak_memory(contestant, options)
     return {
         "network": name,
         "operations_of_the_source": once,
         "operations_of_a_frame": work,
         "products_per_second": rates,
-        "stages_ms": stages(name, options.batch),
+        "stages_ms": time_stages(name, options.batch),
         "rows": rows,
     }
 
@@ -376,7 +367,8 @@ COLUMNS = {  # title: (key, width, format)
 }
 
 
-def show(result: dict) -> None:
+def show(result: dict[str, Any]) -> None:
+    """Print the result of ``measure``."""
     rates = ", ".join(f"{device} {rate / 1e9:.0f}" for device, rate in result["products_per_second"].items())
     print(
         f"\n{result['network']}: {result['operations_of_a_frame'] / 1e9:.1f} GFLOP a frame and "
@@ -406,9 +398,7 @@ def main() -> None:
         help="configurations, and 'shipped' for the weights that ship (default: vox-256 shipped)",
     )  # fmt: skip
     parser.add_argument("--engines", nargs="+", default=list(PRECISIONS), help="(default: all)")
-    parser.add_argument(
-        "--precisions", nargs="+", default=["float32", "bfloat16", "float16", "int8"], help="(default: all)"
-    )
+    parser.add_argument("--precisions", nargs="+", default=ALL_PRECISIONS, help="(default: all)")
     parser.add_argument("--frames", type=int, default=24, help="in a turn (default: 24)")
     parser.add_argument("--rounds", type=int, default=5, help="turns (default: 5)")
     parser.add_argument("--batch", type=int, help="frames in one pass; without it, what suits the device")
@@ -423,19 +413,16 @@ def main() -> None:
             run_alone(options)
             return
         results = [measure(name, options) for name in options.networks]
-    start = first_frame(options.threads)
-    facts = machine(options.threads)
-    print(", ".join(f"{key} {value}" for key, value in facts.items()))
+    start = time_first_frame(options.threads)
+    print(", ".join(f"{key} {value}" for key, value in describe_machine().items()))
     for result in results:
         show(result)
     print(
         f"\nfirst frame of the demo, after the import of torch: {start['wall']:.2f} s "
         f"({start['processor']:.2f} s of processor time)"
     )
-    if options.json:
-        settings = {key: value for key, value in vars(options).items() if key not in ("json", "alone")}
-        report = {"machine": facts, "settings": settings, "results": results, "first_frame_s": start}
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    settings = {key: value for key, value in vars(options).items() if key not in ("json", "alone")}
+    write_report(options.json, settings, results=results, first_frame_s=start)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The networks as ONNX files for other programs, checked against torch before they are written.
 
-Three graphs, which ``fomm.engines.graphs`` describes: key points, source, and render. A program runs the
-first on every frame, the second once for each source, and the third with both.
+There are three graphs, which ``fomm.engines.graphs`` describes: key points, source, and render. A program
+runs the first on every frame, the second once for each source, and the third with both.
 """
 
 import importlib.util
@@ -19,27 +19,27 @@ from torch import Tensor
 from fomm._version import __version__
 from fomm.animation.frames import to_tensor
 from fomm.atomic import atomic_path
-from fomm.engines.graphs import Graph, graphs_of
-from fomm.engines.inference import InferenceNetworks, for_inference, packed
+from fomm.engines.graphs import Graph, build_graphs
+from fomm.engines.inference import InferenceNetworks, pack_inputs
 from fomm.engines.onnx_format import OPSET, to_onnx
-from fomm.engines.quantization import quantized
+from fomm.engines.quantization import quantize
 from fomm.errors import ExportError, InputError, MissingExtraError
 from fomm.media import VideoReader
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
-LARGEST_ERROR = 1e-4  # of a graph in float32, anywhere in its outputs
-LEAST_PSNR = 35.0  # dB, of pictures in int8 against those in float32
-_FRAMES = 16  # of each video that calibrates
-_DRAWN = 4  # synthetic heads that calibrate where no video is given
+MAX_ERROR = 1e-4  # of a graph in float32, anywhere in its outputs
+MIN_PSNR = 35.0  # dB, of pictures in int8 against those in float32
+_FRAMES = 16  # of each video, for calibration
+_HEADS = 4  # synthetic ones, for calibration where no video is given
 
 
 @dataclass(frozen=True)
-class Exported:
-    """One file that was written, and how far it is from torch's float32."""
+class ExportedFile:
+    """A graph's file, and how far its outputs are from those of torch in float32."""
 
     path: Path
     largest_error: float
-    psnr: float | None = None  # dB; of int8
+    psnr: float | None = None  # dB, of the pictures of ``render`` in int8
 
 
 def export(
@@ -49,36 +49,41 @@ def export(
     *,
     precision: str = "float32",
     calibration: Sequence[str | os.PathLike[str]] = (),
-) -> list[Exported]:
+) -> list[ExportedFile]:
     """Write ``keypoints.onnx``, ``source.onnx``, ``render.onnx`` and ``fomm.json`` into ``folder``.
 
     Args:
-        folder: made where it is not there; files of these names in it are replaced, once all are checked.
-        generator, kp_detector: as ``load_checkpoints`` gives them, on the CPU.
+        folder: created if it does not exist. Files of these names in it are replaced, after all new ones have
+            been checked.
+        generator, kp_detector: from ``load_checkpoints``, on the CPU.
         precision: ``"float32"``, or ``"int8"`` for a decoder in 8 bits.
-        calibration: videos that int8 is calibrated on, each moving its own first frame; without any,
-            synthetic heads.
+        calibration: videos that int8 is calibrated on; each moves its own first frame. If there are none,
+            synthetic heads are drawn.
+
+    Returns:
+        The three graphs' files and their errors.
 
     Raises:
         InputError: an argument cannot be used.
         MediaError: a video cannot be read.
         MissingExtraError: ONNX Runtime, which checks the graphs, is not installed.
-        ExportError: a graph differs from torch by more than it may, or the folder cannot be written.
+        ExportError: a graph differs from torch by more than ``MAX_ERROR``, or in int8 by less than
+            ``MIN_PSNR``; or the folder cannot be written to.
     """
-    _check(generator, precision, calibration)
+    _check_arguments(generator, precision, calibration)
     assert generator.frame_shape is not None
     height, width, _ = generator.frame_shape
-    exact = for_inference(generator, kp_detector)
-    networks, clip = exact, _smooth_noise((height, width))
+    exact = InferenceNetworks(generator, kp_detector)
+    networks, clip = exact, _make_smooth_noise((height, width))
     if precision == "int8":
-        clips = [_frames_of(path, (height, width)) for path in calibration] or _drawn((height, width))
-        networks, clip = _calibrated(exact, clips), clips[0]
-    wanted = _with_inputs(graphs_of(exact, (height, width)), exact, clip)
+        clips = [_read_frames(path, (height, width)) for path in calibration] or _draw_heads((height, width))
+        networks, clip = _calibrate(exact, clips), clips[0]
+    exact_graphs, inputs = build_graphs(exact, (height, width)), _make_inputs(exact, clip)
     contents, exported = {}, []
-    for name, graph in graphs_of(networks, (height, width)).items():
+    for name, graph in build_graphs(networks, (height, width)).items():
         path = Path(folder, f"{name}.onnx")
         contents[path] = to_onnx(graph)
-        exported.append(_checked(path, contents[path], wanted[name], precision))
+        exported.append(_check_file(path, contents[path], exact_graphs[name], inputs[name], precision))
     facts = {
         "fomm": __version__,
         "weights": generator.weights_hash,
@@ -91,7 +96,9 @@ def export(
     return exported
 
 
-def _check(generator: OcclusionAwareGenerator, precision: str, calibration: Sequence[object]) -> None:
+def _check_arguments(
+    generator: OcclusionAwareGenerator, precision: str, calibration: Sequence[object]
+) -> None:
     if precision not in ("float32", "int8"):
         raise InputError(f"precision is {precision!r}; expected float32 or int8")
     if calibration and precision != "int8":
@@ -106,7 +113,7 @@ def _check(generator: OcclusionAwareGenerator, precision: str, calibration: Sequ
             raise MissingExtraError(f"export needs {package}; install it: pip install 'fomm[onnx]'")
 
 
-def _frames_of(video: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
+def _read_frames(video: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     with VideoReader(video) as reader:
         frames = [to_tensor(frame, size, torch.device("cpu")) for frame in islice(reader, _FRAMES)]
     if len(frames) < 2:
@@ -114,67 +121,61 @@ def _frames_of(video: str | os.PathLike[str], size: tuple[int, int]) -> Tensor:
     return torch.cat(frames)
 
 
-def _smooth_noise(size: tuple[int, int]) -> Tensor:
-    """Frames that exact graphs can be compared on."""
+def _make_smooth_noise(size: tuple[int, int]) -> Tensor:
+    """Make four frames to compare float32 graphs on: for these any smooth pictures do."""
     noise = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     return F.interpolate(noise, size, mode="bicubic", align_corners=False).clamp_(0, 1)
 
 
-def _drawn(size: tuple[int, int]) -> list[Tensor]:
+def _draw_heads(size: tuple[int, int]) -> list[Tensor]:
     from fomm.heads.dataset import render_clip
 
     clips = []
-    for person in range(_DRAWN):
+    for person in range(_HEADS):
         frames = render_clip(0, person, 0, _FRAMES, max(size), step=4).frames
         clips.append(torch.cat([to_tensor(frame, size, torch.device("cpu")) for frame in frames]))
     return clips
 
 
 @torch.inference_mode()
-def _calibrated(networks: InferenceNetworks, clips: Iterable[Tensor]) -> InferenceNetworks:
-    return quantized(networks, [(networks.encode(clip[:1]), networks.detect(clip[1:])) for clip in clips])
+def _calibrate(networks: InferenceNetworks, clips: Iterable[Tensor]) -> InferenceNetworks:
+    return quantize(networks, [(networks.encode(clip[:1]), networks.detect(clip[1:])) for clip in clips])
 
 
 @torch.inference_mode()
-def _with_inputs(
-    graphs: dict[str, Graph], networks: InferenceNetworks, clip: Tensor
-) -> dict[str, tuple[Graph, list[Tensor]]]:
-    """The graphs, with inputs of another batch than they were written down with."""
+def _make_inputs(networks: InferenceNetworks, clip: Tensor) -> dict[str, list[Tensor]]:
+    """Make inputs of each graph, with another size of batch than the graphs were traced with."""
     source, kp = networks.encode(clip[:1]), networks.detect(clip[1:4])
-    inputs = {"keypoints": [clip[1:4]], "source": [clip[:1]], "render": packed(source, kp)}
-    return {name: (graph, inputs[name]) for name, graph in graphs.items()}
+    return {"keypoints": [clip[1:4]], "source": [clip[:1]], "render": pack_inputs(source, kp)}
 
 
 @torch.inference_mode()
-def _checked(path: Path, content: bytes, wanted: tuple[Graph, list[Tensor]], precision: str) -> Exported:
-    """Runs the content by ONNX Runtime, and torch's own graph in float32 beside it."""
-    from fomm.engines.onnxruntime import session_run
+def _check_file(
+    path: Path, content: bytes, exact: Graph, inputs: list[Tensor], precision: str
+) -> ExportedFile:
+    """Compare what ONNX Runtime makes of a file's content with what torch makes of the float32 graph."""
+    from fomm.engines.onnxruntime import compile_onnx
 
-    graph, inputs = wanted
-    outputs = graph.module(*inputs)
-    expected = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    got = session_run(content, graph)(inputs)
+    expected = exact.module(*inputs)
+    got = compile_onnx(content, exact)(inputs)
     errors = [float((one - other).abs().max()) for one, other in zip(got, expected, strict=True)]
-    if precision == "int8" and graph.name == "render":
+    if precision == "int8" and exact.name == "render":
         psnr = -10 * float(torch.log10((got[0] - expected[0]).square().mean()))
-        if not psnr >= LEAST_PSNR:
+        if not psnr >= MIN_PSNR:
             raise ExportError(f"{path.name} is {psnr:.1f} dB from float32; calibrate it on clips like yours")
-        return Exported(path, errors[0], psnr)
-    if not max(errors) <= LARGEST_ERROR:
+        return ExportedFile(path, errors[0], psnr)
+    if not max(errors) <= MAX_ERROR:
         raise ExportError(
             f"{path.name} is off by {max(errors):.1e}; report this with the versions of torch and onnx"
         )
-    return Exported(path, max(errors))
+    return ExportedFile(path, max(errors))
 
 
 def _write(contents: dict[Path, bytes]) -> None:
     for path, content in contents.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path, ExportError) as temporary:
+                temporary.write_bytes(content)
         except OSError as reason:
             raise ExportError(f"cannot write {path}: {reason.strerror or reason}") from reason
-        with atomic_path(path, ExportError) as temporary:
-            try:
-                temporary.write_bytes(content)
-            except OSError as reason:
-                raise ExportError(f"cannot write {path}: {reason.strerror or reason}") from reason

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from golden_data import GOLDEN, tiny_networks
 
 from fomm.checkpoint import load_checkpoints
-from fomm.engines import PRECISIONS, choose, prepared, warn_if_emulated
+from fomm.engines import PRECISIONS, choose_engine, prepare_engine, warn_if_emulated
 from fomm.errors import InputError, MissingExtraError
 from fomm.heads.dataset import render_clip
 
@@ -33,7 +33,7 @@ def need(engine: str) -> None:
 
 @pytest.fixture(scope="module")
 def shipped():
-    """The weights that ship, frames, and the motion and pictures that they give in exact arithmetic."""
+    """Load the weights that ship, draw frames, and compute motion and pictures in float64."""
     generator, kp_detector = load_checkpoints(cpu=True)
     frames = (
         torch.from_numpy(render_clip(3, 0, 0, 6, generator.frame_shape[0], step=6).frames).permute(0, 3, 1, 2)
@@ -53,7 +53,7 @@ def shipped():
 def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, precision):
     need(engine)
     generator, kp_detector, frames, motion, expected = shipped
-    networks, *chosen = prepared(
+    networks, *chosen = prepare_engine(
         generator, kp_detector, generator.frame_shape[:2], engine=engine, precision=precision
     )
     assert chosen == [engine, precision]
@@ -72,7 +72,9 @@ def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, pr
         assert float((result - expected).abs().max()) <= LARGEST[engine]
     else:
         assert float((result - expected).abs().max()) > 1e-6, "these are not fewer bits"
-    sixteen = "16" in precision or (precision == "int8" and choose("torch", "auto", CPU)[1] == "bfloat16")
+    sixteen = "16" in precision or (
+        precision == "int8" and choose_engine("torch", "auto", CPU)[1] == "bfloat16"
+    )
     assert float((flow - motion.deformation).abs().max()) < (0.05 if sixteen else 1e-4)
 
 
@@ -82,7 +84,7 @@ def test_the_published_numbers_in_every_engine(engine, align_corners):
     need(engine)
     expected = np.load(GOLDEN / "tiny-expected.npz")
     generator, kp_detector, _ = (network.eval() for network in tiny_networks(align_corners))
-    networks, *_ = prepared(generator, kp_detector, (64, 64), engine=engine)
+    networks, *_ = prepare_engine(generator, kp_detector, (64, 64), engine=engine)
     with torch.inference_mode():
         source = networks.encode(torch.from_numpy(expected["source"])[None].permute(0, 3, 1, 2))
         kp = networks.detect(torch.from_numpy(expected["driving"]).permute(0, 3, 1, 2))
@@ -104,7 +106,7 @@ def test_what_published_networks_do_not_do_is_the_same_in_every_engine(engine, o
         published = generator.decode(generator.encode(source), motion)
         vars(generator).update(option)
         expected = generator.decode(generator.encode(source), motion, source)
-        networks, *_ = prepared(generator, kp_detector, (64, 64), engine=engine)
+        networks, *_ = prepare_engine(generator, kp_detector, (64, 64), engine=engine)
         result = networks.render(networks.encode(source), networks.detect(driving)).prediction
     error = float((result - expected).abs().max())
     assert error <= 1e-4 < 1e-3 < float((published - expected).abs().max()), f"off by {error:.1e}"
@@ -112,29 +114,29 @@ def test_what_published_networks_do_not_do_is_the_same_in_every_engine(engine, o
 
 def test_networks_are_converted_once_and_again_when_a_weight_changes():
     generator, kp_detector, _ = (network.eval() for network in tiny_networks())
-    first = prepared(generator, kp_detector, (64, 64))[0]
-    assert prepared(generator, kp_detector, (64, 64))[0] is first
-    assert prepared(generator, kp_detector, (64, 64), precision="bfloat16")[0] is not first
+    first = prepare_engine(generator, kp_detector, (64, 64))[0]
+    assert prepare_engine(generator, kp_detector, (64, 64))[0] is first
+    assert prepare_engine(generator, kp_detector, (64, 64), precision="bfloat16")[0] is not first
     for network in (generator, kp_detector):
         with torch.no_grad():
             next(network.parameters()).add_(0.1)
-        second = prepared(generator, kp_detector, (64, 64))[0]
+        second = prepare_engine(generator, kp_detector, (64, 64))[0]
         assert second is not first
         first = second
     for setting, value in (("bicubic", True), ("details", 0.5)):
         setattr(generator, setting, value)
-        assert prepared(generator, kp_detector, (64, 64))[0] is not first
-        first = prepared(generator, kp_detector, (64, 64))[0]
+        assert prepare_engine(generator, kp_detector, (64, 64))[0] is not first
+        first = prepare_engine(generator, kp_detector, (64, 64))[0]
     next(generator.parameters()).data.mul_(2)  # past what torch counts as a change
-    assert prepared(generator, kp_detector, (64, 64))[0] is not first
-    first = prepared(generator, kp_detector, (64, 64))[0]
+    assert prepare_engine(generator, kp_detector, (64, 64))[0] is not first
+    first = prepare_engine(generator, kp_detector, (64, 64))[0]
     generator.bottleneck.r0.norm1.running_mean[0] += 1
-    assert prepared(generator, kp_detector, (64, 64))[0] is not first
+    assert prepare_engine(generator, kp_detector, (64, 64))[0] is not first
 
 
 def test_converted_networks_go_with_the_generator():
     generator, kp_detector, _ = (network.eval() for network in tiny_networks())
-    converted = weakref.ref(prepared(generator, kp_detector, (64, 64))[0])
+    converted = weakref.ref(prepare_engine(generator, kp_detector, (64, 64))[0])
     gc.collect()
     assert converted() is not None
     del generator
@@ -143,22 +145,22 @@ def test_converted_networks_go_with_the_generator():
 
 
 def test_what_is_chosen(monkeypatch):
-    assert choose(None, "float32", CPU) == ("torch", "float32")
-    assert choose("torch", "bfloat16", CPU) == ("torch", "bfloat16")
+    assert choose_engine(None, "float32", CPU) == ("torch", "float32")
+    assert choose_engine("torch", "bfloat16", CPU) == ("torch", "bfloat16")
     cuda = torch.device("cuda")
-    assert choose(None, "auto", cuda) == ("torch", "float16")
+    assert choose_engine(None, "auto", cuda) == ("torch", "float16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert choose("auto", "auto", CPU) == ("torch", "bfloat16")
+    assert choose_engine("auto", "auto", CPU) == ("torch", "bfloat16")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert choose("auto", "auto", CPU) == ("torch", "float32")
+    assert choose_engine("auto", "auto", CPU) == ("torch", "float32")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "onnxruntime" or None)
-    assert choose(None, "int8", CPU) == ("onnxruntime", "int8")
-    assert choose("onnxruntime", "auto", CPU) == ("onnxruntime", "float32")
+    assert choose_engine(None, "int8", CPU) == ("onnxruntime", "int8")
+    assert choose_engine("onnxruntime", "auto", CPU) == ("onnxruntime", "float32")
     with pytest.raises(MissingExtraError, match=r"needs openvino; .* pip install 'fomm\[openvino\]'"):
-        choose("openvino", "float32", CPU)
+        choose_engine("openvino", "float32", CPU)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"openvino or onnxruntime; .* 'fomm\[openvino\]'"):
-        choose(None, "int8", CPU)
+        choose_engine(None, "int8", CPU)
 
 
 AVX2 = {"architecture": "x86_64", "avx2": True}
@@ -181,7 +183,7 @@ def test_sixteen_bits_in_software_warn(monkeypatch, recwarn, precision, able, sl
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     generator, kp_detector, _ = (network.eval() for network in tiny_networks())
     for _ in range(2):  # it is said when they are converted, which is once
-        prepared(generator, kp_detector, (64, 64), precision=precision)
+        prepare_engine(generator, kp_detector, (64, 64), precision=precision)
     warn_if_emulated(precision, torch.device("cuda"))
     messages = [str(warning.message) for warning in recwarn]
     assert len(messages) == slow
@@ -200,13 +202,14 @@ def test_sixteen_bits_in_software_warn(monkeypatch, recwarn, precision, able, sl
 def test_what_cannot_be_chosen(monkeypatch, engine, precision, device, message):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     with pytest.raises(InputError, match=message):
-        choose(engine, precision, torch.device(device))
+        choose_engine(engine, precision, torch.device(device))
 
 
 def test_torch_alone_imports_no_other_engine():
     code = (
-        "import sys, json; from fomm.engines import prepared; from fomm.checkpoint import load_checkpoints;"
-        "networks = load_checkpoints(cpu=True); prepared(*networks, networks[0].frame_shape[:2]);"
+        "import sys, json; from fomm.checkpoint import load_checkpoints;"
+        "from fomm.engines import prepare_engine; networks = load_checkpoints(cpu=True);"
+        "prepare_engine(*networks, networks[0].frame_shape[:2]);"
         "print(json.dumps(sorted({'onnx', 'onnxruntime', 'openvino', 'numba'} & set(sys.modules))))"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
@@ -219,12 +222,12 @@ def test_an_interrupt_is_one_after_openvino_has_come_and_gone():
 import os, signal
 import torch
 from golden_data import tiny_networks
-from fomm.engines import prepared
+from fomm.engines import prepare_engine
 
 picture = torch.rand(1, 3, 64, 64)
 made = [[network.eval() for network in tiny_networks()[:2]] for _ in range(2)]
 for each in made:
-    networks, *_ = prepared(*each, (64, 64), engine="openvino")
+    networks, *_ = prepare_engine(*each, (64, 64), engine="openvino")
     with torch.inference_mode():
         networks.render(networks.encode(picture), networks.detect(picture))
 del each, networks

@@ -6,6 +6,7 @@ import pytest
 import torch
 from golden_data import GOLDEN, assert_near, tiny_networks
 
+import fomm.export
 from fomm import load_checkpoints
 from fomm.animation.frames import to_uint8
 from fomm.cli import main
@@ -53,7 +54,8 @@ def test_another_program_gets_the_published_numbers(tiny, tmp_path, frames):
     wanted = EXPECTED["prediction_absolute"][:frames]
     assert_near(prediction.transpose(0, 2, 3, 1), wanted, 1e-4, "prediction")
     facts = json.loads((folder / "fomm.json").read_text())
-    assert facts["size"] == [64, 64] and facts["opset"] == 20 and facts["weights"] == tiny[0].weights_hash
+    weights = tiny[0].weights_hash
+    assert (facts["size"], facts["opset"], facts["weights"]) == ([64, 64], 20, weights)
 
 
 @needs_onnx
@@ -80,7 +82,8 @@ def test_the_command_and_what_it_says(tmp_path, capsys):
     arguments = ["export", "-o", str(tmp_path / "new" / "onnx"), "--config", str(TINY[0])]
     assert main([*arguments, "--checkpoint", str(TINY[1])]) == 0
     said = capsys.readouterr().out.splitlines()
-    assert len(said) == 3 and all("off by" in line for line in said)
+    assert len(said) == 3
+    assert all("off by" in line for line in said)
     assert sorted(path.name for path in (tmp_path / "new" / "onnx").iterdir()) == FILES
     import onnx
 
@@ -94,7 +97,8 @@ def test_eight_bits_are_calibrated_on_a_video_and_measured(tiny, tmp_path):
     save_video(tmp_path / "clip.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]], 10)
     written = export(tmp_path / "onnx", *tiny, precision="int8", calibration=[tmp_path / "clip.mp4"])
     psnr = {file.path.name: file.psnr for file in written}
-    assert psnr["render.onnx"] >= 35 and psnr["source.onnx"] is None
+    assert psnr["render.onnx"] >= 35
+    assert psnr["source.onnx"] is None
     import onnx
 
     kinds = {node.op_type for node in onnx.load(tmp_path / "onnx" / "render.onnx").graph.node}
@@ -111,11 +115,11 @@ def test_eight_bits_are_calibrated_on_drawn_heads_without_a_video(tmp_path):
 @needs_onnx
 def test_a_graph_that_differs_is_not_written(tiny, tmp_path, monkeypatch):
     save_video(tmp_path / "clip.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]], 10)
-    monkeypatch.setattr("fomm.export.LARGEST_ERROR", 1e-12)
+    monkeypatch.setattr(fomm.export, "MAX_ERROR", 1e-12)
     with pytest.raises(ExportError, match=r"keypoints\.onnx is off by \d\.\de-\d+"):
         export(tmp_path / "onnx", *tiny)
-    monkeypatch.setattr("fomm.export.LARGEST_ERROR", 1e-4)
-    monkeypatch.setattr("fomm.export.LEAST_PSNR", 200.0)
+    monkeypatch.setattr(fomm.export, "MAX_ERROR", 1e-4)
+    monkeypatch.setattr(fomm.export, "MIN_PSNR", 200.0)
     with pytest.raises(ExportError, match=r"render\.onnx is \d+\.\d dB from float32; calibrate"):
         export(tmp_path / "onnx", *tiny, precision="int8", calibration=[tmp_path / "clip.mp4"])
     assert not (tmp_path / "onnx").exists()

@@ -7,7 +7,7 @@ from fomm.model import geometry
 from fomm.model.geometry import (
     convex_hull_area,
     coordinate_grid,
-    enlarged,
+    enlarge_deformation,
     finest_details,
     gaussian_maps,
     inverse_2x2,
@@ -18,14 +18,15 @@ from fomm.model.geometry import (
 
 def test_doctests():
     failed, attempted = doctest.testmod(geometry)
-    assert attempted >= 3 and failed == 0
+    assert attempted >= 3
+    assert failed == 0
 
 
 def test_gaussian_is_one_at_its_point_and_falls_as_the_variance_says():
     points = torch.tensor([[[-1.0, 0.0], [1.0, 1.0]]])
     maps = gaussian_maps(points, 3, 3, variance=0.5)
     assert maps.shape == (1, 2, 3, 3)
-    assert maps[0, 0, 1, 0] == 1 and maps[0, 1, 2, 2] == 1
+    assert maps[0, 0, 1, 0] == maps[0, 1, 2, 2] == 1
     torch.testing.assert_close(maps[0, 0, 1, 1], torch.tensor(-1.0).exp())  # distance 1: exp(-0.5 * 1 / 0.5)
 
 
@@ -62,10 +63,11 @@ def test_warp_samples_in_float32_and_keeps_the_dtype():
 def test_an_enlarged_deformation_moves_pixels_as_it_moves_cells():
     image = torch.rand(1, 2, 24, 32, generator=torch.Generator().manual_seed(0))
     still = coordinate_grid(6, 8, image)[None]
-    assert torch.allclose(enlarged(still, 24, 32)[0], pixel_centres(24, 32, image), atol=1e-6)
-    assert torch.allclose(warp(image, enlarged(still, 24, 32), align_corners=False), image, atol=1e-5)
+    enlarged = enlarge_deformation(still, 24, 32)
+    assert torch.allclose(enlarged[0], pixel_centres(24, 32, image), atol=1e-6)
+    assert torch.allclose(warp(image, enlarged, align_corners=False), image, atol=1e-5)
     a_cell_to_the_left = still + torch.tensor([2 / 7, 0.0])
-    moved = warp(image, enlarged(a_cell_to_the_left, 24, 32), align_corners=False)
+    moved = warp(image, enlarge_deformation(a_cell_to_the_left, 24, 32), align_corners=False)
     assert torch.allclose(moved[..., :-4], image[..., 4:], atol=1e-5)
     assert (moved[..., -3:] == 0).all()  # from outside of the picture
 

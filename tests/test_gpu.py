@@ -1,6 +1,5 @@
 """What keeps a GPU busy. Most of it can be checked without one; tests marked gpu need it."""
 
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -12,20 +11,20 @@ import torch
 from checkout import ROOT
 from golden_data import GOLDEN, assert_near, tiny_networks
 from lively import small_networks
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from training_case import training_config, write_clips
 
-from fomm.animation import animator as animator_module
 from fomm.animation.animate import animate_file, make_animation
 from fomm.animation.animator import Animator
 from fomm.animation.frames import to_batch, to_bytes, to_tensor, to_uint8
 from fomm.animation.options import Compute, Framing
 from fomm.checkpoint import load_checkpoints
 from fomm.config import LossWeights, load_config
-from fomm.engines.gpu import begun_ahead, default_batch
-from fomm.engines.inference import for_inference
-from fomm.engines.recording import Recorded, RecordedNetworks
+from fomm.engines.gpu import default_batch, start_next_first
+from fomm.engines.inference import InferenceNetworks
+from fomm.engines.recording import RecordedFunction, RecordedNetworks
 from fomm.heads.dataset import make_dataset
 from fomm.media import VideoReader, save_video, write_image
 from fomm.training.dataset import Batch, open_pairs
@@ -87,31 +86,46 @@ def test_the_next_is_begun_before_one_is_given():
         if fail:
             raise OSError("no more")
 
-    for number in begun_ahead(begin(3, False)):
+    for number in start_next_first(begin(3, False)):
         log.append(f"take {number}")
     assert log == ["begin 0", "begin 1", "take 0", "begin 2", "take 1", "take 2"]
-    assert list(begun_ahead(begin(0, False))) == []
-    taken = []
+    assert list(start_next_first(begin(0, False))) == []
+    failing = start_next_first(begin(2, True))
+    assert [next(failing), next(failing)] == [0, 1]
     with pytest.raises(OSError, match="no more"):
-        for number in begun_ahead(begin(2, True)):
-            taken.append(number)
-    assert taken == [0, 1]
+        next(failing)
 
 
-def test_the_scale_of_the_movement_is_worked_out_once(tiny, monkeypatch):
-    """It needs numbers on the CPU: with every batch a GPU would have to stop for them."""
-    calls = Counter()
-    scale = animator_module.movement_scale
-    monkeypatch.setattr(animator_module, "movement_scale", lambda *kp: calls.update(scale=1) or scale(*kp))
-    make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, batch_size=1)
-    assert calls["scale"] == 1
+class NumbersRead(TorchFunctionMode):
+    """Counts how often Python reads numbers of a tensor, for which a GPU has to finish all its work."""
+
+    READING = (torch.Tensor.tolist, torch.Tensor.item, torch.Tensor.__float__, torch.Tensor.__bool__)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.count += function in self.READING
+        return function(*args, **(kwargs or {}))
+
+
+def test_no_numbers_are_read_for_later_frames(tiny):
+    """The scale of the movement needs some, once: with every batch a GPU would have to stop for them."""
+    counts = []
+    for frames in (1, 4):
+        with NumbersRead() as reads:
+            driving = EXPECTED["driving"][:frames]
+            make_animation(EXPECTED["source"], driving, *tiny, batch_size=1, progress=False)
+        counts.append(reads.count)
+    assert counts[0] == counts[1] >= 2
 
 
 # -- recorded passes ---------------------------------------------------------------------------------
 
 
 class Tape:
-    """Stands in for ``cuda_graph``: one place for the inputs and one for the results, as a graph has."""
+    """Stands in for ``CudaGraphRecorder``: inputs and results have one place each, as of a graph."""
 
     def __init__(self) -> None:
         self.recorded, self.replayed = [], 0
@@ -134,17 +148,17 @@ class Tape:
 
 def test_what_comes_again_is_recorded():
     tape = Tape()
-    doubled = Recorded(lambda t: [2 * t], tape)
+    doubled = RecordedFunction(lambda t: [2 * t], tape)
     for count in (4, 4, 4, 3):
         values = torch.rand(count)
         assert torch.equal(doubled(values)[0], 2 * values)
-    assert tape.recorded == [[(4,)]] and tape.replayed == 2
+    assert (tape.recorded, tape.replayed) == ([[(4,)]], 2)
 
 
 def test_records_have_an_end():
     """Each holds on to memory: callers with ever new sizes get no more of them."""
     tape = Tape()
-    doubled = Recorded(lambda t: [2 * t], tape)
+    doubled = RecordedFunction(lambda t: [2 * t], tape)
     for count in range(1, 20):
         for _ in range(2):
             assert torch.equal(doubled(torch.ones(count))[0], torch.full((count,), 2.0))
@@ -155,7 +169,7 @@ def test_without_a_record_it_goes_on():
     def fail(*_):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    doubled = Recorded(lambda t: [2 * t], fail)
+    doubled = RecordedFunction(lambda t: [2 * t], fail)
     doubled(torch.ones(2))
     with pytest.warns(UserWarning, match="going on without a CUDA graph: operation not permitted"):
         assert doubled(torch.ones(2))[0].tolist() == [2, 2]
@@ -165,7 +179,7 @@ def test_without_a_record_it_goes_on():
 @torch.inference_mode()
 @pytest.mark.parametrize("options", [{}, {"estimate_jacobian": False}, {"details": 0.5}], ids=str)
 def test_recorded_networks_give_the_same(options):
-    networks = for_inference(*small_networks(**options))
+    networks = InferenceNetworks(*small_networks(**options))
     tape = Tape()
     recorded = RecordedNetworks(networks, tape)
     random = torch.Generator().manual_seed(0)
@@ -184,7 +198,7 @@ def test_recorded_networks_give_the_same(options):
 @torch.inference_mode()
 def test_recorded_networks_take_points_without_jacobians():
     """As a reference that was made by hand has them."""
-    networks = for_inference(*small_networks())
+    networks = InferenceNetworks(*small_networks())
     recorded = RecordedNetworks(networks, Tape())
     source, frames = torch.rand(1, 3, 64, 64), torch.rand(2, 3, 64, 64)
     points = networks.detect(frames)._replace(jacobian=None)
@@ -214,12 +228,13 @@ class _OneDevice(TorchDispatchMode):
 def test_a_pass_stays_on_its_device(monkeypatch, processor, dtype):
     """Nothing is copied from the CPU and no number is read: else it could not be recorded."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
-    networks = for_inference(*load_checkpoints(cpu=True), dtype).to("meta")
+    networks = InferenceNetworks(*load_checkpoints(cpu=True), dtype).to("meta")
     source = networks.encode(torch.rand(1, 3, 256, 256, device="meta"))
     with _OneDevice() as watch:
         kp = networks.detect(torch.rand(4, 3, 256, 256, device="meta"))
         assert networks.render(source, kp).prediction.shape == (4, 3, 256, 256)
-    assert watch.count > 100 and not watch.others
+    assert watch.count > 100
+    assert not watch.others
 
 
 # -- training ----------------------------------------------------------------------------------------

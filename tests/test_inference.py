@@ -11,8 +11,8 @@ from lively import lively, small_networks
 
 from fomm.checkpoint import load_checkpoints
 from fomm.engines.fused import Bottleneck, Up
-from fomm.engines.inference import Rendered, for_inference, sample_rows
-from fomm.engines.winograd import Scratch, Winograd, transforms
+from fomm.engines.inference import InferenceNetworks, Rendered, sample_rows
+from fomm.engines.winograd import Scratch, Winograd, cook_toom_matrices
 from fomm.heads.dataset import render_clip
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
 from fomm.model.blocks import ResBlock2d, UpBlock2d
@@ -30,13 +30,13 @@ def without_gradients():
 
 @pytest.fixture(params=["AVX2", "AVX512"])
 def processor(request, monkeypatch):
-    """The bottleneck goes by tiles on the first."""
+    """Run the test as on two processors; on the first the bottleneck goes by Winograd's tiles."""
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: request.param)
     return request.param
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    assert one.shape == other.shape and one.dtype == other.dtype
+    assert (one.shape, one.dtype) == (other.shape, other.dtype)
     return float((one - other).abs().max())
 
 
@@ -58,7 +58,7 @@ def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     source, driving = pictures(1, height, width), pictures(frames, height, width).flip(3)
     expected, deformation, occlusion_map = plain(generator, kp_detector, source, driving)
     assert float(expected.std()) > 0.01, "the picture is too dull to tell anything"
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     encoded, kp = networks.encode(source), networks.detect(driving)
     wanted = kp_detector(driving)
     assert difference(kp.value, wanted.value) < 1e-5
@@ -78,7 +78,7 @@ def check_equal(generator, kp_detector, height=64, width=64, frames=2):
 def test_the_tiny_network_gives_the_published_numbers(align_corners):
     generator, kp_detector, _ = (network.eval() for network in tiny_networks(align_corners))
     source, driving = (torch.from_numpy(EXPECTED[name]) for name in ("source", "driving"))
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     encoded = networks.encode(source[None].permute(0, 3, 1, 2))
     kp = networks.detect(driving.permute(0, 3, 1, 2))
     assert_near(kp.value, EXPECTED["kp_driving_value"], 1e-4, "value")
@@ -132,7 +132,7 @@ def test_the_weights_that_ship():
         torch.from_numpy(render_clip(5, 0, 0, 3, generator.frame_shape[0], step=8).frames).permute(0, 3, 1, 2)
         / 255
     )
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     result = networks.render(networks.encode(frames[:1]), networks.detect(frames[1:])).prediction
     error = difference(result, plain(generator, kp_detector, frames[:1], frames[1:]).prediction)
     assert error <= 1e-4, f"off by {error:.1e}"
@@ -159,7 +159,7 @@ def test_sixteen_bits_keep_the_picture():
     )
     expected = plain(generator, kp_detector, frames[:1], frames[1:]).prediction
     for dtype in (torch.bfloat16, torch.float16):
-        networks = for_inference(generator, kp_detector, dtype)
+        networks = InferenceNetworks(generator, kp_detector, dtype)
         encoded = networks.encode(frames[:1])
         assert encoded.features.dtype == torch.float32
         result = networks.render(encoded, networks.detect(frames[1:])).prediction
@@ -171,7 +171,7 @@ def test_sixteen_bits_keep_the_picture():
 def test_what_a_tracer_writes_down_is_the_same_network():
     generator, kp_detector = small_networks()
     source, driving = pictures(1, 64, 64), pictures(3, 64, 64)
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     encoded, kp = networks.encode(source), networks.detect(driving)
 
     class Render(torch.nn.Module):
@@ -190,16 +190,17 @@ def test_what_a_tracer_writes_down_is_the_same_network():
 def test_the_trained_networks_stay_as_they_are():
     generator, kp_detector = small_networks()
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     networks.render(networks.encode(pictures(1, 64, 64)), networks.detect(pictures(1, 64, 64)))
     assert all(torch.equal(tensor, before[name]) for name, tensor in generator.state_dict().items())
     assert all(parameter.requires_grad for parameter in generator.parameters())
-    assert not list(networks.parameters()) and not networks.training
+    assert not list(networks.parameters())
+    assert not networks.training
 
 
 def test_tooms_matrices_correlate():
     """Six numbers and three taps by hand: 1*1 + 2*0 - 3*1 and so on."""
-    analysis, kernels, synthesis = transforms()
+    analysis, kernels, synthesis = cook_toom_matrices()
     numbers = torch.tensor([1.0, 2, 3, 5, 8, 13], dtype=torch.float64)
     taps = torch.tensor([1.0, 0, -1], dtype=torch.float64)
     result = synthesis @ ((kernels @ taps) * (analysis @ numbers))
@@ -244,7 +245,7 @@ def test_the_bottleneck(size, processor):
     pictures = torch.randn(2, 6, *size)
     expected = torch.nn.Sequential(*blocks)(pictures)
     bottleneck = Bottleneck(blocks, torch.float32)
-    assert bottleneck.by_tiles == (processor == "AVX2")
+    assert bottleneck.uses_winograd == (processor == "AVX2")
     error = difference(bottleneck(pictures), expected) / float(expected.std())
     assert error < 1e-5, f"off by {error:.1e} of the signal"
 
@@ -268,7 +269,7 @@ def test_rows_summed_are_the_warp(align_corners, bicubic):
 def test_later_changes_of_the_weights_are_not_seen():
     networks = small_networks()
     source, driving = pictures(1, 64, 64), pictures(2, 64, 64)
-    inference = for_inference(*networks)
+    inference = InferenceNetworks(*networks)
     before = inference.render(inference.encode(source), inference.detect(driving)).prediction
     with torch.inference_mode(False):
         for network in networks:

@@ -37,7 +37,7 @@ def face(gap: float = 0.08, lids: float = 0.1) -> torch.Tensor:
 
 
 def moved(source: torch.Tensor, driving: torch.Tensor, initial: torch.Tensor, openings: Openings) -> tuple:
-    """What relative motion alone makes of it, and with the openings."""
+    """Return the source as relative motion alone moves it, and with the openings."""
     points = [Keypoints(value) for value in (source, driving, initial)]
     plain = relative_motion(*points)
     return plain.value, open_like(plain, *points, openings).value
@@ -191,4 +191,5 @@ def test_a_converted_file_keeps_them(tmp_path, shipped):
     config = read_checkpoint(tmp_path / "again.safetensors").config
     assert config is not None
     kept = config.model_params.kp_detector_params.openings
-    assert kept is not None and (kept.mouth, kept.eyes) == shipped[1].openings
+    assert kept is not None
+    assert (kept.mouth, kept.eyes) == shipped[1].openings

@@ -6,13 +6,13 @@ from golden_data import GOLDEN, assert_near, tiny_networks, tiny_params
 from fomm import Animator, InputError, load_checkpoints, make_animation
 from fomm.checkpoint import build_networks
 from fomm.config import load_config
-from fomm.engines.inference import for_inference
+from fomm.engines.inference import InferenceNetworks
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.model.sizes import nearest_size
 
 
 def networks(*, kp_detector=(), motion=(), **generator):
-    """The tiny networks with other settings, and weights as they come."""
+    """Build the tiny networks with other settings and random weights."""
     params = tiny_params()
     common = params["common_params"]
     params["generator_params"].update(generator)
@@ -57,7 +57,7 @@ def test_a_key_point_needs_a_map_that_holds_the_convolution():
 def test_it_tells_what_the_networks_do(settings):
     """Just where it says so, the networks run and give back the size that they were given."""
     built = networks(**settings)
-    run = for_inference(*built)
+    run = InferenceNetworks(*built)
     taken = []
     with torch.inference_mode():
         for length in range(1, 72):
@@ -69,7 +69,8 @@ def test_it_tells_what_the_networks_do(settings):
                 works = False
             assert (nearest_size(*built, (length, 64)) == (length, 64)) == works, length
             taken += [length] * works
-    assert 64 in taken and len(taken) < 40
+    assert 64 in taken
+    assert len(taken) < 40
 
 
 def test_a_source_of_a_wrong_size_is_explained():
@@ -119,4 +120,5 @@ def test_the_configuration_for_512_pixels_runs_as_it_is():
     generator.frame_shape = config.dataset_params.frame_shape
     photo = np.random.default_rng(0).random((700, 600, 3), np.float32)
     (frame,) = Animator(photo, generator, kp_detector).animate([photo[::2, ::2]])
-    assert frame.shape == (512, 512, 3) and np.isfinite(frame).all()
+    assert frame.shape == (512, 512, 3)
+    assert np.isfinite(frame).all()

@@ -11,7 +11,7 @@ from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
 from fomm.errors import ConfigError
 from fomm.model import Keypoints
-from fomm.model.dense_motion import Motion
+from fomm.model.dense_motion import DenseMotion
 from fomm.model.geometry import coordinate_grid, warp
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
@@ -106,7 +106,7 @@ def test_source_details_are_those_of_the_pixels_where_the_features_go(cells, mon
     grid = coordinate_grid(SIZE // 2, SIZE // 2, batch.source)
     grid[..., 0] += cells * 2 / (SIZE // 2 - 1)  # the next cells to the right are shown
     position, shown = grid.expand(2, -1, -1, -1), torch.ones(2, 1, SIZE // 2, SIZE // 2)
-    motion = Motion(position, shown, torch.empty(0), torch.empty(0))
+    motion = DenseMotion(position, shown, torch.empty(0), torch.empty(0))
     monkeypatch.setattr(generator.dense_motion_network, "forward", lambda *_: motion)
     monkeypatch.setattr(generator, "paint", lambda _: windows.cut_pictures(batch.source.roll(-2 * cells, -1)))
     criteria = Criteria(config.train_params.loss_weights, ImagePyramid([1], 3))

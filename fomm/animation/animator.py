@@ -11,8 +11,15 @@ from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
 from fomm.animation.options import EXACT, Compute, Motion
-from fomm.engines import prepared
-from fomm.engines.gpu import Beside, begun_ahead, default_batch, enough_memory, mark, memory_error
+from fomm.engines import prepare_engine
+from fomm.engines.gpu import (
+    SideStream,
+    default_batch,
+    explain_out_of_memory,
+    memory_error,
+    record_event,
+    start_next_first,
+)
 from fomm.engines.inference import Rendered
 from fomm.errors import InputError
 from fomm.model import (
@@ -76,8 +83,8 @@ class Animator:
         self.size = (height, width)
         _check_size(generator, kp_detector, self.size)
         self.batch_size = compute.batch_size or default_batch(self.device, self.size)
-        with torch.inference_mode(), enough_memory(self.device, self.size):
-            self.networks, self.engine, self.precision = prepared(
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
+            self.networks, self.engine, self.precision = prepare_engine(
                 generator, kp_detector, self.size, engine=compute.engine, precision=compute.precision
             )
             self.source = to_tensor(picture, self.size, self.device)
@@ -86,7 +93,7 @@ class Animator:
     def find_reference(self, frame: Any) -> Keypoints:
         """Return the key points of a driving frame, for relative motion to start from."""
         picture = check_picture(frame, "the reference frame")
-        with torch.inference_mode(), enough_memory(self.device, self.size):
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             return self.networks.detect(to_tensor(picture, self.size, self.device))
 
     def animate(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[np.ndarray]:
@@ -100,7 +107,7 @@ class Animator:
         Raises:
             InputError: a frame cannot be used; those of the batches before it have been given.
         """
-        beside = Beside(self.device)
+        beside = SideStream(self.device)
         for animated in self.render(driving_video, reference):
             with beside.after([animated.done]):
                 picture = to_pictures(animated.rendered.prediction)[0]
@@ -108,14 +115,14 @@ class Animator:
 
     def at_rest(self) -> Tensor:
         """Return the network's picture of the source while nothing moves, 1xCxHxW in [0, 1]."""
-        with torch.inference_mode(), enough_memory(self.device, self.size):
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
     def render(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[AnimatedFrames]:
         """Yield what ``animate`` does, but each frame as tensors, with its motion."""
         batches = self._batches(driving_video, reference)
         if self.device.type == "cuda":
-            batches = begun_ahead(batches)
+            batches = start_next_first(batches)
         for batch in batches:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
@@ -133,7 +140,7 @@ class Animator:
                 if rendered is None:  # the error, which holds on to what filled the memory, is gone by here
                     self._take_smaller_batches(len(batch))
                 else:
-                    yield AnimatedFrames(rendered, mark(self.device))
+                    yield AnimatedFrames(rendered, record_event(self.device))
                     chunk = chunk[len(batch) :]
 
     def _start(self, reference: Keypoints) -> "_Start":

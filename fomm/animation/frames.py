@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fomm.engines.gpu import sent
+from fomm.engines.gpu import to_device
 from fomm.errors import InputError, shown
 
 _ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
@@ -62,7 +62,7 @@ def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torc
     kinds = {(picture.shape[:2], picture.dtype) for picture in pictures}
     if len(pictures) > 1 and (len(kinds) > 1 or pictures[0].shape[:2] != size):  # large ones one by one
         return torch.cat([to_tensor(picture, size, device) for picture in pictures])
-    tensor = sent(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
+    tensor = to_device(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
     tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()
     if tensor.shape[2:] != size:
         tensor = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)

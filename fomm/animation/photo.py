@@ -12,7 +12,7 @@ from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import cut, photo_squares
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
-from fomm.engines.gpu import Beside, enough_memory
+from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media.images import most_pixels
@@ -70,13 +70,13 @@ class MovedPhoto:
             for source in self.sources
         ]
         self.device = self.animators[0].device
-        with enough_memory(self.device, self.picture.shape[:2]):
+        with explain_out_of_memory(self.device, self.picture.shape[:2]):
             self.pastes = [
                 Paste(self.picture, part, animator.at_rest())
                 for part, animator in zip(parts, self.animators, strict=True)
                 if framing.pastes_back
             ]
-        self.beside = Beside(self.device)
+        self.beside = SideStream(self.device)
         self.still = to_bytes(self.animators[0].source)[0] if framing.side_by_side else None
 
     def at_rest(self) -> np.ndarray:
@@ -122,7 +122,7 @@ class MovedPhoto:
         """
         with (
             self.beside.after(part.done for part in parts),
-            enough_memory(self.device, self.picture.shape[:2]),
+            explain_out_of_memory(self.device, self.picture.shape[:2]),
         ):
             if self.pastes:
                 frame = self.picture.copy()

@@ -93,8 +93,8 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def choose_compute(networks: tuple[Any, Any], compute: Compute) -> Compute:
     """Return ``compute`` with the engine and the precision chosen, where they were left to fomm."""
-    from fomm.engines import choose
+    from fomm.engines import choose_engine
 
     device = next(networks[0].parameters()).device
-    engine, precision = choose(compute.engine, compute.precision, device)
+    engine, precision = choose_engine(compute.engine, compute.precision, device)
     return replace(compute, engine=engine, precision=precision)

@@ -1,6 +1,6 @@
 """The blocks of the networks, rewritten for inference: fewer operations, fewer passes over memory.
 
-Tensors are channels-last. Weights are buffers: nothing here is trained.
+Tensors are channels-last. Weights are buffers, since nothing here is trained.
 """
 
 from collections.abc import Iterable
@@ -13,18 +13,18 @@ from fomm.engines.winograd import TILE, Scratch, Winograd
 from fomm.model.blocks import DownBlock2d, Hourglass, ResBlock2d, SameBlock2d, UpBlock2d
 
 
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution with the batch norm behind it: float32, copies of their own."""
+def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of a convolution with the batch norm behind it, if any, as float32 copies."""
     weight = conv.weight.detach().float()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
     if norm is None:
         return weight.clone(), bias.clone()
-    scale, shift = scale_and_shift(norm)
+    scale, shift = affine_of(norm)
     return weight * scale[:, None, None, None], bias * scale + shift
 
 
-def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies by and adds in eval mode, float32."""
+def affine_of(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return the scale and the shift of each channel that a batch norm applies in eval mode, float32."""
     mean, variance = norm.running_mean, norm.running_var
     if mean is None or variance is None:
         raise ValueError("a batch norm without running statistics cannot be folded")
@@ -37,13 +37,13 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale.to(norm.weight.device, torch.float32), shift.to(norm.weight.device, torch.float32)
 
 
-def is_plain_run() -> bool:
-    """Whether operations run as they are written; else a tracer takes them down for another engine."""
+def is_eager() -> bool:
+    """Return whether operations are run as they are called, not traced for another engine."""
     return not (torch.jit.is_tracing() or torch.compiler.is_compiling())  # type: ignore[attr-defined]
 
 
 class Convolution(nn.Module):
-    """A convolution with a ReLU behind it, where asked."""
+    """A convolution, with a ReLU behind it if asked."""
 
     weight: Tensor
     bias: Tensor
@@ -64,17 +64,18 @@ class Convolution(nn.Module):
         self.register_buffer("bias", bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride == 1 and is_plain_run() and x.device.type == "cpu" and self._is_small(x):
-            out = self._as_product(x)
+        if self.stride == 1 and is_eager() and x.device.type == "cpu" and self._is_small(x):
+            out = self._multiply(x)
         else:
             out = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
         return out.relu_() if self.relu else out
 
     def _is_small(self, x: Tensor) -> bool:
-        """Few positions and many weights: the library would spend its time on sorting the weights."""
+        """Return whether there are so few pixels that most time would go to reordering the weights."""
         return x.shape[0] * x.shape[2] * x.shape[3] <= x.shape[1]
 
-    def _as_product(self, x: Tensor) -> Tensor:
+    def _multiply(self, x: Tensor) -> Tensor:
+        """Convolve by one matrix product: a row for each pixel, with all that its kernel sees."""
         kernel = self.weight.shape[-1]
         padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, *[self.padding] * 4))
         batch, height, width, channels = padded.shape
@@ -87,55 +88,62 @@ class Convolution(nn.Module):
 
 
 class Same(Convolution):
-    """``SameBlock2d``."""
+    """``SameBlock2d``, its norm folded into its convolution."""
 
     def __init__(self, block: SameBlock2d, dtype: torch.dtype) -> None:
         padding = block.conv.weight.shape[-1] // 2
-        super().__init__(*folded(block.conv, block.norm), dtype, padding=padding, relu=True)
+        super().__init__(*fold_norm(block.conv, block.norm), dtype, padding=padding, relu=True)
 
 
 class Down(nn.Module):
-    """``DownBlock2d``."""
+    """``DownBlock2d``, its norm folded into its convolution."""
 
     def __init__(self, block: DownBlock2d, dtype: torch.dtype) -> None:
         super().__init__()
-        self.conv = Convolution(*folded(block.conv, block.norm), dtype, padding=1, relu=True)
+        self.conv = Convolution(*fold_norm(block.conv, block.norm), dtype, padding=1, relu=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(self.conv(x), 2)
 
 
 class Up(nn.Module):
-    """``UpBlock2d``: its 3x3 convolution of doubled pixels is four 2x2 ones of the pixels themselves.
+    """``UpBlock2d``: its 3x3 convolution of doubled pixels as one 2x2 convolution of the pixels themselves.
 
-    Two of three taps fall on copies of one pixel, so their weights are added up. Which two, differs between
-    the upper and the lower half of a pixel, and between left and right: four kernels, which run as one. They
-    give one row and one column more than there are pixels. Put in reverse order into the pixels' halves,
-    the last half first, all numbers come to their places, with a border of one around them.
+    Two of three taps fall on copies of one pixel, so their weights are added up. Which two these are depends
+    on which half of the pixel is computed. So each half has a kernel, and each kernel is a channel. In one
+    dimension, of the pixels a, b and c, where a1 and a2 are the two halves of a in the result:
+
+        where the kernels lie       0,a   a,b   b,c   c,0
+        channel 0, second halves     .    a2    b2    c2
+        channel 1, first halves      a1   b1    c1    .
+        pixel shuffle               . a1 a2 b1 b2 c1 c2 .
+        crop                          a1 a2 b1 b2 c1 c2
+
+    In two dimensions there are four kernels, and the crop takes a border of one pixel away.
     """
 
     def __init__(self, block: UpBlock2d, dtype: torch.dtype) -> None:
         super().__init__()
-        weight, bias = folded(block.conv, block.norm)
+        weight, bias = fold_norm(block.conv, block.norm)
         taps = weight.permute(0, 2, 3, 1).contiguous()  # Ox3x3xI
         outputs, inputs = len(bias), taps.shape[-1]
         kernels = weight.new_empty(outputs, 2, 2, 2, 2, inputs)  # for halves 1 - p and 1 - q: 2x2xI
-        for p, rows in enumerate(_halves(taps.unbind(1))):
+        for p, rows in enumerate(_add_shared_taps(taps.unbind(1))):
             for y, row in enumerate(rows):
-                for q, columns in enumerate(_halves(row.unbind(1))):
+                for q, columns in enumerate(_add_shared_taps(row.unbind(1))):
                     for x, column in enumerate(columns):
                         kernels[:, 1 - p, 1 - q, y, x] = column
         kernels = kernels.flatten(0, 2).permute(0, 3, 1, 2)
         self.conv = Convolution(kernels, bias.repeat_interleave(4), dtype, padding=1, relu=True)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """BxCxHxW to twice the size; ``skip`` joins the channels at their end."""
+        """Double the size of BxCxHxW; ``skip``, BxC'x2Hx2W, is appended to the channels."""
         out = F.pixel_shuffle(self.conv(x), 2)[:, :, 1:-1, 1:-1]
         return out if skip is None else torch.cat((out, skip), dim=1)
 
 
 class FusedHourglass(nn.Module):
-    """``Hourglass``."""
+    """``Hourglass`` of ``Down`` and ``Up``."""
 
     def __init__(self, hourglass: Hourglass, dtype: torch.dtype) -> None:
         super().__init__()
@@ -159,19 +167,23 @@ class FusedHourglass(nn.Module):
 
 
 class Residual(nn.Module):
-    """``ResBlock2d``. Its first norm stays: it stands behind a sum and in front of a ReLU."""
+    """``ResBlock2d``, its second norm folded into its first convolution.
+
+    The first norm stays, since it stands between a sum and a ReLU.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, block: ResBlock2d, dtype: torch.dtype, tiled: bool) -> None:
+    def __init__(self, block: ResBlock2d, dtype: torch.dtype, *, winograd: bool) -> None:
         super().__init__()
-        first, second = folded(block.conv1, block.norm2), folded(block.conv2)
+        first, second = fold_norm(block.conv1, block.norm2), fold_norm(block.conv2)
         self.conv1 = Convolution(*first, dtype, padding=1, relu=True)
         self.conv2 = Convolution(*second, dtype, padding=1)
-        for name, vector in zip(("scale", "shift"), scale_and_shift(block.norm1), strict=True):
+        for name, vector in zip(("scale", "shift"), affine_of(block.norm1), strict=True):
             self.register_buffer(name, vector.to(dtype))
-        self.tiled = (Winograd(*first), Winograd(*second)) if tiled else None
+        # a plain tuple, so that ``to`` does not move them: they are for the CPU alone
+        self.winograd = (Winograd(*first), Winograd(*second)) if winograd else None
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = (vector[:, None, None] for vector in (self.scale, self.shift))
@@ -179,10 +191,10 @@ class Residual(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """The residual blocks one after the other; by ``Winograd``'s tiles where that is quicker.
+    """The residual blocks one after the other, by ``Winograd`` where that is faster.
 
-    That is in float32 on a CPU without AVX-512: with it, the usual convolution is as quick where it is wide,
-    and quicker where it has less than 256 channels.
+    It is faster in float32 on a CPU without AVX-512. With AVX-512 the usual convolution is as fast from 256
+    channels on, and faster where there are fewer.
     """
 
     def __init__(self, blocks: Iterable[ResBlock2d], dtype: torch.dtype) -> None:
@@ -190,16 +202,22 @@ class Bottleneck(nn.Module):
         blocks = list(blocks)
         on_cpu = all(block.conv1.weight.device.type == "cpu" for block in blocks)
         wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-        self.by_tiles = dtype == torch.float32 and on_cpu and not wide
-        self.blocks = nn.Sequential(*(Residual(block, dtype, self.by_tiles) for block in blocks))
+        self.uses_winograd = dtype == torch.float32 and on_cpu and not wide
+        self.blocks = nn.Sequential(
+            *(Residual(block, dtype, winograd=self.uses_winograd) for block in blocks)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.by_tiles and x.device.type == "cpu" and is_plain_run():  # tiles stay where they were made
-            return torch.cat([self._by_tiles(picture) for picture in x])
+        if self.uses_winograd and x.device.type == "cpu" and is_eager():
+            return torch.cat([self._run_winograd(picture) for picture in x])
         return self.blocks(x)
 
-    def _by_tiles(self, picture: Tensor) -> Tensor:
-        """CxHxW to 1xCxHxW. The borders of two buffers stay zero; all that is between is written in place."""
+    def _run_winograd(self, picture: Tensor) -> Tensor:
+        """Run all blocks on CxHxW, to 1xCxHxW, in buffers that are written in place.
+
+        ``first`` and ``second`` hold what the first and second convolutions of a block read. Their borders
+        stay zero, as the convolutions' padding.
+        """
         features, height, width = picture.shape
         high, wide = (-(-length // TILE) * TILE for length in (height, width))
         stream = picture.new_zeros(high, wide, features)
@@ -207,29 +225,31 @@ class Bottleneck(nn.Module):
         first, second = picture.new_zeros(2, high + 2, wide + 2, features)
         scratch = Scratch(picture)
         for block in self.blocks:
-            assert isinstance(block, Residual) and block.tiled is not None
+            assert isinstance(block, Residual)
+            assert block.winograd is not None
+            before, after = block.winograd
             torch.addcmul(block.shift, stream, block.scale, out=first[1:-1, 1:-1]).relu_()
-            _clear(first, height, width)
-            for rows, band in block.tiled[0].bands(first, scratch):
-                torch.clamp_min(band, 0, out=_tiles(second[1:-1, 1:-1])[rows])
-            _clear(second, height, width)
-            for rows, band in block.tiled[1].bands(second, scratch):
-                _tiles(stream)[rows] += band
+            _clear_beyond(first, height, width)
+            for rows, band in before.bands(first, scratch):
+                torch.clamp_min(band, 0, out=_view_tiles(second[1:-1, 1:-1])[rows])
+            _clear_beyond(second, height, width)
+            for rows, band in after.bands(second, scratch):
+                _view_tiles(stream)[rows] += band
         return stream[:height, :width].permute(2, 0, 1)[None]
 
 
-def _tiles(picture: Tensor) -> Tensor:
-    """4hx4wxC as hx4xwx4xC."""
+def _view_tiles(picture: Tensor) -> Tensor:
+    """View 4hx4wxC as hx4xwx4xC."""
     return picture.unflatten(1, (-1, TILE)).unflatten(0, (-1, TILE))
 
 
-def _clear(padded: Tensor, height: int, width: int) -> None:
-    """Zero beyond the picture, where its size is no multiple of the tile's."""
+def _clear_beyond(padded: Tensor, height: int, width: int) -> None:
+    """Set to zero what lies beyond the picture, where its size is no multiple of the tile's."""
     padded[1 + height :] = 0
     padded[:, 1 + width :] = 0
 
 
-def _halves(taps: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Three taps on doubled pixels as two on the pixels, for a pixel's first and second half."""
+def _add_shared_taps(taps: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Turn three taps on doubled pixels into two on the pixels, for a pixel's first and second half."""
     before, middle, behind = taps
     return (before, middle + behind), (before + middle, behind)

@@ -1,6 +1,6 @@
-"""What keeps a GPU busy: batches of its size, sent beside its work, and results fetched beside it.
+"""What keeps a GPU busy: batches of the right size, and copies to and from it while it computes.
 
-Everything here does nothing on other devices, whose operations end before the call returns.
+On other devices an operation ends before its call returns, and nothing here has an effect.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,23 +16,23 @@ from fomm.errors import InputError
 T = TypeVar("T")
 
 _CPU_BATCH = 4
-_GPU_PIXELS = 32 * 256 * 256  # of a batch: enough to keep a large one busy
-_BYTES_PER_PIXEL = 2048  # of a frame, while the passes over it run, at the widths of vox-256; rather too many
+_GPU_PIXELS = 32 * 256 * 256  # of a batch: enough to keep a large GPU busy
+_BYTES_PER_PIXEL = 2048  # of a frame in a pass of the networks, at the widths of vox-256; a high estimate
 
 
 def default_batch(device: torch.device, size: tuple[int, int]) -> int:
-    """Frames of so many pixels (height, width) in one pass of the networks."""
+    """Return how many frames of a size (height, width) to give the networks in one pass."""
     if device.type != "cuda":
         return _CPU_BATCH
     free, _ = torch.cuda.mem_get_info(device)
     pixels = min(_GPU_PIXELS, free // 2 // _BYTES_PER_PIXEL)
     count = max(1, pixels // (size[0] * size[1]))
-    return 2 ** (count.bit_length() - 1)  # a power of two: few sizes, and halves of others
+    return 2 ** (count.bit_length() - 1)  # a power of two: there are few of them, and each can be halved
 
 
 @contextmanager
-def enough_memory(device: torch.device, size: tuple[int, int]) -> Iterator[None]:
-    """Makes an ``InputError`` of it where the device's memory ends in the block; ``size``: of one frame."""
+def explain_out_of_memory(device: torch.device, size: tuple[int, int]) -> Iterator[None]:
+    """Raise ``memory_error`` where the device runs out of memory in the block; ``size``: of one frame."""
     try:
         yield
     except torch.OutOfMemoryError as reason:
@@ -40,7 +40,7 @@ def enough_memory(device: torch.device, size: tuple[int, int]) -> Iterator[None]
 
 
 def memory_error(device: torch.device, size: tuple[int, int]) -> InputError:
-    """What to say where the device cannot hold a single frame (height, width)."""
+    """Return the error that says that the device cannot hold a single frame (height, width)."""
     return InputError(
         f"the memory of {device} does not hold one frame of {size[1]}x{size[0]}; "
         "end other programs that use it, or choose the device cpu"
@@ -48,56 +48,65 @@ def memory_error(device: torch.device, size: tuple[int, int]) -> InputError:
 
 
 @cache
-def _stream(device: torch.device, _purpose: str) -> torch.cuda.Stream:
-    """One for each purpose: what a stream has allocated stays with it."""
+def _get_stream(device: torch.device, _purpose: str) -> torch.cuda.Stream:
+    """Return the one stream for a purpose: memory that a stream has allocated can be reused only by it."""
     return torch.cuda.Stream(device)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on the device. A GPU gets it by a stream of its own, while it works on others."""
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to the device; to a GPU by a stream of its own, while the GPU computes."""
     if device.type != "cuda":
         return tensor.to(device)
-    stream = _stream(device, "sending")
+    stream = _get_stream(device, "copies to the device")
     with torch.cuda.stream(stream):
-        there = tensor.pin_memory().to(device, non_blocking=True)
-    working = torch.cuda.current_stream(device)
-    working.wait_stream(stream)
-    there.record_stream(working)  # its memory is not given away while that one may still read it
-    return there
+        copied = tensor.pin_memory().to(device, non_blocking=True)
+    current = torch.cuda.current_stream(device)
+    current.wait_stream(stream)
+    copied.record_stream(current)  # the memory is not given away while the current stream may still read it
+    return copied
 
 
-def mark(device: torch.device) -> torch.cuda.Event | None:
-    """The point up to which the device has been given work; None where that is done already."""
+def record_event(device: torch.device) -> torch.cuda.Event | None:
+    """Record the point in the device's queue behind all work so far; None where the work is done already."""
     return torch.cuda.current_stream(device).record_event() if device.type == "cuda" else None
 
 
-class Beside:
-    """The stream for what is made of results: it does not wait for work that the GPU was given after them."""
+class SideStream:
+    """A CUDA side stream for post-processing, which waits for the batch it works on and for none after it.
+
+    On the main stream, post-processing of a batch would wait for all batches that were started meanwhile.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.stream = _stream(device, "finishing") if device.type == "cuda" else None
+        self.stream = _get_stream(device, "post-processing") if device.type == "cuda" else None
 
     @contextmanager
-    def after(self, marks: Iterable[torch.cuda.Event | None]) -> Iterator[None]:
-        """A block whose operations come after the marks; what it makes has to be on the CPU at its end."""
+    def after(self, events: Iterable[torch.cuda.Event | None]) -> Iterator[None]:
+        """Run the block's operations on the side stream, after the events of ``record_event``.
+
+        The block has to copy to the CPU what it makes: other streams do not wait for this one.
+        """
         if self.stream is None:
             yield
             return
         with torch.cuda.stream(self.stream):
-            for each in marks:
-                if each is not None:
-                    self.stream.wait_event(each)
+            for event in events:
+                if event is not None:
+                    self.stream.wait_event(event)
             yield
 
 
-def begun_ahead(items: Iterator[T]) -> Iterator[T]:
-    """The items, each given when the next one has been begun: that is what a GPU does meanwhile."""
+def start_next_first(items: Iterator[T]) -> Iterator[T]:
+    """Yield each item after starting the next, so that a GPU computes one while the other is used.
+
+    Where an item fails, the ones before it are yielded first, and then its error is raised.
+    """
     held: list[T] = []
     try:
         for item in items:
             yield from held
             held = [item]
     except Exception:
-        yield from held  # what is done is given before the error
+        yield from held
         raise
     yield from held

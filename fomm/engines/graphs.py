@@ -5,66 +5,70 @@
     render      features, small[, details], source_value[, source_jacobian], value[, jacobian]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. Images, values, jacobians and what ``render`` gives have the batch in front. Its end alone is
+All are float32. The batch is the first dimension of images, values and jacobians, and of what ``render``
+gives. The last part of ``render`` is also a graph of its own, which can run in 8 bits:
 
     paint       moved -> prediction
-
-which is what goes in 8 bits.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from fomm.engines.inference import InferenceNetworks, Rendered, Source, finished, packed, unpacked
-from fomm.engines.quantization import quantized
+from fomm.engines.inference import (
+    EncodedSource,
+    InferenceNetworks,
+    Rendered,
+    drop_none,
+    finish_frames,
+    pack_inputs,
+    unpack_inputs,
+)
+from fomm.engines.quantization import quantize
 from fomm.model import Keypoints
 
 
 @dataclass(frozen=True)
 class Graph:
-    """One of the three, with inputs to trace it with: their names, and which have a batch in front."""
+    """A module of plain tensors, and all that it takes to trace it."""
 
     name: str
     module: nn.Module
-    inputs: dict[str, Tensor]
-    outputs: tuple[str, ...]
-    batched: frozenset[str]
+    inputs: dict[str, Tensor]  # examples, by name, in order
+    outputs: tuple[str, ...]  # names, in order
+    batched: frozenset[str]  # names of the inputs and outputs whose first dimension is the batch
 
 
-class _Keypoints(nn.Module):
+class _KeypointsGraph(nn.Module):
     def __init__(self, networks: InferenceNetworks) -> None:
         super().__init__()
         self.networks = networks
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return _plain(self.networks.detect(images))
+        return tuple(drop_none(self.networks.detect(images)))
 
 
-class _Source(nn.Module):
+class _SourceGraph(nn.Module):
     def __init__(self, networks: InferenceNetworks) -> None:
         super().__init__()
         self.networks = networks
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        networks = self.networks
-        return _plain(
-            (networks.features(picture), networks.motion.shrink(picture), networks.details(picture))
-        )
+        return tuple(drop_none(self.networks.encode_picture(picture)))
 
 
-class _Render(nn.Module):
+class _RenderGraph(nn.Module):
     def __init__(self, networks: InferenceNetworks) -> None:
         super().__init__()
         self.networks = networks
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return _plain(self.networks.render(*unpacked(tensors)))
+        return tuple(drop_none(self.networks.render(*unpack_inputs(tensors))))
 
 
-class _Paint(nn.Module):
+class _PaintGraph(nn.Module):
     def __init__(self, networks: InferenceNetworks) -> None:
         super().__init__()
         self.networks = networks
@@ -73,45 +77,46 @@ class _Paint(nn.Module):
         return self.networks.decoder.paint(moved.permute(0, 3, 1, 2))
 
 
-def paint_graph(networks: InferenceNetworks, moved: Tensor) -> Graph:
-    """What follows the motion; ``moved`` BxhxwxF float32, the source's features as the frames see them."""
+def build_paint_graph(networks: InferenceNetworks, moved: Tensor) -> Graph:
+    """Build the graph that paints moved features; ``moved``: an example of them, BxhxwxF float32."""
     names = frozenset({"moved", "prediction"})
-    return Graph("paint", _Paint(networks), {"moved": moved}, ("prediction",), names)
+    return Graph("paint", _PaintGraph(networks), {"moved": moved}, ("prediction",), names)
 
 
-def graphs_of(networks: InferenceNetworks, size: tuple[int, int], batch: int = 2) -> dict[str, Graph]:
-    """The three graphs, by name, for pictures of one size (height, width) on the CPU."""
-    channels = networks.num_channels
-    picture = torch.rand(1, channels, *size)
+def build_graphs(networks: InferenceNetworks, size: tuple[int, int]) -> dict[str, Graph]:
+    """Build the three graphs, by name, for pictures of one size (height, width) on the CPU."""
+    picture = torch.rand(1, networks.num_channels, *size)
     with torch.inference_mode():
         source = networks.encode(picture)
-        images = picture.repeat(batch, 1, 1, 1)
+        images = picture.repeat(2, 1, 1, 1)
         points = networks.detect(images)
-    names = ("value", "jacobian")[: len(_plain(points))]
+    names = ("value", "jacobian")[: len(drop_none(points))]
     of_source = ("features", "small", "details")[: 2 if source.details is None else 3]
     of_render = (*of_source, *(f"source_{name}" for name in names), *names)
-    inputs = dict(zip(of_render, packed(source, points), strict=True))
+    inputs = dict(zip(of_render, pack_inputs(source, points), strict=True))
     outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.motion.with_occlusion]
     graphs = (
-        Graph("keypoints", _Keypoints(networks), {"images": images}, names, frozenset({"images", *names})),
-        Graph("source", _Source(networks), {"picture": picture}, of_source, frozenset()),
-        Graph("render", _Render(networks), inputs, outputs, frozenset({*names, *outputs})),
+        Graph(
+            "keypoints", _KeypointsGraph(networks), {"images": images}, names, frozenset({"images", *names})
+        ),
+        Graph("source", _SourceGraph(networks), {"picture": picture}, of_source, frozenset()),
+        Graph("render", _RenderGraph(networks), inputs, outputs, frozenset({*names, *outputs})),
     )
     return {graph.name: graph for graph in graphs}
 
 
-Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # a graph's inputs to its outputs, in order
+Run = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # runs a graph: from its inputs to its outputs, in order
 
 
 class GraphEngine:
-    """Runs the graphs, each made when it is first needed.
+    """An engine that runs the graphs, each of them compiled when it is first needed.
 
     Args:
         networks: float32, on the CPU.
         size: of the pictures, height and width.
-        motion: for 8 bits the motion network, which torch runs; the graph behind it paints in 8 bits, and is
-            calibrated on the first frames it sees. None: all in float32, by the three graphs.
-        compiled: makes a graph run.
+        motion: None to run the three graphs in float32. For 8 bits the motion network, which torch runs; then
+            the paint graph runs in 8 bits, and is calibrated on the first frames.
+        compile_graph: makes a graph ready to run.
     """
 
     def __init__(
@@ -119,37 +124,33 @@ class GraphEngine:
         networks: InferenceNetworks,
         size: tuple[int, int],
         motion: nn.Module | None,
-        compiled: Callable[[Graph], Run],
+        compile_graph: Callable[[Graph], Run],
     ) -> None:
-        self.networks, self.size, self.motion, self.compiled = networks, size, motion, compiled
+        self.networks, self.size, self.motion, self.compile_graph = networks, size, motion, compile_graph
         self.runs: dict[str, Run] = {}
 
     def detect(self, images: Tensor) -> Keypoints:
-        """As ``InferenceNetworks.detect``."""
+        """Do as ``InferenceNetworks.detect``."""
         return Keypoints(*self._run("keypoints")([images]))
 
-    def encode(self, picture: Tensor) -> Source:
-        """As ``InferenceNetworks.encode``."""
+    def encode(self, picture: Tensor) -> EncodedSource:
+        """Do as ``InferenceNetworks.encode``."""
         features, small, *details = self._run("source")([picture])
-        return Source(features, small, self.detect(picture), *details)
+        return EncodedSource(features, small, self.detect(picture), *details)
 
-    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
-        """As ``InferenceNetworks.render``."""
+    def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
+        """Do as ``InferenceNetworks.render``."""
         if self.motion is not None:
             motion = self.motion(source.small, source.keypoints, kp_driving)
-            moved = self.networks.decoder.moved(source.features, *motion).permute(0, 2, 3, 1)
+            moved = self.networks.decoder.move(source.features, *motion).permute(0, 2, 3, 1)
             if "paint" not in self.runs:
-                networks = quantized(self.networks, [(source, kp_driving)])
-                self.runs["paint"] = self.compiled(paint_graph(networks, moved))
+                networks = quantize(self.networks, [(source, kp_driving)])
+                self.runs["paint"] = self.compile_graph(build_paint_graph(networks, moved))
             (prediction,) = self.runs["paint"]([moved])
-            return finished(prediction, source, *motion)
-        return Rendered(*self._run("render")(packed(source, kp_driving)))
+            return finish_frames(prediction, source, *motion)
+        return Rendered(*self._run("render")(pack_inputs(source, kp_driving)))
 
     def _run(self, name: str) -> Run:
         if name not in self.runs:
-            self.runs[name] = self.compiled(graphs_of(self.networks, self.size)[name])
+            self.runs[name] = self.compile_graph(build_graphs(self.networks, self.size)[name])
         return self.runs[name]
-
-
-def _plain(tensors: Iterable[Tensor | None]) -> tuple[Tensor, ...]:
-    return tuple(tensor for tensor in tensors if tensor is not None)

@@ -1,15 +1,15 @@
 """The trained networks rewritten for inference: the same numbers, in a fraction of the time.
 
-    networks = for_inference(generator, kp_detector)
+    networks = InferenceNetworks(generator, kp_detector)
     source = networks.encode(picture)
     for frames in driving:
         result = networks.render(source, networks.detect(frames)).prediction
 
-Batch norms are folded into convolutions, convolutions of doubled pixels run on the pixels themselves, the
-bottleneck goes by Winograd's tiles where that is quicker, and what the source alone decides is computed once.
+Batch norms are folded into convolutions, and convolutions of doubled pixels run on the pixels themselves. The
+bottleneck goes by Winograd's filtering where that is faster. What the source alone decides is computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,93 +23,103 @@ from fomm.engines.fused import (
     FusedHourglass,
     Same,
     Up,
-    folded,
-    is_plain_run,
+    fold_norm,
+    is_eager,
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.dense_motion import DenseMotionNetwork
-from fomm.model.generator import OcclusionAwareGenerator, with_details
-from fomm.model.geometry import coordinate_grid, finest_details, gaussian_maps, warp
+from fomm.model.dense_motion import DenseMotionNetwork, heatmap_differences, sparse_motions
+from fomm.model.generator import OcclusionAwareGenerator, add_details
+from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector
 
 
-class Source(NamedTuple):
-    """All that one source picture decides."""
+class EncodedSource(NamedTuple):
+    """All that one source picture decides, encoded once and rendered many times."""
 
     features: Tensor  # 1xFxhxw, float32: what the decoder warps
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
-    details: Tensor | None = None  # 1xCxHxW, where the generator moves some at full size
+    details: Tensor | None = None  # 1xCxHxW: the finest details that are moved at full size, if any
 
 
 class Rendered(NamedTuple):
-    """B frames of the moved source."""
+    """B frames of the moved source, as painted."""
 
     prediction: Tensor  # BxCxHxW float32 in [0, 1]
     deformation: Tensor  # Bxhxwx2: where in the source each pixel comes from, xy in [-1, 1]
     occlusion_map: Tensor | None = None  # Bx1xhxw in [0, 1]: 1 where the source shows it
 
     def frame(self, index: int) -> "Rendered":
-        """One of them, still with a batch's dimension in front."""
+        """Return one of the frames, as a batch of one."""
         here = slice(index, index + 1)
         shown = None if self.occlusion_map is None else self.occlusion_map[here]
         return Rendered(self.prediction[here], self.deformation[here], shown)
 
 
 class InferenceNetworks(nn.Module):
-    """See ``for_inference``."""
+    """A generator and a key-point detector for inference alone, with the weights that they have now.
+
+    Args:
+        generator, kp_detector: on one device. They stay as they are, and later changes of their weights have
+            no effect here.
+        dtype: of the generator's convolutions. Key points and the coordinates of pixels stay in float32: in
+            16 bits they would be too coarse.
+    """
 
     def __init__(
-        self, generator: OcclusionAwareGenerator, kp_detector: KPDetector, dtype: torch.dtype
+        self,
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        self.detector = _Detector(kp_detector)
+        self.detector = _FusedDetector(kp_detector)
         self.encoder = nn.Sequential(
             Same(generator.first, dtype),
             *(Down(block, dtype) for block in generator.down_blocks),  # type: ignore[arg-type]
         )
-        self.motion = _Motion(generator.dense_motion_network, dtype)
-        self.decoder = _Decoder(generator, dtype)
+        self.motion = _FusedMotion(generator.dense_motion_network, dtype)
+        self.decoder = _FusedDecoder(generator, dtype)
         self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
         self.share_of_details = generator.details
         self.eval().requires_grad_(False)
 
     def detect(self, images: Tensor) -> Keypoints:
-        """BxCxHxW in [0, 1] to key points."""
+        """Find the key points of BxCxHxW in [0, 1]."""
         return self.detector(images)
 
-    def encode(self, picture: Tensor) -> Source:
-        """1xCxHxW in [0, 1], once for each source."""
+    def encode(self, picture: Tensor) -> EncodedSource:
+        """Compute all that the source decides, of 1xCxHxW in [0, 1]; once for each source."""
         picture = picture.contiguous(memory_format=torch.channels_last)
-        return Source(
-            self.features(picture), self.motion.shrink(picture), self.detect(picture), self.details(picture)
-        )
+        features, small, details = self.encode_picture(picture)
+        return EncodedSource(features, small, self.detect(picture), details)
 
-    def features(self, picture: Tensor) -> Tensor:
-        """What ``render`` warps: of 1xCxHxW, 1xFxhxw float32."""
-        return self.encoder(picture.to(self.dtype)).float()
+    def encode_picture(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Compute the fields of ``EncodedSource`` without the key points, of 1xCxHxW in [0, 1]."""
+        features = self.encoder(picture.to(self.dtype)).float()
+        details = self.share_of_details * finest_details(picture) if self.share_of_details else None
+        return features, self.motion.shrink(picture), details
 
-    def details(self, picture: Tensor) -> Tensor | None:
-        """What of 1xCxHxW ``render`` moves at full size and adds, if any."""
-        return self.share_of_details * finest_details(picture) if self.share_of_details else None
-
-    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
-        """The source moved to the key points of B frames."""
+    def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
+        """Paint the source, moved to the key points of B frames."""
         motion = self.motion(source.small, source.keypoints, kp_driving)
-        return finished(self.decoder(source.features, *motion), source, *motion)
+        return finish_frames(self.decoder(source.features, *motion), source, *motion)
 
 
-def finished(painted: Tensor, source: Source, deformation: Tensor, occlusion_map: Tensor | None) -> Rendered:
-    """What the decoder has painted, with the source's details."""
+def finish_frames(
+    painted: Tensor, source: EncodedSource, deformation: Tensor, occlusion_map: Tensor | None
+) -> Rendered:
+    """Add the source's details, if any, to what the decoder has painted."""
     if source.details is not None:
-        painted = with_details(painted, source.details, deformation, occlusion_map)
+        painted = add_details(painted, source.details, deformation, occlusion_map)
     return Rendered(painted, deformation, occlusion_map)
 
 
-def packed(source: Source, kp_driving: Keypoints) -> list[Tensor]:
-    """What ``render`` takes, as tensors: features, small, details, key points; of those that there are.
+def pack_inputs(source: EncodedSource, kp_driving: Keypoints) -> list[Tensor]:
+    """List the tensors that ``render`` takes: features, small, details, source and driving key points.
 
-    Both or none of the key points have jacobians, or the one's do not count.
+    Those that are None are left out. Jacobians are left out too unless both key points have them, because
+    ``render`` uses them only together.
     """
     pairs = zip(source.keypoints, kp_driving, strict=True)
     points = [(one, other) for one, other in pairs if one is not None and other is not None]
@@ -118,41 +128,32 @@ def packed(source: Source, kp_driving: Keypoints) -> list[Tensor]:
     return tensors + [one for one, _ in points] + [other for _, other in points]
 
 
-def unpacked(tensors: Sequence[Tensor]) -> tuple[Source, Keypoints]:
-    """The inverse of ``packed``."""
+def unpack_inputs(tensors: Sequence[Tensor]) -> tuple[EncodedSource, Keypoints]:
+    """Undo ``pack_inputs``."""
     features, small, *rest = tensors
     details = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
     half = len(rest) // 2
-    return Source(features, small, Keypoints(*rest[:half]), details), Keypoints(*rest[half:])
+    return EncodedSource(features, small, Keypoints(*rest[:half]), details), Keypoints(*rest[half:])
 
 
-def for_inference(
-    generator: OcclusionAwareGenerator, kp_detector: KPDetector, dtype: torch.dtype = torch.float32
-) -> InferenceNetworks:
-    """The networks, with the weights that they have now, for inference alone.
-
-    Args:
-        generator, kp_detector: on one device. They stay as they are, and later changes of their weights are
-            not seen.
-        dtype: of the generator's convolutions. Key points and every sampling of a picture stay in float32,
-            for both are places in the picture.
-    """
-    return InferenceNetworks(generator, kp_detector, dtype)
+def drop_none(tensors: Iterable[Tensor | None]) -> list[Tensor]:
+    """List the tensors that are there, as a recorded pass or a graph gives them."""
+    return [tensor for tensor in tensors if tensor is not None]
 
 
-class _Detector(nn.Module):
+class _FusedDetector(nn.Module):
     """``KPDetector``, with one convolution for both heads."""
 
     grid: Tensor
 
     def __init__(self, detector: KPDetector) -> None:
         super().__init__()
-        self.down = _shrinking(detector.down)
+        self.down = _copy_downsampling(detector.down)
         self.predictor = FusedHourglass(detector.predictor, torch.float32)
         self.temperature = detector.temperature
         self.num_kp = len(detector.kp.weight)
         self.with_jacobian = detector.jacobian is not None
-        heads = [folded(head) for head in (detector.kp, detector.jacobian) if head is not None]
+        heads = [fold_norm(head) for head in (detector.kp, detector.jacobian) if head is not None]
         weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
         self.heads = Convolution(weight, bias, torch.float32, padding=int(detector.kp.padding[0]))
 
@@ -169,35 +170,34 @@ class _Detector(nn.Module):
         return Keypoints(value, (heat[:, :, None] * jacobian).sum(dim=3).unflatten(-1, (2, 2)))
 
 
-class _Motion(nn.Module):
+class _FusedMotion(nn.Module):
     """``DenseMotionNetwork``, with all warps as one and one convolution for both heads."""
 
     def __init__(self, network: DenseMotionNetwork, dtype: torch.dtype) -> None:
         super().__init__()
-        self.shrink = _shrinking(network.down)
+        self.shrink = _copy_downsampling(network.down)
         self.hourglass = FusedHourglass(network.hourglass, dtype)
         self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
         self.num_motions = len(network.mask.weight)
         self.with_occlusion = network.occlusion is not None
-        heads = [folded(head) for head in (network.mask, network.occlusion) if head is not None]
+        heads = [fold_norm(head) for head in (network.mask, network.occlusion) if head is not None]
         weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
         self.heads = Convolution(weight, bias, dtype, padding=3)
 
     def forward(
         self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints
     ) -> tuple[Tensor, Tensor | None]:
-        """The deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1], float32."""
+        """Estimate the deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1]."""
         height, width = small.shape[2:]
-        motions = DenseMotionNetwork.sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
-        rows = motions.reshape(1, -1, width, 2)  # the pictures below each other: the source is not copied
+        motions = sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
+        rows = motions.reshape(
+            1, -1, width, 2
+        )  # the warps one below the other, of one picture that is not copied
         deformed = warp(small, rows, align_corners=self.align_corners)[0]  # CxB(K+1)hxw
         deformed = deformed.view(deformed.shape[0], -1, self.num_motions, height, width).permute(
             1, 2, 0, 3, 4
         )
-        driving, source = (
-            gaussian_maps(kp.value, height, width, self.kp_variance) for kp in (kp_driving, kp_source)
-        )
-        heat = F.pad(driving - source, (0, 0, 0, 0, 1, 0))  # equation 6
+        heat = heatmap_differences(kp_source, kp_driving, height, width, self.kp_variance)
         maps = torch.cat((heat[:, :, None], deformed), dim=2).flatten(1, 2)
         maps = maps.to(self.dtype, memory_format=torch.channels_last)
         heads = self.heads(self.hourglass(maps)).float()
@@ -206,8 +206,8 @@ class _Motion(nn.Module):
         return deformation, torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
 
 
-class _Decoder(nn.Module):
-    """``OcclusionAwareGenerator.decode``."""
+class _FusedDecoder(nn.Module):
+    """``OcclusionAwareGenerator.decode``, without the details."""
 
     def __init__(self, generator: OcclusionAwareGenerator, dtype: torch.dtype) -> None:
         super().__init__()
@@ -216,31 +216,26 @@ class _Decoder(nn.Module):
         self.up_blocks = nn.Sequential(
             *(Up(block, dtype) for block in generator.up_blocks)  # type: ignore[arg-type]
         )
-        weight, bias = folded(generator.final)
+        weight, bias = fold_norm(generator.final)
         # oneDNN's bfloat16 convolution for AMX computes wrong numbers where an 8x8 kernel, the widened one,
         # meets 8 or 12 input channels
         narrow = dtype == torch.bfloat16 and weight.shape[1] < 16
         self.step = 2 if len(self.up_blocks) and not narrow else 1
-        self.final = Convolution(*_widened(weight, bias, self.step), dtype, padding=3, stride=self.step)
+        self.final = Convolution(*_widen(weight, bias, self.step), dtype, padding=3, stride=self.step)
 
     def forward(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
-        moved = self.moved(features, deformation, occlusion)
-        if is_plain_run() and moved.device.type == "cpu":
-            # one after the other: a picture's features just fit in the cache
+        moved = self.move(features, deformation, occlusion)
+        if is_eager() and moved.device.type == "cpu":
+            # one after the other: the features of one picture just fit in the cache
             return torch.cat([self.paint(picture[None]) for picture in moved])
         return self.paint(moved)
 
-    def moved(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
-        """The source's features, 1xFxhxw, as B frames see them: BxFxhxw float32."""
+    def move(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
+        """Warp and mask the source's features, 1xFxhxw, for B frames: BxFxhxw float32."""
         size = features.shape[2:]
-        if deformation.shape[1:3] != size:
-            planes = deformation.permute(0, 3, 1, 2)
-            deformation = F.interpolate(planes, size, mode="bilinear", align_corners=False).permute(
-                0, 2, 3, 1
-            )
-        if occlusion is not None and occlusion.shape[2:] != size:
-            occlusion = F.interpolate(occlusion, size, mode="bilinear", align_corners=False)
-        if is_plain_run() and features.device.type == "cpu":
+        deformation = resize_deformation(deformation, size)
+        occlusion = None if occlusion is None else resize_maps(occlusion, size)
+        if is_eager() and features.device.type == "cpu":
             return sample_rows(
                 features, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
             )
@@ -249,7 +244,7 @@ class _Decoder(nn.Module):
         return out if occlusion is None else out * occlusion
 
     def paint(self, moved: Tensor) -> Tensor:
-        """Features, BxFxhxw, to pictures, BxCxHxW float32 in [0, 1]."""
+        """Paint features BxFxhxw as pictures BxCxHxW, float32 in [0, 1]."""
         moved = moved.to(self.dtype, memory_format=torch.channels_last)
         out = self.final(self.up_blocks(self.bottleneck(moved)))
         return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
@@ -258,12 +253,16 @@ class _Decoder(nn.Module):
 def sample_rows(
     features: Tensor, grid: Tensor, factor: Tensor | None, *, align_corners: bool, bicubic: bool = False
 ) -> Tensor:
-    """``warp`` of one picture, times ``factor``, where channels lie together: sums of 4 rows, or of 16.
+    """Do as ``warp`` of one picture, times ``factor``, on a CPU: each output pixel is a sum of 4 rows, or 16.
+
+    The channels of a pixel lie together in memory, as a row. So a sampled pixel is a weighted sum of the rows
+    of the pixels around it, which ``embedding_bag`` computes.
 
     Args:
         features: 1xCxHxW, channels-last.
-        grid: BxhxwxXY in [-1, 1]; outside is zero.
-        factor: Bx1xhxw.
+        grid: BxhxwxXY in [-1, 1]; points outside give zero.
+        factor: Bx1xhxw; None: 1.
+        align_corners, bicubic: as in ``warp``.
 
     Returns:
         BxCxhxw, channels-last.
@@ -271,13 +270,13 @@ def sample_rows(
     height, width = features.shape[2:]
     size = grid.new_tensor([width, height])
     reach = 2 if bicubic else 1
-    # in pixels; so far outside is as far as all beyond it
+    # in pixels; points further outside than ``reach`` are zero too, and are moved to there
     place = (grid + 1) * ((size - 1) / 2) if align_corners else ((grid + 1) * size - 1) / 2
     place = torch.minimum(place, size + (reach - 1)).clamp_min_(-reach)
     first = place.floor()
     share = place - first
     near = torch.stack([first + step for step in range(1 - reach, 1 + reach)])  # 2 or 4, xBxhxwx2
-    shares = torch.stack(_cubics(share) if bicubic else (1 - share, share))
+    shares = torch.stack(_cubic_weights(share) if bicubic else (1 - share, share))
     shares = shares * ((near >= 0) & (near < size))
     near = torch.minimum(near.clamp_min_(0), size - 1).int()
     rows = near[:, None, ..., 1] * width + near[None, ..., 0]  # 2x2xBxhxw or 4x4x..., y before x
@@ -294,9 +293,9 @@ def sample_rows(
     return sums.view(*grid.shape[:3], -1).permute(0, 3, 1, 2)
 
 
-def _cubics(share: Tensor) -> list[Tensor]:
-    """Keys' weights of the four pixels around a place that lies ``share`` behind the second."""
-    a = -0.75  # as PyTorch has it
+def _cubic_weights(share: Tensor) -> list[Tensor]:
+    """Return Keys' weights of the four pixels around a place, ``share`` of a pixel behind the second."""
+    a = -0.75  # as in PyTorch
 
     def near(t: Tensor) -> Tensor:
         return ((a + 2) * t - (a + 3)) * t * t + 1
@@ -307,7 +306,8 @@ def _cubics(share: Tensor) -> list[Tensor]:
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 
 
-def _shrinking(down: AntiAliasInterpolation2d | None) -> nn.Module:
+def _copy_downsampling(down: AntiAliasInterpolation2d | None) -> nn.Module:
+    """Copy what shrinks the picture; None leaves it as it is."""
     if down is None:
         return nn.Identity()
     weight = down.weight.detach().clone()
@@ -316,10 +316,10 @@ def _shrinking(down: AntiAliasInterpolation2d | None) -> nn.Module:
     return copy
 
 
-def _widened(weight: Tensor, bias: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """One convolution of stride ``step`` that gives step x step neighbouring pixels as channels.
+def _widen(weight: Tensor, bias: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """Widen a convolution to one of stride ``step`` that gives step x step neighbouring pixels as channels.
 
-    A convolution to three channels leaves most of a processor's lanes empty; this one fills them.
+    A convolution to three channels leaves most lanes of the processor's vectors empty; this one fills them.
     """
     outputs, inputs, kernel, _ = weight.shape
     wide = weight.new_zeros(outputs, step, step, inputs, kernel + step - 1, kernel + step - 1)

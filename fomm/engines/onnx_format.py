@@ -1,4 +1,4 @@
-"""A graph in the format of ONNX."""
+"""Graphs in the format of ONNX."""
 
 import tempfile
 import warnings
@@ -12,10 +12,10 @@ OPSET = 20  # the first with every operation of the networks
 
 
 def to_onnx(graph: Graph) -> bytes:
-    """The graph as an ONNX file's content, of ``OPSET``, with any number of frames where it has a batch."""
+    """Convert a graph to the content of an ONNX file of ``OPSET``; the size of batches stays free."""
     names = (*graph.inputs, *graph.outputs)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # sizes are written down as they are: that is what is wanted here
+        warnings.simplefilter("ignore")  # they say that heights and widths become constants, which is wanted
         torch.onnx.export(
             graph.module,
             tuple(graph.inputs.values()),
@@ -24,6 +24,6 @@ def to_onnx(graph: Graph) -> bytes:
             input_names=list(graph.inputs),
             output_names=list(graph.outputs),
             dynamic_axes={name: {0: "batch"} for name in names if name in graph.batched},
-            dynamo=False,  # the other way takes half a minute for what this does in two seconds
+            dynamo=False,  # the newer exporter takes half a minute for what this one does in two seconds
         )
         return Path(folder, "graph.onnx").read_bytes()

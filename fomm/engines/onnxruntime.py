@@ -10,13 +10,13 @@ from fomm.engines.graphs import Graph, Run
 from fomm.engines.onnx_format import to_onnx
 
 
-def compiled(graph: Graph) -> Run:
-    """The graph, ready to run on as many threads as torch uses."""
-    return session_run(to_onnx(graph), graph)
+def compile_graph(graph: Graph) -> Run:
+    """Make a graph ready to run on as many threads as torch uses."""
+    return compile_onnx(to_onnx(graph), graph)
 
 
-def session_run(model: bytes, graph: Graph) -> Run:
-    """An ONNX file's content, ready to run with the inputs of ``graph``."""
+def compile_onnx(model: bytes, graph: Graph) -> Run:
+    """Make the content of an ONNX file ready to run; inputs and outputs are those of ``graph``."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -11,11 +11,11 @@ from fomm.engines.graphs import Graph, Run
 from fomm.engines.onnx_format import to_onnx
 
 
-def compiled(graph: Graph) -> Run:
-    """The graph, ready to run on as many threads as torch uses; float32 where it is not marked as 8 bits."""
-    core = _core()
+def compile_graph(graph: Graph) -> Run:
+    """Make a graph ready to run on as many threads as torch uses; in float32, but where it is quantised."""
+    core = _get_core()
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",  # by itself it takes 16 bits where the processor has them
+        "INFERENCE_PRECISION_HINT": "f32",  # the default is 16 bits where the processor has them
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "PERFORMANCE_HINT": "LATENCY",
     }
@@ -30,10 +30,10 @@ def compiled(graph: Graph) -> Run:
 
 
 @lru_cache(maxsize=1)
-def _core() -> openvino.Core:
-    """The process's only one, never let go: each gives its thread a stack for signals and takes it away.
+def _get_core() -> openvino.Core:
+    """Return the process's one ``Core``, which is kept for ever, because freeing one makes Ctrl-C crash.
 
-    Of several, one leaves the thread on the stack of another that is gone: Ctrl-C then ends Python with a
-    segmentation fault.
+    A ``Core`` gives its thread a stack on which signals are handled (``sigaltstack``). When one of several is
+    freed, the thread can be left with a stack that is gone, and the next signal is a segmentation fault.
     """
     return openvino.Core()

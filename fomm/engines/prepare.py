@@ -6,8 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fomm.engines.choose import DTYPES, choose, fast_precision, warn_if_emulated
-from fomm.engines.inference import Rendered, Source, for_inference
+from fomm.engines.choose import DTYPES, choose_engine, fastest_float, warn_if_emulated
+from fomm.engines.inference import EncodedSource, InferenceNetworks, Rendered
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 
@@ -15,22 +15,22 @@ class Engine(Protocol):
     """The networks of one generator and key-point detector; all tensors are on their device."""
 
     def detect(self, images: Tensor) -> Keypoints:
-        """BxCxHxW in [0, 1] to key points."""
+        """Find the key points of BxCxHxW in [0, 1]."""
 
-    def encode(self, picture: Tensor) -> Source:
-        """1xCxHxW in [0, 1], once for each source."""
+    def encode(self, picture: Tensor) -> EncodedSource:
+        """Compute all that the source decides, of 1xCxHxW in [0, 1]; once for each source."""
 
-    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
-        """The source moved to the key points of B frames."""
+    def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
+        """Paint the source, moved to the key points of B frames."""
 
 
 _Key = tuple[str, str, tuple[int, int] | None]  # engine, precision, and the size if its graphs have one
-# By generator: what its weights and the detector's were, and the networks made of them.
-_kept: "weakref.WeakKeyDictionary[OcclusionAwareGenerator, tuple[object, dict[_Key, Engine]]]"
-_kept = weakref.WeakKeyDictionary()
+# By generator: the state of the networks, and the engines made of them in that state.
+_cache: "weakref.WeakKeyDictionary[OcclusionAwareGenerator, tuple[object, dict[_Key, Engine]]]"
+_cache = weakref.WeakKeyDictionary()
 
 
-def prepared(
+def prepare_engine(
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
     size: tuple[int, int],
@@ -38,59 +38,70 @@ def prepared(
     engine: str | None = None,
     precision: str = "float32",
 ) -> tuple[Engine, str, str]:
-    """The networks, converted for an engine, with its name and the precision that were chosen.
+    """Convert the networks for an engine, and return them with the names of the engine and the precision.
 
-    They are kept as long as the generator is, and made again when its weights or the detector's have changed,
-    or its ``bicubic`` or ``details``.
-    When they are made, ``warn_if_emulated`` may warn.
+    The converted networks are kept as long as the generator is, and returned again. They are converted anew
+    when weights of the generator or the detector have changed, or the generator's ``bicubic`` or ``details``.
+    Converting may warn, see ``warn_if_emulated``.
 
     Args:
-        size: height and width of the pictures.
-        engine, precision: see ``choose``, and for the errors.
+        generator, kp_detector: on one device, in eval mode.
+        size: of the pictures, height and width.
+        engine, precision: see ``choose_engine``.
+
+    Raises:
+        InputError: there is no such engine or precision, or not together, or not on the device.
+        MissingExtraError: the engine is not installed.
     """
-    engine, precision = choose(engine, precision, next(generator.parameters()).device)
-    made_of = (_fingerprint(generator, kp_detector), generator.bicubic, generator.details)
-    known = _kept.get(generator)
-    if known is None or known[0] != made_of:
-        known = _kept[generator] = (made_of, {})
-    networks, key = known[1], (engine, precision, None if engine == "torch" else size)
-    if key not in networks:
-        networks[key] = _converted(generator, kp_detector, engine, precision, size)
-    return networks[key], engine, precision
+    engine, precision = choose_engine(engine, precision, next(generator.parameters()).device)
+    state = (_fingerprint(generator, kp_detector), generator.bicubic, generator.details)
+    cached = _cache.get(generator)
+    if cached is None or cached[0] != state:
+        cached = _cache[generator] = (state, {})
+    engines, key = cached[1], (engine, precision, None if engine == "torch" else size)
+    if key not in engines:
+        if engine == "torch":
+            engines[key] = _make_torch_engine(generator, kp_detector, precision)
+        else:
+            engines[key] = _make_graph_engine(generator, kp_detector, engine, precision, size)
+    return engines[key], engine, precision
 
 
-def _converted(
+def _make_torch_engine(generator: OcclusionAwareGenerator, kp_detector: KPDetector, precision: str) -> Engine:
+    device = next(generator.parameters()).device
+    warn_if_emulated(precision, device)
+    networks = InferenceNetworks(generator, kp_detector, DTYPES[precision])
+    if device.type != "cuda":
+        return networks
+    from fomm.engines.recording import CudaGraphRecorder, RecordedNetworks
+
+    return RecordedNetworks(networks, CudaGraphRecorder(device))
+
+
+def _make_graph_engine(
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
     engine: str,
     precision: str,
     size: tuple[int, int],
 ) -> Engine:
-    networks = for_inference(generator, kp_detector, DTYPES.get(precision, torch.float32))
-    if engine == "torch":
-        device = next(networks.buffers()).device
-        warn_if_emulated(precision, device)
-        if device.type != "cuda":
-            return networks
-        from fomm.engines.recording import CudaGraphs, RecordedNetworks
-
-        return RecordedNetworks(networks, CudaGraphs(device))
-    motion = None
-    if precision == "int8":  # too coarse for motion, which goes in 16 bits where the processor has them
-        dtype = DTYPES[fast_precision(torch.device("cpu"))]
-        same = dtype == networks.dtype
-        motion = networks.motion if same else for_inference(generator, kp_detector, dtype).motion
     from fomm.engines.graphs import GraphEngine
 
     if engine == "openvino":
-        from fomm.engines.openvino import compiled
+        from fomm.engines.openvino import compile_graph
     else:
-        from fomm.engines.onnxruntime import compiled
-    return GraphEngine(networks, size, motion, compiled)
+        from fomm.engines.onnxruntime import compile_graph
+
+    networks, motion = InferenceNetworks(generator, kp_detector), None
+    if precision == "int8":  # 8 bits are too coarse for motion: torch runs it, in 16 where the processor can
+        dtype = DTYPES[fastest_float(torch.device("cpu"))]
+        same = dtype == networks.dtype
+        motion = networks.motion if same else InferenceNetworks(generator, kp_detector, dtype).motion
+    return GraphEngine(networks, size, motion, compile_graph)
 
 
 def _fingerprint(*networks: torch.nn.Module) -> object:
-    """Changes when a weight does, or moves to another device."""
+    """Return something that differs when a weight has changed or moved to another device."""
     tensors = [tensor for network in networks for tensor in network.state_dict(keep_vars=True).values()]
     hashes = torch.stack([torch.hash_tensor(tensor.detach()) for tensor in tensors]).tolist()
     places = [

@@ -1,6 +1,7 @@
-"""Eight-bit integers after the training: ranges are seen on frames, then convolutions are marked with them.
+"""Quantisation to 8-bit integers after training, calibrated on frames.
 
-The marks are fake quantisations, operations that round as integers would. An engine that finds them on both
+The range of what each convolution reads is observed. Then its input and its weights are rounded to 8 bits by
+fake quantisation: operations on floats that round as integers would. An engine that finds these on both
 inputs of a convolution computes it in integers.
 """
 
@@ -14,17 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.engines.fused import Convolution
-from fomm.engines.inference import InferenceNetworks, Source
+from fomm.engines.inference import EncodedSource, InferenceNetworks
 from fomm.model import Keypoints
 from fomm.model.geometry import multiply_2x2
 
 _LEVELS = 255
 # Half of the weights' range stays unused: without it, the sums of two products that processors before VNNI
 # form in 16 bits overflow.
-_LARGEST_WEIGHT = 63
-# They say where things are, and there one in 255 is a visible jump; the source is encoded only once.
+_MAX_WEIGHT = 63
+# Not quantised. Detector and motion say where things are, and one step in 255 is a visible jump there. The
+# encoder runs only once for each source.
 _EXACT = ("detector.", "encoder.", "motion.")
-# What a head does beside what the given frames show: shift, turn, size.
+# Movements that a head may make beside those in the given frames: shift, turn, size.
 _MOVEMENTS = (
     ((0.15, 0.0), 0.0, 1.0),
     ((-0.15, 0.0), 0.0, 1.0),
@@ -35,28 +37,31 @@ _MOVEMENTS = (
 )
 
 
-def quantized(networks: InferenceNetworks, examples: Iterable[tuple[Source, Keypoints]]) -> InferenceNetworks:
-    """A copy whose decoder works in 8 bits, calibrated on how sources move.
+def quantize(
+    networks: InferenceNetworks, examples: Iterable[tuple[EncodedSource, Keypoints]]
+) -> InferenceNetworks:
+    """Return a copy of the networks whose decoder works in 8 bits.
 
     Args:
         networks: in float32, on the CPU.
-        examples: sources and key points that move them, as for ``InferenceNetworks.render``. Usual movements
-            of each source are tried as well.
+        examples: sources and key points that move them, as for ``InferenceNetworks.render``; the decoder is
+            calibrated on them, and on usual movements of each source.
     """
     copied = copy.deepcopy(networks)
     ranges: dict[str, tuple[float, float]] = {}
-    with torch.inference_mode(), _watched(copied, ranges):
+    with torch.inference_mode(), _observe_ranges(copied, ranges):
         for source, kp_driving in examples:
             copied.render(source, kp_driving)
             for movement in _MOVEMENTS:
-                copied.render(source, _moved(source.keypoints, *movement))
+                copied.render(source, _transform(source.keypoints, *movement))
     for name, (low, high) in ranges.items():
         parent, _, last = name.rpartition(".")
-        setattr(copied.get_submodule(parent), last, _Quantized(copied.get_submodule(name), low, high))
+        quantized = _QuantizedConvolution(copied.get_submodule(name), low, high)
+        setattr(copied.get_submodule(parent), last, quantized)
     return copied
 
 
-class _Quantized(nn.Module):
+class _QuantizedConvolution(nn.Module):
     """A ``Convolution`` with 8 bits for its input and for the weights of each output channel."""
 
     weight_scale: Tensor
@@ -66,11 +71,11 @@ class _Quantized(nn.Module):
         super().__init__()
         assert isinstance(conv, Convolution)
         self.conv = conv
-        low, high = min(low, 0.0), max(high, 1e-6)  # zero, which pads, is exact
+        low, high = min(low, 0.0), max(high, 1e-6)  # so that zero, which pads, is represented exactly
         self.scale = (high - low) / _LEVELS
         self.zero = round(-low / self.scale)
         largest = conv.weight.abs().amax(dim=(1, 2, 3)).clamp_min(1e-12)
-        self.register_buffer("weight_scale", largest / _LARGEST_WEIGHT)
+        self.register_buffer("weight_scale", largest / _MAX_WEIGHT)
         self.register_buffer("weight_zero", torch.zeros_like(largest, dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -84,19 +89,21 @@ class _Quantized(nn.Module):
 
 
 @contextmanager
-def _watched(networks: InferenceNetworks, ranges: dict[str, tuple[float, float]]) -> Iterator[None]:
-    """While it lasts, ``ranges`` takes down what goes into each convolution that may be rounded."""
+def _observe_ranges(networks: InferenceNetworks, ranges: dict[str, tuple[float, float]]) -> Iterator[None]:
+    """Write to ``ranges`` what each convolution that will be quantised reads while the block runs."""
     handles = []
     for name, module in networks.named_modules():
         if isinstance(module, Convolution) and not name.startswith(_EXACT):
 
-            def watch(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
+            def observe(_: nn.Module, inputs: tuple[Tensor, ...], name: str = name) -> None:
                 low, high = ranges.get(name, (0.0, 0.0))
                 new_low, new_high = (float(value) for value in inputs[0].aminmax())
                 ranges[name] = min(low, new_low), max(high, new_high)
 
-            handles.append(module.register_forward_pre_hook(watch))
-    networks.decoder.bottleneck.by_tiles = False  # there are no convolutions to watch or to round
+            handles.append(module.register_forward_pre_hook(observe))
+    networks.decoder.bottleneck.uses_winograd = (
+        False  # in it there are no convolutions to observe or quantise
+    )
     try:
         yield
     finally:
@@ -104,8 +111,8 @@ def _watched(networks: InferenceNetworks, ranges: dict[str, tuple[float, float]]
             handle.remove()
 
 
-def _moved(source: Keypoints, shift: tuple[float, float], turn: float, size: float) -> Keypoints:
-    """Key points of the source after all of it was turned (radians), scaled and shifted ([-1, 1])."""
+def _transform(source: Keypoints, shift: tuple[float, float], turn: float, size: float) -> Keypoints:
+    """Turn (radians), scale and shift (in [-1, 1]) all key points of the source."""
     cosine, sine = size * math.cos(turn), size * math.sin(turn)
     matrix = source.value.new_tensor([[cosine, -sine], [sine, cosine]])
     value = multiply_2x2(matrix, source.value[..., None])[..., 0] + matrix.new_tensor(shift)

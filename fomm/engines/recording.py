@@ -1,30 +1,38 @@
-"""The networks on a GPU: passes over batches of a size are recorded as CUDA graphs and then replayed.
+"""The networks on a GPU, each pass recorded as a CUDA graph, and replayed for batches of the same size.
 
-Launching one kernel after the other can take a CPU longer than the GPU needs for them.
+To launch one kernel after the other can take the CPU longer than it takes the GPU to run them.
 """
 
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from fomm.engines.inference import InferenceNetworks, Rendered, Source, packed, unpacked
+from fomm.engines.inference import (
+    EncodedSource,
+    InferenceNetworks,
+    Rendered,
+    drop_none,
+    pack_inputs,
+    unpack_inputs,
+)
 from fomm.model import Keypoints
 
 Pass = Callable[..., Sequence[Tensor]]
-Recorder = Callable[[Pass, Sequence[Tensor]], Pass]  # a pass for inputs like these, to be replayed
+Recorder = Callable[[Pass, Sequence[Tensor]], Pass]  # records a pass for inputs of these shapes
 
-_MOST = 8  # records of a pass: each holds on to memory
+_MAX_RECORDS = 8  # records of a pass: each holds on to memory
 _recording = threading.Lock()  # CUDA records one graph at a time in a process
 
 
-class Recorded:
+class RecordedFunction:
     """A function of tensors on one device that is recorded when inputs of the same shapes come again.
 
-    It may depend on nothing but its inputs and on weights that stay. Where recording fails, it runs as it is.
+    It may depend on nothing but its inputs and constant weights. Where recording fails, the function itself
+    is called from then on, with a warning.
     """
 
     def __init__(self, function: Pass, recorder: Recorder) -> None:
@@ -36,24 +44,24 @@ class Recorded:
     def __call__(self, *inputs: Tensor) -> Sequence[Tensor]:
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self.records:
-            known = shapes in self.seen  # once is no habit: the last batch of a video is a smaller one
+            again = shapes in self.seen  # the last batch of a video is smaller, and comes once
             self.seen.add(shapes)
-            if not known or self.recorder is None or len(self.records) == _MOST:
+            if not again or self.recorder is None or len(self.records) == _MAX_RECORDS:
                 return self.function(*inputs)
             try:
                 with _recording:
                     self.records[shapes] = self.recorder(self.function, inputs)
-            except RuntimeError as reason:  # of CUDA; the end of its memory is one, too
+            except RuntimeError as reason:  # from CUDA; running out of memory is one too
                 self.recorder = None
                 warnings.warn(f"going on without a CUDA graph: {reason}", stacklevel=2)
                 return self.function(*inputs)
         return self.records[shapes](*inputs)
 
 
-class CudaGraphs:
-    """Records passes that are replayed one after the other: all share one stream and one pool of memory.
+class CudaGraphRecorder:
+    """A recorder of passes that are replayed one after the other, by one stream, in one pool of memory.
 
-    What PyTorch is told globally, such as TF32 or not, stays in a record as it was.
+    Global settings of PyTorch, such as TF32, stay in a record as they were when it was made.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -65,9 +73,9 @@ class CudaGraphs:
         places = [tensor.clone() for tensor in inputs]
         self.stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
-            function(*places)  # libraries set themselves up at a first call, which cannot be recorded
+            function(*places)  # the first call initialises libraries, which cannot be recorded
             graph = torch.cuda.CUDAGraph()
-            # "thread_local": another thread may finish earlier results meanwhile
+            # "thread_local": another thread may post-process earlier results meanwhile
             with torch.cuda.graph(
                 graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
             ):
@@ -97,29 +105,25 @@ class RecordedNetworks:
         self.forget()
 
     def forget(self) -> None:
-        """Give the memory of all records back."""
-        self._detect, self._render = (Recorded(each, self._recorder) for each in self._passes)
+        """Free the memory of all records."""
+        self._detect, self._render = (RecordedFunction(each, self._recorder) for each in self._passes)
 
     @torch.inference_mode()
     def detect(self, images: Tensor) -> Keypoints:
-        """As ``InferenceNetworks.detect``."""
+        """Do as ``InferenceNetworks.detect``."""
         with self._lock:
             return Keypoints(*self._detect(images))
 
     @torch.inference_mode()
-    def render(self, source: Source, kp_driving: Keypoints) -> Rendered:
-        """As ``InferenceNetworks.render``."""
+    def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
+        """Do as ``InferenceNetworks.render``."""
         with self._lock:
-            return Rendered(*self._render(*packed(source, kp_driving)))
+            return Rendered(*self._render(*pack_inputs(source, kp_driving)))
 
 
 def _detect(networks: InferenceNetworks, images: Tensor) -> list[Tensor]:
-    return _plain(networks.detect(images))
+    return drop_none(networks.detect(images))
 
 
 def _render(networks: InferenceNetworks, *tensors: Tensor) -> list[Tensor]:
-    return _plain(networks.render(*unpacked(tensors)))
-
-
-def _plain(tensors: Iterable[Tensor | None]) -> list[Tensor]:
-    return [tensor for tensor in tensors if tensor is not None]
+    return drop_none(networks.render(*unpack_inputs(tensors)))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from fomm.animation.animate import animate_file
 from fomm.animation.options import Compute, group_options
 from fomm.atomic import atomic_path
-from fomm.engines import choose
+from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError
 from fomm.jobs.lists import PATHS, Job, are_folders, folder_jobs, read_jobs
 from fomm.model import KPDetector, OcclusionAwareGenerator
@@ -151,7 +151,7 @@ def _prepare(load: Callable[[], Networks], processes: int, compute: Compute) -> 
     """In each process, before its first job; what would fail in every job fails here."""
     torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     networks = load()
-    choose(compute.engine, compute.precision, next(networks[0].parameters()).device)
+    choose_engine(compute.engine, compute.precision, next(networks[0].parameters()).device)
     return networks
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class ResBlock2d(nn.Module):
-    """Pre-activation residual block: two 3x3 convolutions at the same size and width."""
+    """Pre-activation residual block: two 3x3 convolutions, BxCxHxW to BxCxHxW."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class ResBlock2d(nn.Module):
 
 
 class UpBlock2d(nn.Module):
-    """Nearest upsampling by two, then a 3x3 convolution."""
+    """Nearest upsampling by two, then a 3x3 convolution: BxCxHxW to BxC'x2Hx2W."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class UpBlock2d(nn.Module):
 
 
 class DownBlock2d(nn.Module):
-    """A 3x3 convolution, then average pooling by two."""
+    """A 3x3 convolution, then average pooling by two: BxCxHxW to BxC'x(H/2)x(W/2)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class DownBlock2d(nn.Module):
 
 
 class SameBlock2d(nn.Module):
-    """A convolution that keeps the size; ``kernel_size`` is odd."""
+    """A convolution that keeps the size, BxCxHxW to BxC'xHxW; ``kernel_size`` is odd."""
 
     def __init__(self, in_features: int, out_features: int, kernel_size: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class SameBlock2d(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The hourglass's way down; returns its input and every level's output."""
+    """The hourglass's way down: BxCxHxW to a list of itself and every level's output, each half as large."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The hourglass's way up; each level's output is joined with the encoder's of that size."""
+    """The hourglass's way up: each level's output is joined with the encoder's of that size."""
 
     def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Hourglass(nn.Module):
 
 
 class AntiAliasInterpolation2d(nn.Module):
-    """Gaussian blur, then every n-th pixel: downsampling by ``scale`` (1/n) that keeps the signal's band.
+    """Downsampling by ``scale`` (1/n) without aliasing: a Gaussian blur, then every n-th pixel.
 
     The kernel is a buffer named ``weight``, because the published files hold it.
     """

@@ -11,7 +11,7 @@ from fomm.model.geometry import coordinate_grid, gaussian_maps, inverse_2x2, mul
 from fomm.model.keypoints import Keypoints
 
 
-class Motion(NamedTuple):
+class DenseMotion(NamedTuple):
     """Backward motion from the driving frame to the source, at the motion network's size hxw."""
 
     deformation: Tensor  # Bxhxwx2: for each driving pixel the source coordinates, xy in [-1, 1]
@@ -20,15 +20,57 @@ class Motion(NamedTuple):
     sparse_deformed: Tensor  # Bx(K+1)xCxhxw: the source, warped by each motion alone
 
 
+def heatmap_differences(
+    kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int, variance: float
+) -> Tensor:
+    """Draw Gaussians at the driving points and subtract those at the source's points (equation 6).
+
+    Args:
+        kp_source: of 1 image or B.
+        kp_driving: of B frames.
+        height, width: of the maps, pixels.
+        variance: of the Gaussians, in units of [-1, 1] squared.
+
+    Returns:
+        Bx(K+1)xHxW in [-1, 1]; the first map is the background's and zero.
+    """
+    driving = gaussian_maps(kp_driving.value, height, width, variance)
+    source = gaussian_maps(kp_source.value, height, width, variance)
+    return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
+
+
+def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
+    """Continue the motion at each key point to the whole picture as an affine map (equation 4).
+
+    Of a driving pixel z it is T(z) = p_source + J_source J_driving^-1 (z - p_driving). Where
+    either has no jacobians, J_source J_driving^-1 is the identity.
+
+    Args:
+        kp_source: of 1 image or B.
+        kp_driving: of B frames.
+        height, width: of the motions, pixels.
+
+    Returns:
+        Bx(K+1)xHxWx2, source coordinates xy; the first motion is the background's, which stands still.
+    """
+    grid = coordinate_grid(height, width, kp_driving.value)
+    offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
+    if kp_source.jacobian is not None and kp_driving.jacobian is not None:
+        jacobian = multiply_2x2(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
+        offset = multiply_2x2(jacobian[:, :, None, None], offset[..., None])[..., 0]
+    motions = offset + kp_source.value[:, :, None, None]
+    return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
+
+
 class DenseMotionNetwork(nn.Module):
-    """Combines the K local affine motions and the still background into one flow (section 3.2).
+    """The network that combines K local affine motions and the still background into one flow (section 3.2).
 
     Args:
         num_kp, num_channels: K and C.
         block_expansion, max_features, num_blocks: width, widest level and depth of the hourglass.
         estimate_occlusion_map: whether the network says what is hidden in the source.
         scale_factor: the source is shrunk by it first; 1 leaves it as it is.
-        kp_variance: of the gaussians drawn around key points.
+        kp_variance: of the Gaussians drawn around key points.
         align_corners: see ``geometry.warp``.
     """
 
@@ -56,25 +98,8 @@ class DenseMotionNetwork(nn.Module):
         self.occlusion = nn.Conv2d(features, 1, 7, padding=3) if estimate_occlusion_map else None
         self.down = AntiAliasInterpolation2d(num_channels, scale_factor) if scale_factor != 1 else None
 
-    def heatmaps(self, kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-        """Equation 6: gaussians at the driving points less the source's, Bx(K+1)xHxW; background zero."""
-        driving = gaussian_maps(kp_driving.value, height, width, self.kp_variance)
-        source = gaussian_maps(kp_source.value, height, width, self.kp_variance)
-        return F.pad(driving - source, (0, 0, 0, 0, 1, 0))
-
-    @staticmethod
-    def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, width: int) -> Tensor:
-        """Equation 4: T(z) = p_source + J_source J_driving^-1 (z - p_driving), Bx(K+1)xHxWx2; z first."""
-        grid = coordinate_grid(height, width, kp_driving.value)
-        offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
-        if kp_source.jacobian is not None and kp_driving.jacobian is not None:
-            jacobian = multiply_2x2(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
-            offset = multiply_2x2(jacobian[:, :, None, None], offset[..., None])[..., 0]
-        motions = offset + kp_source.value[:, :, None, None]
-        return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
-
-    def forward(self, source: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> Motion:
-        """Motion of B frames.
+    def forward(self, source: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> DenseMotion:
+        """Estimate the motion of B frames.
 
         Args:
             source: BxCxHxW in [0, 1], or 1xCxHxW for one source and many frames.
@@ -84,8 +109,8 @@ class DenseMotionNetwork(nn.Module):
         if self.down is not None:
             source = self.down(source)
         batch, (channels, height, width) = kp_driving.value.shape[0], source.shape[1:]
-        heat = self.heatmaps(kp_source, kp_driving, height, width)
-        motions = self.sparse_motions(kp_source, kp_driving, height, width)
+        heat = heatmap_differences(kp_source, kp_driving, height, width, self.kp_variance)
+        motions = sparse_motions(kp_source, kp_driving, height, width)
         count = motions.shape[1]  # K + 1
         copies = source[:, None].expand(batch, count, -1, -1, -1).reshape(-1, channels, height, width)
         deformed = warp(copies, motions.flatten(0, 1), align_corners=self.align_corners)
@@ -95,4 +120,4 @@ class DenseMotionNetwork(nn.Module):
         mask = F.softmax(self.mask(features).float(), dim=1)
         deformation = (motions * mask[..., None]).sum(dim=1)  # equation 7
         occlusion = None if self.occlusion is None else torch.sigmoid(self.occlusion(features).float())
-        return Motion(deformation, occlusion, mask, deformed)
+        return DenseMotion(deformation, occlusion, mask, deformed)

@@ -15,7 +15,7 @@ class DownBlock2d(nn.Module):
 
     def __init__(self, in_features: int, out_features: int, *, norm: bool, pool: bool, sn: bool) -> None:
         super().__init__()
-        self.conv = _convolution(in_features, out_features, 4, sn)
+        self.conv = _make_convolution(in_features, out_features, 4, sn)
         self.norm = nn.InstanceNorm2d(out_features, affine=True) if norm else None
         self.pool = pool
 
@@ -28,7 +28,7 @@ class DownBlock2d(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Says for each patch of one scale how real it looks."""
+    """The network that says for each patch of an image, at one scale, how real it looks."""
 
     def __init__(
         self,
@@ -51,10 +51,18 @@ class Discriminator(nn.Module):
             DownBlock2d(a, b, norm=i > 0 and not high_pass, pool=i < num_blocks - 1, sn=sn)
             for i, (a, b) in enumerate(zip(inputs, widths, strict=True))
         )
-        self.conv = _convolution(widths[-1], 1, 1, sn)
+        self.conv = _make_convolution(widths[-1], 1, 1, sn)
 
     def forward(self, image: Tensor, kp: Keypoints | None = None) -> tuple[list[Tensor], Tensor]:
-        """The feature maps of every block, and the map of predictions Bx1xhxw (1 is real)."""
+        """Return the feature maps of every block, and the map of predictions Bx1xhxw (1 is real).
+
+        Args:
+            image: BxCxHxW in [0, 1].
+            kp: of the images; needed with ``use_kp``.
+
+        Raises:
+            ValueError: there are no key points, and it needs some.
+        """
         out = _high_pass(image) if self.high_pass else image
         if self.use_kp:
             if kp is None:
@@ -76,10 +84,10 @@ class MultiScaleDiscriminator(nn.Module):
         num_channels: of the image.
         block_expansion, max_features, num_blocks: width, widest level and depth.
         sn: spectral normalisation.
-        use_kp: whether the key points are shown to it, as gaussians of ``kp_variance``.
-        high_pass: it sees how pixels differ from those around them, and has no instance norms, which would
-            hide how much they do. So it learns within a few hundred steps what a blur is.
-        estimate_jacobian: published files give it to every network; not used here.
+        use_kp: whether it sees the key points, as Gaussians of ``kp_variance``.
+        high_pass: it sees how pixels differ from those around them. It then has no instance norms, which
+            would hide how much they differ. So it learns within a few hundred steps what a blur is.
+        estimate_jacobian: published configurations give it to every network; not used here.
     """
 
     def __init__(
@@ -119,21 +127,22 @@ class MultiScaleDiscriminator(nn.Module):
     def forward(
         self, pyramid: Mapping[float, Tensor], kp: Keypoints | None = None
     ) -> dict[float, tuple[list[Tensor], Tensor]]:
-        """For each scale the feature maps and the predictions, see ``Discriminator``.
+        """Return for each scale what ``Discriminator`` gives: the feature maps and the predictions.
 
         Args:
             pyramid: images BxCxhxw by scale.
-            kp: of the images, where the discriminator uses them.
+            kp: of the images; needed with ``use_kp``.
         """
         return {scale: self.discs[str(scale).replace(".", "-")](pyramid[scale], kp) for scale in self.scales}
 
 
 def _high_pass(image: Tensor) -> Tensor:
-    """What differs from the mean of 15x15 pixels, so much enlarged that steps of it are about 1."""
+    """Subtract the mean of 15x15 pixels and multiply by 5, so that edges have a height of about 1."""
     around = F.avg_pool2d(F.pad(image, (7, 7, 7, 7), mode="replicate"), 15, 1)
     return 5 * (image - around)
 
 
-def _convolution(in_features: int, out_features: int, kernel_size: int, sn: bool) -> nn.Module:
+def _make_convolution(in_features: int, out_features: int, kernel_size: int, sn: bool) -> nn.Module:
     conv = nn.Conv2d(in_features, out_features, kernel_size)
-    return nn.utils.spectral_norm(conv) if sn else conv  # the one whose names the published files have
+    # not nn.utils.parametrizations.spectral_norm: the published files have the names of this one
+    return nn.utils.spectral_norm(conv) if sn else conv

@@ -2,21 +2,27 @@
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fomm.model.blocks import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d
-from fomm.model.dense_motion import DenseMotionNetwork, Motion
-from fomm.model.geometry import enlarged, finest_details, warp
+from fomm.model.dense_motion import DenseMotion, DenseMotionNetwork
+from fomm.model.geometry import (
+    enlarge_deformation,
+    finest_details,
+    resize_deformation,
+    resize_maps,
+    warp,
+)
 from fomm.model.keypoints import Keypoints
 
 
 class OcclusionAwareGenerator(nn.Module):
-    """Renders the source with the driving frames' motion (section 3.2).
+    """The network that paints the source with the motion of the driving frames (section 3.2).
 
-    The source is encoded once by ``encode``; ``decode`` turns its features and a ``Motion`` into a picture.
+    ``encode`` makes features of the source, once. ``decode`` makes a picture of them and a ``DenseMotion``.
 
     Args:
         num_kp, num_channels: number of key points, and of the image's channels.
@@ -25,15 +31,17 @@ class OcclusionAwareGenerator(nn.Module):
         num_bottleneck_blocks: residual blocks after the warp.
         dense_motion_params: keywords of ``DenseMotionNetwork``.
         estimate_occlusion_map: whether the motion network says what is hidden in the source.
-        estimate_jacobian: published files give it to every network; not used here.
-        align_corners, bicubic: see ``geometry.warp``; the latter of features alone.
-        details: the share of the source's finest details that ``decode`` moves beside the features, at the
-            picture's size, and adds to what is painted. Published networks add none; nor does ``forward``: a
-            network that is trained with them learns to take them away again.
+        estimate_jacobian: published configurations give it to every network; not used here.
+        align_corners: see ``geometry.warp``.
+        bicubic: whether features are warped by cubics; see ``geometry.warp``.
+        details: how much of the source's finest details ``decode`` adds to the painted picture, 0 to 1. They
+            are warped at the picture's size, not at that of the features. Published networks add none.
+            ``forward``, which training calls, adds none either: a network that is trained with them learns to
+            subtract them.
 
     Attributes:
         frame_shape: (height, width, channels) that it was trained at, where known.
-        hash_weights: works out ``weights_hash``.
+        hash_weights: computes ``weights_hash``.
     """
 
     frame_shape: tuple[int, int, int] | None = None
@@ -48,7 +56,7 @@ class OcclusionAwareGenerator(nn.Module):
         max_features: int,
         num_down_blocks: int,
         num_bottleneck_blocks: int,
-        dense_motion_params: dict,
+        dense_motion_params: dict[str, Any],
         estimate_occlusion_map: bool = False,
         estimate_jacobian: bool = False,
         align_corners: bool = True,
@@ -75,25 +83,29 @@ class OcclusionAwareGenerator(nn.Module):
 
     @cached_property
     def weights_hash(self) -> str | None:
-        """sha256 of the file that its weights came from, where there was one: read when first asked for."""
+        """The SHA-256 of the file that its weights came from, or None; computed when first read."""
         return None if self.hash_weights is None else self.hash_weights()
 
     def encode(self, source: Tensor) -> Tensor:
-        """BxCxHxW in [0, 1] to features, BxFx(H/2^n)x(W/2^n), n = num_down_blocks."""
+        """Encode BxCxHxW in [0, 1] as features, BxFx(H/2^n)x(W/2^n), n = num_down_blocks."""
         out = self.first(source)
         for block in self.down_blocks:
             out = block(out)
         return out
 
-    def decode(self, features: Tensor, motion: Motion, source: Tensor | None = None) -> Tensor:
-        """Equation 8: the features, warped and masked by what the source shows, rendered.
+    def decode(self, features: Tensor, motion: DenseMotion, source: Tensor | None = None) -> Tensor:
+        """Warp the features, mask them by what the source shows, and paint the rest (equation 8).
 
         Args:
-            features: of ``encode``; B of them, or one for B motions.
-            source: BxCxHxW in [0, 1], B or one of them; needed with ``details`` alone.
+            features: from ``encode``; B of them, or one for B motions.
+            motion: of B frames.
+            source: BxCxHxW in [0, 1], B or one of them; needed only with ``details``.
 
         Returns:
             BxCxHxW in [0, 1].
+
+        Raises:
+            ValueError: the generator adds ``details``, and there is no source.
         """
         painted = self.paint(self.move(features, motion))
         if not self.details:
@@ -101,32 +113,25 @@ class OcclusionAwareGenerator(nn.Module):
         if source is None:
             raise ValueError("this generator moves details: decode needs the source too")
         details = self.details * finest_details(source)
-        return with_details(painted, details, motion.deformation, motion.occlusion_map)
+        return add_details(painted, details, motion.deformation, motion.occlusion_map)
 
-    def move(self, features: Tensor, motion: Motion) -> Tensor:
-        """The first half of ``decode``: the features warped and masked, BxFxhxw."""
+    def move(self, features: Tensor, motion: DenseMotion) -> Tensor:
+        """Warp and mask the features, BxFxhxw: the first half of ``decode``."""
         out = self.deform(features, motion.deformation, bicubic=self.bicubic)
         if motion.occlusion_map is not None:
-            occlusion = motion.occlusion_map.to(out.dtype)
-            if occlusion.shape[2:] != out.shape[2:]:
-                occlusion = F.interpolate(occlusion, out.shape[2:], mode="bilinear", align_corners=False)
-            out = out * occlusion
+            out = out * resize_maps(motion.occlusion_map.to(out.dtype), out.shape[2:])
         return out
 
     def paint(self, moved: Tensor) -> Tensor:
-        """The second half: moved features, all of them or a window, to a picture of them."""
+        """Paint moved features BxFxhxw, or a window of them, in [0, 1]: the second half of ``decode``."""
         out = self.bottleneck(moved)
         for block in self.up_blocks:
             out = block(out)
         return torch.sigmoid(self.final(out))
 
     def deform(self, image: Tensor, deformation: Tensor, *, bicubic: bool = False) -> Tensor:
-        """``image`` (B or 1, at any size) warped by a deformation Bxhxwx2, which is resized to it."""
-        size = image.shape[2:]
-        if deformation.shape[1:3] != size:
-            deformation = F.interpolate(
-                deformation.permute(0, 3, 1, 2), size, mode="bilinear", align_corners=False
-            ).permute(0, 2, 3, 1)
+        """Warp B images (or one) of any size by a deformation Bxhxwx2, which is resized to theirs."""
+        deformation = resize_deformation(deformation, image.shape[2:])
         image = image.expand(deformation.shape[0], -1, -1, -1)
         return warp(image, deformation, align_corners=self.align_corners, bicubic=bicubic)
 
@@ -137,15 +142,16 @@ class OcclusionAwareGenerator(nn.Module):
         kp_source: Keypoints,
         window: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Everything the training looks at.
+        """Compute everything that the training looks at.
 
         Args:
-            window: what to keep of the moved features BxFxhxw; the rest is not painted.
+            source: BxCxHxW in [0, 1].
+            kp_driving, kp_source: of B images each.
+            window: cuts a window out of the moved features BxFxhxw, and only that is painted. None: all.
 
         Returns:
-            ``prediction`` BxCxHxW, or of the window alone; ``deformed``, the source itself warped, BxCxHxW;
-            and of the ``Motion`` ``deformation``, ``mask``, ``sparse_deformed`` and, where estimated,
-            ``occlusion_map``.
+            ``prediction``, the painted picture BxCxHxW, or its window; ``deformed``, the source warped,
+            BxCxHxW; and the fields of ``DenseMotion``, without ``occlusion_map`` where it is not estimated.
         """
         motion = self.dense_motion_network(source, kp_source, kp_driving)
         output = {name: value for name, value in motion._asdict().items() if value is not None}
@@ -155,16 +161,21 @@ class OcclusionAwareGenerator(nn.Module):
         return output
 
 
-def with_details(painted: Tensor, details: Tensor, deformation: Tensor, shown: Tensor | None) -> Tensor:
-    """What is painted with details of the source added, where the motion puts them, as far as they are shown.
+def add_details(
+    painted: Tensor, details: Tensor, deformation: Tensor, occlusion_map: Tensor | None
+) -> Tensor:
+    """Warp details of the source, mask them by what the source shows, and add them to painted pictures.
 
     Args:
-        painted: BxCxHxW in [0, 1], and so is what is returned.
+        painted: BxCxHxW in [0, 1].
         details: BxCxHxW, or one for all.
-        deformation, shown: Bxhxwx2 and Bx1xhxw, the deformation and the occlusion map of a ``Motion``.
+        deformation, occlusion_map: Bxhxwx2 and Bx1xhxw, see ``DenseMotion``.
+
+    Returns:
+        BxCxHxW in [0, 1].
     """
-    grid = enlarged(deformation, *details.shape[2:])
+    grid = enlarge_deformation(deformation, *details.shape[2:])
     moved = warp(details.expand(grid.shape[0], -1, -1, -1), grid, align_corners=False)
-    if shown is not None:
-        moved = moved * F.interpolate(shown, details.shape[2:], mode="bilinear", align_corners=False)
+    if occlusion_map is not None:
+        moved = moved * resize_maps(occlusion_map, details.shape[2:])
     return (painted + moved).clamp(0, 1)

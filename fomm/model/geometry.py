@@ -1,4 +1,4 @@
-"""The maths of planes that the networks share: coordinate grid, gaussians, 2x2 matrices and the one ``warp``.
+"""The maths of planes that the networks share: coordinate grid, Gaussians, 2x2 matrices and the one ``warp``.
 
 Coordinates are xy in [-1, 1]: (-1, -1) is the centre of the top left pixel, (1, 1) of the bottom right one.
 """
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """The coordinates of every pixel, HxWx2, xy in [-1, 1], on the device and in the dtype of ``like``.
+    """Return the coordinates of every pixel, HxWx2, xy in [-1, 1], of the device and dtype of ``like``.
 
     >>> coordinate_grid(2, 3, torch.zeros(1))[..., 0]
     tensor([[-1.,  0.,  1.],
@@ -21,11 +21,12 @@ def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> Tensor:
-    """A gaussian of height 1 around each point.
+    """Draw a Gaussian of height 1 around each point.
 
     Args:
         points: BxKx2, xy in [-1, 1].
-        variance: of the gaussian, in the same units squared.
+        height, width: of the maps, pixels.
+        variance: of the Gaussian, in the same units squared.
 
     Returns:
         BxKxHxW in (0, 1].
@@ -35,7 +36,7 @@ def gaussian_maps(points: Tensor, height: int, width: int, variance: float) -> T
 
 
 def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
-    """...x2x2 matrices times ...x2xN ones, in their own precision: a matrix product under autocast is not.
+    """Multiply ...x2x2 matrices by ...x2xN ones in their own dtype, also where autocast would lower it.
 
     >>> multiply_2x2(torch.tensor([[1., 2.], [3., 4.]]), torch.tensor([[1.], [10.]]))
     tensor([[21.],
@@ -45,9 +46,9 @@ def multiply_2x2(left: Tensor, right: Tensor) -> Tensor:
 
 
 def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
-    """The inverse of ...x2x2 matrices in closed form.
+    """Invert ...x2x2 matrices in closed form.
 
-    A determinant nearer to zero than ``eps`` counts as ``eps`` with its sign: the answer is always finite.
+    A determinant nearer to zero than ``eps`` counts as ``eps`` with its sign, so the answer is always finite.
 
     >>> inverse_2x2(torch.tensor([[2., 0.], [0., 4.]]))
     tensor([[0.5000, -0.0000],
@@ -61,8 +62,8 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     return adjugate / determinant[..., None, None]
 
 
-def similarity(points: Tensor, wanted: Tensor) -> Tensor:
-    """The turn and scale, Bx2x2, that bring BxKx2 points next to the wanted ones, both less their means.
+def fit_similarity(points: Tensor, wanted: Tensor) -> Tensor:
+    """Fit a turn and a scale, Bx2x2, that bring BxKx2 points next to the wanted ones, both less their means.
 
     Least squares: of centred p and q, scale * (cos, sin) = (sum p . q, sum p x q) / sum p . p.
     """
@@ -76,15 +77,16 @@ def similarity(points: Tensor, wanted: Tensor) -> Tensor:
 def warp(
     image: Tensor, grid: Tensor, *, align_corners: bool, padding_mode: str = "zeros", bicubic: bool = False
 ) -> Tensor:
-    """Backward warping: the output at a pixel is the image at the grid's coordinates.
+    """Warp backward: each output pixel is the image at the coordinates that the grid holds for it.
 
-    Sampled in float32 whatever the image's dtype: half a precision of coordinates shows in the picture.
+    Any image is sampled in float32: coordinates that are rounded to 16 bits show in the picture.
 
     Args:
         image: BxCxHxW.
-        grid: BxhxwxXY in [-1, 1]; points outside follow ``padding_mode``.
+        grid: BxhxwxXY in [-1, 1]; ``padding_mode`` says what points outside of the image give.
         align_corners: True where -1 and 1 mean the centres of the outer pixels, which is what the published
             weights were trained with; False where they mean the outer edges.
+        padding_mode: as in ``torch.nn.functional.grid_sample``.
         bicubic: between pixels by Keys' cubics (a = -0.75) over 4x4 of them instead of linearly over 2x2.
 
     Returns:
@@ -97,28 +99,26 @@ def warp(
     return warped.to(image.dtype)
 
 
-def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
-    """``coordinate_grid`` where -1 and 1 are the picture's edges, as in ``warp`` without ``align_corners``.
+def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize BxCxhxw to a size (height, width), linearly between the centres of pixels."""
+    if maps.shape[2:] == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
-    >>> pixel_centres(1, 2, torch.zeros(1))[..., 0]
-    tensor([[-0.5000,  0.5000]])
+
+def resize_deformation(deformation: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Resize a deformation Bxhxwx2 to a size (height, width) as the published code does: BxHxWx2.
+
+    The coordinates are resized like any other map, so what does not move is shifted by a part of a pixel.
+    The published weights were trained with it; ``enlarge_deformation`` is exact.
     """
-    return _between_edges(coordinate_grid(height, width, like))
+    if deformation.shape[1:3] == size:
+        return deformation
+    return resize_maps(deformation.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)
 
 
-def displacement(deformation: Tensor) -> Tensor:
-    """How far a deformation Bxhxwx2 moves each of its cells: Bx2xhxw, in halves of the picture's sides.
-
-    A deformation names places from centre to centre of its outer cells, which are not the centres of the
-    outer pixels of a larger picture. So this is what to enlarge, and to add to the ``pixel_centres``.
-    """
-    height, width = deformation.shape[1:3]
-    moved = deformation - coordinate_grid(height, width, deformation)
-    return _between_edges(moved).permute(0, 3, 1, 2)
-
-
-def enlarged(deformation: Tensor, height: int, width: int) -> Tensor:
-    """A deformation Bxhxwx2 for a picture of another size: BxHxWx2, for ``warp`` without ``align_corners``.
+def enlarge_deformation(deformation: Tensor, height: int, width: int) -> Tensor:
+    """Enlarge a deformation Bxhxwx2 to BxHxWx2, for ``warp`` without ``align_corners``.
 
     Where nothing moves, the picture stays as it is, to the pixel.
     """
@@ -126,8 +126,31 @@ def enlarged(deformation: Tensor, height: int, width: int) -> Tensor:
     return pixel_centres(height, width, deformation) + planes.permute(0, 2, 3, 1)
 
 
-def _between_edges(places: Tensor) -> Tensor:
-    """...HxWx2 numbers from centre to centre of the outer pixels, as numbers from edge to edge."""
+def pixel_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """Return the coordinates of every pixel, HxWx2, where -1 and 1 are the outer edges of the picture.
+
+    So ``warp`` without ``align_corners`` counts, while ``coordinate_grid`` counts from centre to centre.
+
+    >>> pixel_centres(1, 2, torch.zeros(1))[..., 0]
+    tensor([[-0.5000,  0.5000]])
+    """
+    return _from_centres_to_edges(coordinate_grid(height, width, like))
+
+
+def displacement(deformation: Tensor) -> Tensor:
+    """Return how far a deformation Bxhxwx2 moves each cell: Bx2xhxw, in halves of the picture's sides.
+
+    A deformation counts from centre to centre of its outer cells, and these are not the centres of the outer
+    pixels of a larger picture. So it is the displacement that can be enlarged, and then added to the
+    ``pixel_centres`` of the larger picture.
+    """
+    height, width = deformation.shape[1:3]
+    moved = deformation - coordinate_grid(height, width, deformation)
+    return _from_centres_to_edges(moved).permute(0, 3, 1, 2)
+
+
+def _from_centres_to_edges(places: Tensor) -> Tensor:
+    """Convert ...HxWx2 from units where the outer pixels' centres are 1 to units where their edges are 1."""
     height, width = places.shape[-3:-1]
     # by numbers, not by a tensor of them, which a GPU would have to fetch
     return torch.stack((places[..., 0] * ((width - 1) / width), places[..., 1] * ((height - 1) / height)), -1)
@@ -150,7 +173,7 @@ def mean_around(image: Tensor, side: int) -> Tensor:
 
 
 def finest_details(image: Tensor) -> Tensor:
-    """BxCxHxW less its blur by a 5x5 binomial filter, which is a Gaussian of one pixel."""
+    """Return BxCxHxW less its blur by a 5x5 binomial filter, which is a Gaussian of one pixel."""
     height, width = image.shape[2:]
     padded = F.pad(image, (2, 2, 2, 2), mode="replicate")
     taps = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
@@ -159,24 +182,25 @@ def finest_details(image: Tensor) -> Tensor:
 
 
 def convex_hull_area(points: Tensor) -> float:
-    """The area of the convex hull of Nx2 points; 0 where they lie on a line.
+    """Return the area of the convex hull of Nx2 points; 0 where they lie on a line.
 
     >>> convex_hull_area(torch.tensor([[0., 0.], [2., 0.], [2., 1.], [0., 1.], [1., .5]]))
     2.0
     """
-    ordered = sorted(map(tuple, points.tolist()))
+    Point = tuple[float, ...]
+    ordered: list[Point] = sorted(map(tuple, points.tolist()))
 
-    def cross(o: tuple, a: tuple, b: tuple) -> float:
+    def cross(o: Point, a: Point, b: Point) -> float:
         return (a[0] - o[0]) * (b[1] - o[1]) - (a[1] - o[1]) * (b[0] - o[0])
 
-    def chain(points: list) -> list:
-        hull: list = []
+    def half_hull(points: list[Point]) -> list[Point]:
+        hull: list[Point] = []
         for point in points:
             while len(hull) > 1 and cross(hull[-2], hull[-1], point) <= 0:
                 hull.pop()
             hull.append(point)
         return hull[:-1]
 
-    hull = chain(ordered) + chain(ordered[::-1])
+    hull = half_hull(ordered) + half_hull(ordered[::-1])
     following = hull[1:] + hull[:1]
     return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(hull, following, strict=True))) / 2

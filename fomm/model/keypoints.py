@@ -18,24 +18,25 @@ class Keypoints(NamedTuple):
     jacobian: Tensor | None = None  # BxKx2x2; None where the network does not estimate it
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Keypoints":
-        """The same function applied to both tensors."""
+        """Apply ``function`` to both tensors."""
         return Keypoints(function(self.value), None if self.jacobian is None else function(self.jacobian))
 
 
 class Openings(NamedTuple):
-    """Gains of mouth and eyes, where key points are labelled as those of drawn heads: see ``open_like``."""
+    """Gains of mouth and eyes, for key points labelled as those of drawn heads; see ``open_like``."""
 
     mouth: float
     eyes: float
 
 
 class KPDetector(nn.Module):
-    """Finds key points and, where ``estimate_jacobian``, the jacobian of the motion at each (section 3.1).
+    """The network that finds key points and, if asked, the jacobian of the motion at each (section 3.1).
 
     Args:
         num_kp: K.
         num_channels: of the image.
         block_expansion, max_features, num_blocks: width, widest level and depth of the hourglass.
+        estimate_jacobian: whether it finds jacobians, 2x2 matrices, too.
         temperature: of the softmax that turns a heat map into a point.
         scale_factor: the image is shrunk by it first; 1 leaves it as it is.
         single_jacobian_map: one map of jacobians for all key points instead of one for each.
@@ -76,7 +77,7 @@ class KPDetector(nn.Module):
         self.down = AntiAliasInterpolation2d(num_channels, scale_factor) if scale_factor != 1 else None
 
     def forward(self, image: Tensor) -> Keypoints:
-        """BxCxHxW in [0, 1] to key points."""
+        """Find the key points of BxCxHxW in [0, 1]."""
         if self.down is not None:
             image = self.down(image)
         features = self.predictor(image)
@@ -92,9 +93,13 @@ class KPDetector(nn.Module):
 
 
 def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float:
-    """How much larger the source's face is than the driving one's: the root of the ratio of hull areas.
+    """Return how much larger the source's face is than the driving one's.
 
-    1 where either hull has no area (fewer than three points, or all on a line). Batches of one.
+    That is the root of the ratio of the areas of the key points' convex hulls. It is 1 where a hull has no
+    area: of fewer than three points, or of points on a line.
+
+    Args:
+        kp_source, kp_driving_initial: of one image each.
     """
     source, driving = (convex_hull_area(kp.value[0]) for kp in (kp_source, kp_driving_initial))
     return (source / driving) ** 0.5 if source > 0 and driving > 0 else 1.0
@@ -103,7 +108,7 @@ def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float
 def relative_motion(
     kp_source: Keypoints, kp_driving: Keypoints, kp_driving_initial: Keypoints, scale: float | Tensor = 1.0
 ) -> Keypoints:
-    """The source's key points, moved as the driving ones moved since the reference frame (section 3.3).
+    """Move the source's key points as the driving ones moved since the reference frame (section 3.3).
 
     Values: source + scale * (driving - initial). Jacobians, if there are any: driving @ initial^-1 @ source.
 

@@ -1,19 +1,21 @@
-"""Mouth and eyes of key points that are labelled, on top of relative motion.
+"""Mouth and eyes of labelled key points, on top of relative motion.
 
-Relative motion adds to a photo's lips how far the driving lips have moved since the reference frame. If they
-were open there and the photo's are shut, it asks for less than shut, and the mouth rests while the other one
-speaks. Key points that are known to be lips and lids allow for better.
+Relative motion adds to a photo's lips how far the driving lips have moved since the reference frame. Say that
+the driving mouth is open in that frame and closes later, while the photo's mouth is closed: then relative
+motion pushes the photo's lower lip above the upper one, and the mouth does not open while the other one
+speaks. Where it is known which key points are lips and lids, the gap between them is carried over instead.
 """
 
 import torch
 from torch import Tensor
 
-from fomm.model.geometry import multiply_2x2, similarity
+from fomm.model.geometry import fit_similarity, multiply_2x2
 from fomm.model.keypoints import Keypoints, Openings
 
 # Of the key points of drawn heads, in the order of fomm/heads/landmarks.py.
 LIPS = (6, 7)  # upper, lower
-_JAW = {7: 1.0, 9: 0.8, 4: 0.3, 5: 0.3}  # lower lip, chin, mouth corners: how much of its movement each makes
+# Shares of the lower lip's movement: itself, chin, mouth corners.
+_JAW = {7: 1.0, 9: 0.8, 4: 0.3, 5: 0.3}
 LIDS = ((0, 2), (1, 3))  # upper, lower; left, right
 
 
@@ -24,51 +26,55 @@ def open_like(
     kp_driving_initial: Keypoints,
     openings: Openings,
 ) -> Keypoints:
-    """Key points from relative motion with the mouth as far open as the driving one, and livelier lids.
+    """Open the mouth of moved key points as far as the driving one, and move their lids by a gain.
 
-    With S the turn and scale from the reference frame's key points to the source's, and g a vector from upper
-    to lower lip or lid, the wanted one points as S g(driving) does, and is as long as
+    S is the turn and scale from the reference frame's key points to the source's, and g a vector from upper
+    to lower lip or lid. The wanted vector points as S g(driving) does, and its length is
 
         lips: |g(source)| + mouth * (|S g(driving)| - |g(source)|)
         lids: |g(source)| + eyes * (|S g(driving)| - |S g(initial)|)
 
-    or nothing where that is less. The upper lip stays where it was moved to, the jaw gives way; lids part
-    around their middle. A mouth is shut in one way, so its opening is the driving one's; how wide eyes stand
-    is a person's own, so of lids the movement alone is taken.
+    or 0 where that is negative. The upper lip stays where it was moved to; the lower lip moves, and chin and
+    mouth corners with it. Lids part around their middle.
+
+    All closed mouths are alike, so the mouth's opening is the driving one's. How wide eyes stand differs
+    between people, so of the lids only the change since the reference frame is taken.
 
     Args:
         moved: of B frames, BxKx2 in [-1, 1], from ``relative_motion``; its jacobians stay as they are.
         kp_source, kp_driving_initial: of one image each, or of B.
         kp_driving: of B frames.
-        openings: 1 carries a movement over as it is; more, for painters that follow it in part.
+        openings: the gains; 1 carries a movement over as it is, and more suits generators that follow key
+            points only in part.
     """
-    face = similarity(kp_driving_initial.value, kp_source.value)
-    driving, initial = (_laid(kp.value, face) for kp in (kp_driving, kp_driving_initial))
+    face = fit_similarity(kp_driving_initial.value, kp_source.value)
+    driving, initial = (_transform(kp.value, face) for kp in (kp_driving, kp_driving_initial))
     value = moved.value.clone()
 
-    def lacking(points: tuple[int, int], length: Tensor) -> Tensor:
-        """Of a vector between two points, Bx2, if it shall be so long, Bx1, and point as the driving one."""
-        wanted = _between(driving, points)
-        return wanted * (length.clamp(min=0) / _length(wanted).clamp(min=1e-6)) - _between(value, points)
+    def missing(points: tuple[int, int], length: Tensor) -> Tensor:
+        """Return what a vector Bx2 between two points lacks to point as the driving one, ``length`` long."""
+        wanted = _vector(driving, points)
+        return wanted * (length.clamp(min=0) / _length(wanted).clamp(min=1e-6)) - _vector(value, points)
 
-    rest, now = (_length(_between(points, LIPS)) for points in (kp_source.value, driving))
-    lower = lacking(LIPS, rest + openings.mouth * (now - rest))
+    rest, now = (_length(_vector(points, LIPS)) for points in (kp_source.value, driving))
+    lower = missing(LIPS, rest + openings.mouth * (now - rest))
     for point, share in _JAW.items():
         value[:, point] += share * lower
     for lids in LIDS:
-        rest, now, start = (_length(_between(points, lids)) for points in (kp_source.value, driving, initial))
-        apart = lacking(lids, rest + openings.eyes * (now - start)) / 2
+        rest, now, start = (_length(_vector(points, lids)) for points in (kp_source.value, driving, initial))
+        apart = missing(lids, rest + openings.eyes * (now - start)) / 2
         value[:, lids[0]] -= apart
         value[:, lids[1]] += apart
     return Keypoints(value, moved.jacobian)
 
 
-def _laid(value: Tensor, matrix: Tensor) -> Tensor:
-    """BxKx2 under Bx2x2 (or one for all)."""
+def _transform(value: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply BxKx2 by Bx2x2, or by one matrix for all."""
     return multiply_2x2(matrix[:, None], value[..., None])[..., 0]
 
 
-def _between(value: Tensor, points: tuple[int, int]) -> Tensor:
+def _vector(value: Tensor, points: tuple[int, int]) -> Tensor:
+    """Return the vector from the first to the second of two points of BxKx2: Bx2."""
     return value[:, points[1]] - value[:, points[0]]
 
 

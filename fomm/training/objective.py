@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fomm.config import LossWeights, TrainParams
 from fomm.model import Keypoints, KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
-from fomm.model.geometry import enlarged, warp
+from fomm.model.geometry import enlarge_deformation, warp
 from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
@@ -220,7 +220,7 @@ def _moved_source(source: Tensor, output: dict[str, Tensor]) -> tuple[Tensor, Te
 
     ``deformed`` is another picture: of published networks, whose pixels lie up to half a cell beside them.
     """
-    grid = enlarged(output["deformation"].float(), *source.shape[2:])
+    grid = enlarge_deformation(output["deformation"].float(), *source.shape[2:])
     moved = warp(source, grid, align_corners=False)
     if "occlusion_map" not in output:
         return moved, torch.ones_like(moved[:, :1])

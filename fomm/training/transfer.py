@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fomm.model import Keypoints, relative_motion
-from fomm.model.geometry import inverse_2x2, multiply_2x2, similarity
+from fomm.model.geometry import fit_similarity, inverse_2x2, multiply_2x2
 from fomm.training.dataset import Batch
 
 
@@ -48,7 +48,7 @@ def _spread(points: Tensor) -> Tensor:
 
 def _laid_over(points: Keypoints, wanted: Tensor) -> Keypoints:
     """``points`` under the turn, scale and shift that bring their values next to ``wanted``, BxKx2."""
-    turn = similarity(points.value, wanted)[:, None]
+    turn = fit_similarity(points.value, wanted)[:, None]
     centred = points.value - points.value.mean(1, keepdim=True)
     value = multiply_2x2(turn, centred[..., None])[..., 0] + wanted.mean(1, keepdim=True)
     return Keypoints(value, None if points.jacobian is None else multiply_2x2(turn, points.jacobian))
