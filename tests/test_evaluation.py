@@ -170,7 +170,7 @@ def test_the_report_is_json_with_its_origin_and_a_page(monkeypatch, data, tmp_pa
     assert json.loads((folder / "report.json").read_text()) == report
     assert report["checkpoint"] == {"label": "stub", "file": "stub.safetensors", "sha256": "00" * 32}
     assert report["data"] == {"clips": 1, "sha256": list_hash(list_clips(data, 1))}
-    assert set(report["versions"]) == {"fomm", "torch", "numpy", "scipy", "python"}
+    assert set(report["versions"]) == {"fomm", "torch", "numpy", "scipy", "scikit-image", "python"}
     assert report["seed"] == 0 and report["size"] == [SIZE, SIZE]
     assert {"aed", "akd", "fid"} <= set(report["absent"])
     (clip,) = report["reconstruction"]["by_clip"]

@@ -58,6 +58,11 @@ def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
     assert chip.side == pytest.approx(300, abs=0.6) and chip.angle == pytest.approx(np.pi / 2, abs=0.002)
 
 
+def test_eyes_and_nose_in_one_point_are_no_face():
+    with pytest.raises(InputError, match="the eyes and the nose of a face lie in one point"):
+        chip_of(Mesh(np.full((468, 3), 7, np.float32), 1.0))
+
+
 def test_the_network_has_gradients():
     image = torch.rand(1, 3, 150, 150, requires_grad=True)
     network = identity_network(torch.device("cpu"))

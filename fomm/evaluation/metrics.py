@@ -14,6 +14,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green, blue: Rec. 601
+SSIM_WINDOW = 11  # pixels: the width of the Gaussian window in which ``ssim`` compares
 
 
 class Box(NamedTuple):
@@ -56,37 +57,44 @@ def l1(one: np.ndarray, other: np.ndarray, box: Box | None = None) -> float:
 
 
 def squared_error(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean squared difference of two pictures; in [0, 1]."""
-    return float(np.square(one.astype(np.float64) - other).mean())
+    """Return the mean squared difference of two pictures, in [0, 1]."""
+    from skimage.metrics import mean_squared_error
+
+    return float(mean_squared_error(one.astype(np.float64), other.astype(np.float64)))
 
 
 def psnr(error: float) -> float:
-    """The peak signal-to-noise ratio, in decibels, of a mean squared error: -10 log10(error), at most 100."""
+    """Return the peak signal-to-noise ratio of a mean squared error: -10 log10(error) decibels, at most 100.
+
+    scikit-image's ``peak_signal_noise_ratio`` takes two pictures. Here the error is the mean over a clip, whose
+    frames are not kept, and equal pictures have to give a number.
+    """
     return float(-10 * np.log10(max(error, 1e-10)))
 
 
 def ssim(one: np.ndarray, other: np.ndarray) -> float:
-    """Structural similarity of two pictures, at least 11 pixels wide and high; in [-1, 1], 1 where equal.
+    """Return the structural similarity of two pictures, in [-1, 1]; 1 where they are equal.
 
     Wang et al., "Image quality assessment", 2004, equation 13, with the constants of that paper: a Gaussian
-    window of sigma 1.5 (11 pixels wide), K1 = 0.01, K2 = 0.03 and a range of 1; the mean over the three
-    channels and over the pixels that lie 5 or more from the border. nan for a smaller picture.
+    window of sigma 1.5 (11 pixels wide), K1 = 0.01, K2 = 0.03 and a range of 1. It is the mean over the three
+    channels and over the pixels that lie 5 or more from the border; nan for a picture that is less than 11
+    pixels wide or high.
     """
-    if min(one.shape[:2]) < 11:
+    from skimage.metrics import structural_similarity
+
+    if min(one.shape[:2]) < SSIM_WINDOW:
         return float("nan")
-    x, y = one.astype(np.float64), other.astype(np.float64)
-    mean_x, mean_y = _window(x), _window(y)
-    variance_x, variance_y = _window(x * x) - mean_x**2, _window(y * y) - mean_y**2
-    covariance = _window(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return float(similarity[5:-5, 5:-5].mean())
-
-
-def _window(image: np.ndarray) -> np.ndarray:
-    """The Gaussian mean around each pixel of HxWxC."""
-    return gaussian_filter(image, (1.5, 1.5, 0), radius=(5, 5, 0))
+    return float(
+        structural_similarity(
+            one.astype(np.float64),
+            other.astype(np.float64),
+            data_range=1,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 # Pictures by themselves.

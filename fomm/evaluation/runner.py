@@ -182,6 +182,7 @@ def _versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "scipy": scipy.__version__,
+        "scikit-image": _version_of("scikit-image"),
         "python": platform.python_version(),
     }
 

@@ -138,15 +138,19 @@ def face_identities(
 
 
 def chip_of(mesh: Mesh) -> Crop:
-    """The square that the network wants to see of a face.
+    """Return the square of the picture that the network expects for a face.
 
-    The similarity that takes dlib's five places to those in the picture, by least squares: with points as
-    complex numbers, z -> a z + b where a = sum(conj(z - mean) w) / sum |z - mean|^2.
+    A similarity (scale, turn, shift) takes dlib's five places in the network's input to those of ``mesh``, by
+    least squares. Raises InputError where these five points of the mesh coincide.
     """
+    from skimage.transform import SimilarityTransform
+
     chip = (_CHIP_POINTS + _CHIP_MARGIN) / (1 + 2 * _CHIP_MARGIN) - 0.5  # from the middle, in sides
     here = mesh.points[list(_MESH_POINTS), :2].astype(np.float64)
-    places, wanted = chip @ [1, 1j], here @ [1, 1j]
-    offsets = places - places.mean()
-    factor = (offsets.conj() * (wanted - wanted.mean())).sum() / (np.abs(offsets) ** 2).sum()
-    centre = wanted.mean() - factor * places.mean()
-    return Crop((float(centre.real), float(centre.imag)), float(abs(factor)), float(np.angle(factor)))
+    fit = SimilarityTransform.from_estimate(chip, here)
+    if not fit:  # skimage answers with the reason instead
+        raise InputError(
+            f"the eyes and the nose of a face lie in one point, {here[0]}; detect the face again"
+        )
+    x, y = fit.translation.tolist()
+    return Crop((x, y), float(fit.scale), float(fit.rotation))
