@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from convert_face_weights import convert_identity, convert_mediapipe
 from PIL import Image
 from safetensors import safe_open
 
@@ -16,7 +17,6 @@ from fomm.face import Face, detect_faces, detect_faces_in, face_mesh, face_meshe
 from fomm.face import detector as detector_module
 from fomm.face import mesh as mesh_module
 from fomm.face.blocks import WEIGHTS
-from fomm.face.convert import convert, convert_identity
 from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
 from fomm.media.images import read_image
@@ -233,7 +233,7 @@ def test_a_wheel_without_models_is_refused(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"other\.whl holds no .*; give the wheel of mediapipe 0\.10\.21"
     ):
-        convert(tmp_path / "other.whl")
+        convert_mediapipe(tmp_path / "other.whl")
 
 
 def test_a_package_without_the_identity_network_is_refused(tmp_path):

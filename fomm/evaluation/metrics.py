@@ -66,8 +66,8 @@ def squared_error(one: np.ndarray, other: np.ndarray) -> float:
 def psnr(error: float) -> float:
     """Return the peak signal-to-noise ratio of a mean squared error: -10 log10(error) decibels, at most 100.
 
-    scikit-image's ``peak_signal_noise_ratio`` takes two pictures. Here the error is the mean over a clip, whose
-    frames are not kept, and equal pictures have to give a number.
+    scikit-image's ``peak_signal_noise_ratio`` takes two pictures. This takes the mean error of a clip, whose
+    frames are not kept, and is finite where the error is 0.
     """
     return float(-10 * np.log10(max(error, 1e-10)))
 
