@@ -719,7 +719,7 @@ def test_every_file_of_weights_that_ships_has_its_sum():
     ("name", "load"),
     [
         ("detector.safetensors", lambda: blocks.load_weights(BlazeFace(), "detector", torch.device("cpu"))),
-        ("identity.safetensors", lambda: identity.identity_network.__wrapped__(torch.device("cpu"))),
+        ("identity.safetensors", lambda: identity.load_identity_network.__wrapped__(torch.device("cpu"))),
         (DEFAULT_WEIGHTS, load_checkpoints),
     ],
 )

@@ -300,7 +300,7 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
     module = types.ModuleType("face_alignment")
     module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
     monkeypatch.setitem(sys.modules, "face_alignment", module)
-    alignment._network.cache_clear()
+    alignment.load_face_alignment.cache_clear()
     frames = read_clip(list_clips(data)[0]).frames[:4].copy()
     frames[2] = 0  # here the truth has no face, and nobody misses one
     np.savez(tmp_path / "ann#0.npz", frames=frames)
@@ -315,7 +315,7 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
     try:
         report = evaluate_stub(monkeypatch, "driving", tmp_path, landmarks="face-alignment")
     finally:
-        alignment._network.cache_clear()
+        alignment.load_face_alignment.cache_clear()
     assert "akd" not in report["absent"] and report["versions"]["face-alignment"]
     numbers = report["reconstruction"]["results"]
     assert numbers["stub"]["akd"] == 0  # of the one frame in which both have a face
