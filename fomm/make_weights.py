@@ -19,7 +19,7 @@ from fomm.bundled import sha256_of
 from fomm.checkpoint import convert
 from fomm.config import Config, load_config
 from fomm.errors import ConfigError, InputError, MissingExtraError
-from fomm.evaluation.report import as_text
+from fomm.evaluation.report import format_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import make_dataset
 from fomm.training.loop import train
@@ -188,6 +188,6 @@ list {report["data"]["sha256"][:12]}). `report.html` has pictures, `docs/evaluat
 each number means.
 
 ```
-{as_text(report)}
+{format_text(report)}
 ```
 """

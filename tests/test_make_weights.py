@@ -16,7 +16,7 @@ from training_case import training_config
 from fomm.checkpoint import load_checkpoints
 from fomm.config import load_config
 from fomm.errors import ConfigError, InputError, MissingExtraError
-from fomm.evaluation.report import as_text
+from fomm.evaluation.report import format_text
 from fomm.make_weights import Plan, make_weights, with_what_is_at_hand
 
 # A machine that has nothing beyond what the way needs.
@@ -73,7 +73,7 @@ def test_one_command_makes_weights_on_a_bare_machine_and_goes_on(tmp_path):
     report = json.loads((result / "report.json").read_text())
     assert report["reconstruction"]["clips"] == report["animation"]["clips"] == 2
     card = (result / "tiny.md").read_text()
-    assert as_text(report) in card and report["checkpoint"]["sha256"] in card
+    assert format_text(report) in card and report["checkpoint"]["sha256"] in card
     assert "without the perceptual loss of the configuration: no network for it was at hand" in card
     load_checkpoints(checkpoint_path=result / "tiny.safetensors", cpu=True)
     with Image.open(result / "reconstruction.png") as strips:

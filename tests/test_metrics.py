@@ -61,8 +61,8 @@ def test_noise_of_single_precision_is_constant():
 
 
 def test_centred():
-    np.testing.assert_array_equal(metrics.centred(np.array([1.0, np.nan, 3.0])), [-1, np.nan, 1])
-    assert np.isnan(metrics.centred(np.full(3, np.nan))).all()
+    np.testing.assert_array_equal(metrics.subtract_mean(np.array([1.0, np.nan, 3.0])), [-1, np.nan, 1])
+    assert np.isnan(metrics.subtract_mean(np.full(3, np.nan))).all()
 
 
 def test_sharpness_by_hand():
@@ -185,7 +185,7 @@ def test_identity_distance_by_hand():
 
 def test_missing_counts_where_a_face_is_expected():
     expected, found = np.array([True, True, False, False]), np.array([True, False, True, False])
-    np.testing.assert_array_equal(metrics.missing(expected, found), [0, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(metrics.mark_missing(expected, found), [0, 1, np.nan, np.nan])
 
 
 def test_frechet_distance_by_hand():
