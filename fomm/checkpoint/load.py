@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
-from fomm.bundled import HashOfFile, bundled, check_intact, sha256_of
+from fomm.bundled import LazyFileHash, bundled, check_intact, sha256_of
 from fomm.checkpoint.architecture import (
     COUNTER,
     build_discriminator,
@@ -94,7 +94,7 @@ def load_checkpoints(
     place = _choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
     path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
-    weights_hash = HashOfFile.now(path)
+    weights_hash = LazyFileHash.of(path)
     checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
     generator, kp_detector = _networks_of(checkpoint, config)
     generator.hash_weights = weights_hash
