@@ -5,7 +5,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -130,10 +130,8 @@ class _Worker:
     def give(self, item: Any) -> None:
         """Send the next item to the process."""
         self.item = [item]
-        try:
+        with suppress(OSError):  # the process has died: ``answer`` will say so
             self.pipe.send(item)
-        except OSError:  # the process has died: ``answer`` will say so
-            pass
 
     def answer(self) -> Any:
         """Return what the process sent: None when it has prepared, else a result. Raise what it raised."""

@@ -42,7 +42,7 @@ def no_cached_weights(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data set of two people: the astronaut, and her mirror image, leaning left and right.
+    """Write a data set of two people: the astronaut, and her mirror image, leaning left and right.
 
     Its landmarks are 68 of the mesh's points, as far as they matter here: only their box counts.
     """
@@ -83,7 +83,7 @@ def stub_animator(copy):
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
-    """The results of a checkpoint that copies the driving clip or the source."""
+    """Return the results of a checkpoint that copies the driving clip or the source."""
     monkeypatch.setattr(
         contestants,
         "load_checkpoints",

@@ -41,7 +41,7 @@ def test_size_and_turn_of_the_picture_hardly_matter(portraits):
 
 
 def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
-    """dlib's own places of eye corners and nose in a chip of 150 pixels."""
+    """The points are dlib's own places of eye corners and nose in a chip of 150 pixels."""
     places = np.array([[0.86, 0.213], [0.646, 0.229], [0.12, 0.214], [0.334, 0.229], [0.49, 0.628]])
     points = np.zeros((468, 3), np.float32)
     points[[263, 362, 33, 133, 2], :2] = (places + 0.25) / 1.5 * 150

@@ -34,7 +34,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def heads_config(path):
-    """The tiny networks, for drawn heads of 32x32 pixels with their 16 key points."""
+    """Write a configuration of the tiny networks, for drawn heads of 32x32 pixels and 16 key points."""
     weights = {"flow": 10, "occlusion": 1, "perceptual": [1, 1, 1, 1, 1]}
     config = training_config(num_epochs=100, epoch_milestones=[50], loss_weights=weights).to_dict()
     config["model_params"]["common_params"]["num_kp"] = 16
@@ -43,7 +43,7 @@ def heads_config(path):
 
 
 def fomm(*arguments, **options) -> subprocess.CompletedProcess:
-    """A command in a process that only sees the checkout, and no network in torch hub's cache."""
+    """Run a command in a process that sees only the checkout, and no network in torch hub's cache."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCH_HOME": "/nonexistent"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600, **options)

@@ -15,7 +15,7 @@ def turn(axis, degrees):
 
 
 def mesh_of(rotation, scale=1.0, shift=(0.0, 0.0, 0.0)):
-    """A mesh whose still points are the face at rest, moved; the other points are nowhere."""
+    """Return a mesh whose still points are the face at rest, moved; the other points are all 0."""
     points = np.zeros((468, 3))
     points[pose.STILL_POINTS] = scale * pose.FACE_AT_REST @ rotation.T + shift
     return points
@@ -61,9 +61,7 @@ def test_head_pose_of_many_and_of_none():
 
 
 def test_the_face_at_rest_is_symmetric():
-    rest = {
-        number: place for number, place in zip(pose.STILL_POINTS.tolist(), pose.FACE_AT_REST, strict=True)
-    }
+    rest = dict(zip(pose.STILL_POINTS.tolist(), pose.FACE_AT_REST, strict=True))
     assert len(rest) == 40
     np.testing.assert_array_equal(rest[263], rest[33] * [-1, 1, 1])
     assert rest[263][0] - rest[33][0] == 100

@@ -21,10 +21,12 @@ SHAPE_STEP = 1e-5
 # A grown-up of middling chest: the shapes that need one of these never apply.
 UNUSED_PHENOTYPES = {"newborn", "baby", "mincup", "maxcup", "minfirmness", "maxfirmness"}
 PHENOTYPES = (
-    "african asian caucasian male female newborn baby child young old minmuscle averagemuscle maxmuscle "
-    "minweight averageweight maxweight minheight maxheight idealproportions uncommonproportions "
-    "mincup averagecup maxcup minfirmness averagefirmness maxfirmness"
-).split()
+    "african", "asian", "caucasian", "male", "female", "newborn",
+    "baby", "child", "young", "old", "minmuscle", "averagemuscle",
+    "maxmuscle", "minweight", "averageweight", "maxweight", "minheight", "maxheight",
+    "idealproportions", "uncommonproportions", "mincup", "averagecup", "maxcup", "minfirmness",
+    "averagefirmness", "maxfirmness",
+)  # fmt: skip
 LOCAL_REGIONS = ("head", "forehead", "eyebrows", "neck", "nose", "mouth", "chin", "l", "r", "cheek")
 NOT_ON_THE_HEAD = ("hand", "foot", "leg", "arm", "shoulder", "breast", "finger", "trans")
 

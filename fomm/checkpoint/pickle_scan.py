@@ -1,9 +1,9 @@
-"""What a pickled checkpoint describes, built without Python's or PyTorch's way of reading a pickle.
+"""Build what a pickled checkpoint describes, without Python's or PyTorch's readers of pickles.
 
 ``torch.load(weights_only=True)`` runs no foreign code, but it still builds what it is told to: gigabytes of
 ``bytearray``, storages that the file does not hold, one list copied a hundred thousand times, keys whose hash
-takes for ever. So the stream is walked here, opcode by opcode. No name in it is ever looked up; whatever
-weights have no use for is refused; time and memory grow with the stream's length and no faster.
+takes for ever. So this module reads the stream itself, opcode by opcode. It never looks up a name in it, and
+refuses whatever weights do not need. Time and memory grow no faster than the stream's length.
 """
 
 import io
@@ -41,7 +41,7 @@ class Scan:
 
 
 def scan_pickle(file: BinaryIO, where: str) -> Scan:
-    """Build what one pickle describes, from where ``file`` stands, and leave it right behind.
+    """Build what one pickle describes, and leave ``file`` right behind it.
 
     Raises ``CheckpointError``, which names ``where``, if the pickle holds anything but what weights need.
     """

@@ -16,7 +16,7 @@ from fomm.errors import ConfigError
 
 
 def _between(low: float, high: float, **default: Any) -> Any:
-    """A number, or each of a list, between two bounds, both included; further keywords go to ``field``."""
+    """Declare a number, or numbers, between two bounds, both included; further keywords go to ``field``."""
     return field(metadata={"low": low, "high": high}, **default)
 
 
@@ -285,12 +285,12 @@ class Config:
     visualizer_params: VisualizerParams | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers and texts, defaults written out; what ``config_from_dict`` reads."""
+        """Return plain dicts, lists, numbers and texts, with defaults, for ``config_from_dict`` to read."""
         return plain(self)
 
 
 def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> Config:
-    """A ``Config`` from nested dicts; ``where`` names their origin in the errors (``ConfigError``)."""
+    """Return a ``Config`` from nested dicts; ``where`` names their origin in errors. Raises ConfigError."""
     config = parse(Config, data, where)
     channels = config.dataset_params.frame_shape[2]
     expected = config.model_params.common_params.num_channels
@@ -309,16 +309,19 @@ def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> C
 
 
 def load_config(path_or_name: str | os.PathLike[str]) -> Config:
-    """The configuration in a YAML file, or that ships under a name: ``"vox-256"``."""
+    """Read the configuration in a YAML file, or the one that ships under a name, as ``"vox-256"``.
+
+    Raises ConfigError.
+    """
     path = find_config(path_or_name)
     return config_from_dict(read_yaml(path), str(path))
 
 
 def find_config(path_or_name: str | os.PathLike[str]) -> Path:
-    """The file itself where there is one, else the one that ships under that name.
+    """Return the path of a configuration: the file itself, else the one that ships under that name.
 
-    ``"vox-256"`` is a name, and so is ``config/vox-256.yaml``, as old scripts have it, where no such file
-    exists.
+    ``"vox-256"`` is a name. So is ``config/vox-256.yaml``, as old scripts have it, where no such file exists.
+    Raises ConfigError where there is neither.
     """
     path = Path(path_or_name)
     if path.is_file():
@@ -333,5 +336,5 @@ def find_config(path_or_name: str | os.PathLike[str]) -> Path:
 
 
 def config_names() -> list[str]:
-    """The names of the configurations that ship."""
+    """Return the names of the configurations that ship, sorted."""
     return sorted(path.stem for path in bundled("configs").glob("*.yaml"))

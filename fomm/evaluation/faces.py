@@ -125,6 +125,7 @@ def find_landmarks(device: torch.device | str, choice: str | None = None) -> tup
         return None, str(reason)
 
     def landmarks(frames: np.ndarray) -> np.ndarray:
+        """Return the 68 points in each frame, Tx68x2 pixels; nan where no face is."""
         nowhere = np.full((68, 2), np.nan, np.float32)
         found = landmarks_68(list(frames), device=device)
         return np.stack([nowhere if points is None else points for points in found])

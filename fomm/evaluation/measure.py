@@ -83,7 +83,7 @@ class Measurement:
 
 def prepare_reconstruction(clip: AnnotatedClip, networks: MetricNetworks) -> Case:
     """Return the case in which a clip moves its own first frame."""
-    track, boxes = _find(clip, networks)
+    track, boxes = _find_face(clip, networks)
     return Case(
         source_name=clip.name,
         source=clip.frames[0],
@@ -93,7 +93,7 @@ def prepare_reconstruction(clip: AnnotatedClip, networks: MetricNetworks) -> Cas
         driving_track=track,
         source_box=boxes[0],
         driving_boxes=boxes,
-        still=_still(clip),
+        still=_find_still(clip),
         landmarks=networks.landmarks(clip.frames) if networks.landmarks else None,
     )
 
@@ -101,9 +101,11 @@ def prepare_reconstruction(clip: AnnotatedClip, networks: MetricNetworks) -> Cas
 def prepare_animation(source: AnnotatedClip, clip: AnnotatedClip, networks: MetricNetworks) -> Case:
     """Return the case in which ``clip`` moves the first frame of ``source``."""
     landmarks = None if source.landmarks is None else source.landmarks[:1]
-    source_track, (source_box,) = _find(AnnotatedClip(source.name, source.frames[:1], landmarks), networks)
-    track, boxes = _find(clip, networks)
-    still = _still(clip)
+    source_track, (source_box,) = _find_face(
+        AnnotatedClip(source.name, source.frames[:1], landmarks), networks
+    )
+    track, boxes = _find_face(clip, networks)
+    still = _find_still(clip)
     if source_box is not None:
         corners = np.array(source_box, float).reshape(2, 2)
         metrics.face_box(corners, clip.frames.shape[1:3], HEAD_MARGIN).cut(still)[...] = False
@@ -120,7 +122,7 @@ def prepare_animation(source: AnnotatedClip, clip: AnnotatedClip, networks: Metr
     )
 
 
-def _find(clip: AnnotatedClip, networks: MetricNetworks) -> tuple[FaceTrack, list[Box | None]]:
+def _find_face(clip: AnnotatedClip, networks: MetricNetworks) -> tuple[FaceTrack, list[Box | None]]:
     """Return the face of a clip and its boxes, which come from the exact landmarks where they are known."""
     size = clip.frames.shape[1:3]
     if clip.landmarks is not None:
@@ -131,7 +133,7 @@ def _find(clip: AnnotatedClip, networks: MetricNetworks) -> tuple[FaceTrack, lis
     return track, [metrics.face_box(points, size) if seen else None for points, seen in found]
 
 
-def _still(clip: AnnotatedClip) -> np.ndarray:
+def _find_still(clip: AnnotatedClip) -> np.ndarray:
     """Return where nothing moves in a clip, HxW bool."""
     return metrics.still_region(frame / np.float32(255) for frame in clip.frames)
 
@@ -188,7 +190,9 @@ def _measure_pictures(
                 of_frame |= _picture_errors(frame, driving / np.float32(255), driving_box)
             for name, value in of_frame.items():
                 numbers.setdefault(name, []).append(value)
-        found = _features([item[0] for item in chunk], [item[1] for item in chunk], case, networks, fits)
+        found = _measure_features(
+            [item[0] for item in chunk], [item[1] for item in chunk], case, networks, fits
+        )
         for name, values in found.items():
             numbers.setdefault(name, []).extend(values)
     return {name: np.array(values) for name, values in numbers.items()}, np.stack(pictures)
@@ -213,7 +217,7 @@ def _picture_errors(frame: np.ndarray, truth: np.ndarray, box: Box | None) -> di
     }
 
 
-def _features(
+def _measure_features(
     made: list[np.ndarray],
     driving: list[np.ndarray],
     case: Case,

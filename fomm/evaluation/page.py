@@ -107,13 +107,13 @@ def _table(results: dict[str, dict[str, Any]], own: str) -> str:
     """Return the table of numbers over the list, a column for each contestant."""
     rows = [
         (
-            f"{escape(info.label)} {ARROWS[info.better]}",
+            f"{escape(metric.label)} {ARROWS[metric.better]}",
             [
-                _cell(format_number(item.get(info.key), info.digits), item, info.key)
+                _cell(format_number(item.get(metric.key), metric.digits), item, metric.key)
                 for item in results.values()
             ],
         )
-        for info in known_metrics(results)
+        for metric in known_metrics(results)
     ]
     rows.append(
         (
@@ -157,14 +157,14 @@ def _correlation_rows(
 def _histograms(clips: list[dict[str, Any]], labels: list[str]) -> str:
     """Return the charts of how the numbers spread over the clips; the second label is the checkpoint's."""
     charts = []
-    for info in known_metrics({str(index): clip["results"][labels[1]] for index, clip in enumerate(clips)}):
-        if info.key in HISTOGRAMS:
+    for metric in known_metrics({str(index): clip["results"][labels[1]] for index, clip in enumerate(clips)}):
+        if metric.key in HISTOGRAMS:
             series: dict[str, Series] = {
-                label: [clip["results"][label].get(info.key) for clip in clips] for label in labels
+                label: [clip["results"][label].get(metric.key) for clip in clips] for label in labels
             }
-            if info.better == "one":
+            if metric.better == "one":
                 series[UNCHANGED] = []  # always 1 or 0
-            charts.append(draw_histogram(info.label, series))
+            charts.append(draw_histogram(metric.label, series))
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
@@ -206,8 +206,8 @@ def _key(labels: Sequence[str]) -> str:
 
 def _meanings(report: dict[str, Any], modes: Iterable[str]) -> str:
     """Return the section that says what the numbers mean."""
-    infos = {info.key: info for mode in modes for info in known_metrics(report[mode]["results"])}
+    shown = {metric.key: metric for mode in modes for metric in known_metrics(report[mode]["results"])}
     items = "".join(
-        f"<dt>{escape(info.label)}</dt><dd>{escape(info.meaning)}</dd>" for info in infos.values()
+        f"<dt>{escape(metric.label)}</dt><dd>{escape(metric.meaning)}</dd>" for metric in shown.values()
     )
     return f"<h2>What the numbers mean</h2><dl>{items}</dl>"

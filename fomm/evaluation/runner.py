@@ -95,25 +95,19 @@ def evaluate(
         raise InputError(f"mode is one of {', '.join(MODE_CHOICES)}, not {mode!r}")
     if pairs is not None and mode == "reconstruction":
         raise InputError("a list of pairs is for animation; in reconstruction each clip moves itself")
-    lists, absent_clips = _lists(mode, data, pairs, seed, limit)
-    used = sorted(
-        {clip for items in lists.values() for pair in items for clip in (pair.source, pair.driving)}
-    )
+    lists, absent_clips = _choose_pairs(mode, data, pairs, seed, limit)
     contestants = load_contestants(checkpoint, against, config, device)
     networks, absent = _load_networks(contestants[0].device, perceptual, fid_weights, landmarks)
     if out is not None:
         _make_folder(Path(out))  # before the work, not after it
     report: dict[str, Any] = {
         "mode": mode,
-        "checkpoint": _origin(contestants[0]),
-        "against": [_origin(contestant) for contestant in contestants[1:]],
-        "size": list(contestants[0].size),
-        "data": {"clips": len(used), "sha256": hash_clips(used)},
-        "pairs": None if pairs is None else _origin_of_pairs(Path(pairs), absent_clips),
+        **_describe_checkpoints(contestants),
+        "data": _describe_clips(lists),
+        "pairs": None if pairs is None else _describe_pairs(Path(pairs), absent_clips),
         "seed": seed,
         "device": str(contestants[0].device),
-        "versions": _versions()
-        | ({FACE_ALIGNMENT: _version_of(FACE_ALIGNMENT)} if networks.landmarks else {}),
+        "versions": _versions(with_face_alignment=networks.landmarks is not None),
         "networks": {network.frechet_name: network.fingerprint() for network in networks.features},
         "absent": absent,
     }
@@ -132,7 +126,7 @@ def evaluate(
     return report
 
 
-def _lists(
+def _choose_pairs(
     mode: str, data: PathLike, pairs: PathLike | None, seed: int, limit: int | None
 ) -> tuple[dict[str, list[Pair]], list[str]]:
     """Return the pairs of each mode that is asked for, and the names in the list that no clip has."""
@@ -173,18 +167,29 @@ def _load_networks(
     return MetricNetworks(face_device, tuple(features), landmarks), absent
 
 
-def _origin(contestant: Contestant) -> dict[str, str]:
-    """Return what the report says of a checkpoint."""
-    return {"label": contestant.label, "file": contestant.file, "sha256": contestant.sha256}
+def _describe_checkpoints(contestants: Sequence[Contestant]) -> dict[str, Any]:
+    """Return what the report says of the checkpoints."""
+    first, *others = [
+        {"label": contestant.label, "file": contestant.file, "sha256": contestant.sha256}
+        for contestant in contestants
+    ]
+    return {"checkpoint": first, "against": others, "size": list(contestants[0].size)}
 
 
-def _origin_of_pairs(file: Path, absent_clips: list[str]) -> dict[str, Any]:
+def _describe_clips(lists: dict[str, list[Pair]]) -> dict[str, Any]:
+    """Return what the report says of the clips: how many there are, and their hash."""
+    used = {clip for items in lists.values() for pair in items for clip in (pair.source, pair.driving)}
+    return {"clips": len(used), "sha256": hash_clips(sorted(used))}
+
+
+def _describe_pairs(file: Path, absent_clips: list[str]) -> dict[str, Any]:
+    """Return what the report says of a list of pairs."""
     return {"file": file.name, "sha256": sha256_of(file), "absent_clips": absent_clips}
 
 
-def _versions() -> dict[str, str]:
+def _versions(with_face_alignment: bool) -> dict[str, str]:
     """Return the versions of all that the numbers depend on."""
-    return {
+    versions = {
         "fomm": __version__,
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -192,6 +197,7 @@ def _versions() -> dict[str, str]:
         "scikit-image": _version_of("scikit-image"),
         "python": platform.python_version(),
     }
+    return versions | ({FACE_ALIGNMENT: _version_of(FACE_ALIGNMENT)} if with_face_alignment else {})
 
 
 def _version_of(package: str) -> str:

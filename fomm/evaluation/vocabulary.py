@@ -85,7 +85,9 @@ TRAIT_LABELS = {
 def known_metrics(results: dict[str, dict[str, Any]]) -> list[Metric]:
     """Return the metrics for which at least one contestant has a number."""
     return [
-        info for info in METRICS if any(numbers.get(info.key) is not None for numbers in results.values())
+        metric
+        for metric in METRICS
+        if any(numbers.get(metric.key) is not None for numbers in results.values())
     ]
 
 
