@@ -24,8 +24,12 @@ _PIXEL_CENTRE = 0.5  # the package puts a pixel's centre at (i, j), fomm at (i +
 
 def face_alignment_is_ready() -> bool:
     """Return whether face-alignment's weights are in torch hub's cache; the package is not imported."""
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    return all((folder / name).is_file() for name in WEIGHTS)
+    return all((_cache_folder() / name).is_file() for name in WEIGHTS)
+
+
+def _cache_folder() -> Path:
+    """Return the folder in which torch hub, and so face-alignment, keeps weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def landmarks_68(
@@ -72,8 +76,7 @@ def load_face_alignment(device: str) -> Any:
     try:
         return FaceAlignment(LandmarksType.TWO_D, device=device, compile=False)
     except (OSError, RuntimeError) as reason:
-        folder = Path(torch.hub.get_dir()) / "checkpoints"
         raise MissingExtraError(
             f"face-alignment has no weights and cannot download them ({reason}): put {' and '.join(WEIGHTS)} "
-            f"into {folder}, or use the face mesh that comes with fomm"
+            f"into {_cache_folder()}, or use the face mesh that comes with fomm"
         ) from reason

@@ -63,12 +63,16 @@ class FaceFinder:
 
 
 def shrink(frame: np.ndarray) -> np.ndarray:
-    """Return the frame reduced by a whole factor, pixels averaged; its shorter side stays at least 256."""
+    """Return the frame reduced by the largest whole factor that leaves a shorter side of 256 pixels or more.
+
+    Pixels are averaged. A frame below 512 pixels stays as it is.
+    """
     factor = max(1, min(frame.shape[:2]) // DETECTION_SIDE)
     return frame if factor == 1 else np.asarray(Image.fromarray(frame).reduce(factor))
 
 
 def _scale_face(face: Face, scale: float) -> Face:
+    """Return the face in a picture ``scale`` times as large."""
     return Face(face.box * scale, face.score, face.points * scale)
 
 
