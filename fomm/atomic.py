@@ -1,4 +1,4 @@
-"""Write a file whole or not at all: nothing half-written ever stands under the asked name."""
+"""Write a file whole or not at all, so that no name ever leads to a file that is half-written."""
 
 import os
 import secrets
@@ -11,14 +11,19 @@ from fomm.errors import FommError
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str], error: type[FommError] = FommError) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; when the block ends well, it takes the place of ``path``.
+    """Yield a temporary path beside ``path``; the file there replaces ``path`` when the block ends well.
 
-    The temporary name keeps the suffix, since writers choose a format by it. It does not exist yet: the block
-    creates the file, so that it gets the usual permissions. Whatever ends the block, an interrupt too, no
-    temporary file is left behind; a file that stood under ``path`` before is untouched unless all went well.
+    The temporary name has the same suffix, since writers choose a format by it. The block creates the file,
+    so that it gets the usual permissions. If an exception or an interrupt ends the block, a file that was
+    under ``path`` before is untouched. In no case is a temporary file left behind.
 
-    Raises ``error`` when the folder is missing, ``path`` is a folder, or the file cannot be put in its place;
-    exceptions of the block pass through.
+    Args:
+        path: the file to write.
+        error: the class of what is raised here.
+
+    Raises:
+        FommError: of the class ``error``: the folder is missing, ``path`` is a folder, or the file cannot be
+            moved to ``path``. Exceptions of the block pass through.
     """
     target = Path(path)
     check_place(target, error)
@@ -44,6 +49,6 @@ def check_place(target: Path, error: type[FommError]) -> None:
 
 
 def _flush_to_disk(path: Path) -> None:
-    """Wait until the contents are on the disk: a power cut cannot leave an empty file after the rename."""
+    """Wait until the contents are on the disk, so that a power cut after the rename leaves no empty file."""
     with open(path, "r+b") as file:
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Where the files that ship with fomm lie: in the installed package, or beside it in a bare checkout."""
+"""Find the files that ship with fomm, in the installed package or in a checkout, and check their hashes."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fomm.errors import CheckpointError
 
-# The SHA-256 of the weights that ship: what a disk or a download has changed is found when they are loaded.
+# The SHA-256 of the weights that ship. It is compared when they are loaded, to find damaged files.
 WEIGHTS = {
     "heads-256.safetensors": "fd8492f161e93551e4910f80c2d4f2853365a521fc3b9ccb7501401be27db1da",
     "detector.safetensors": "514f2c099111a9aa0bc2fd7a586ad7f3d55ea1bc3b6bb88a8b6151e46b216206",
@@ -19,21 +19,22 @@ _FOLDERS = ("configs", "checkpoints", "examples")
 
 
 def bundled(folder: str, name: str = "") -> Path:
-    """Path of ``name`` in one of the folders ``configs``, ``checkpoints`` or ``examples``.
+    """Return the path of ``name`` in one of the folders ``configs``, ``checkpoints`` or ``examples``.
 
-    Works from a wheel, from an editable install and from a bare checkout. The file need not exist.
+    This works from a wheel, from an editable install and from a checkout that is not installed. The file need
+    not exist. Raises ValueError for another folder.
     """
     if folder not in _FOLDERS:
         raise ValueError(f"folder is one of {_FOLDERS}, not {folder!r}")
     try:
         root = Path(str(resources.files(f"fomm.{folder}")))
-    except ModuleNotFoundError:  # a bare checkout: the folders lie beside the package
+    except ModuleNotFoundError:  # not installed: the folders lie beside the package
         root = Path(__file__).resolve().parent.parent / folder
     return root / name
 
 
 def check_intact(path: Path) -> None:
-    """Raise ``CheckpointError`` unless a file of weights that ships is as it was when fomm was released."""
+    """Raise ``CheckpointError`` if a file of weights that ships is not as it was when fomm was released."""
     if sha256_of(path) != WEIGHTS[path.name]:
         raise CheckpointError(
             f"{path} is not the file that fomm came with, it was changed or damaged; install fomm again"
@@ -41,7 +42,10 @@ def check_intact(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256, hexadecimal, of a file: about a second for the largest published one, none for ours."""
+    """Return the SHA-256, hexadecimal, of a file. Raises OSError for one that cannot be read.
+
+    This takes about a second for the largest published file.
+    """
     digest, piece = hashlib.sha256(), memoryview(bytearray(1 << 20))
     with open(path, "rb", buffering=0) as file:
         while length := file.readinto(piece):
@@ -50,19 +54,19 @@ def sha256_of(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class HashOfFile:
-    """A file's SHA-256 for later: reading all of a published file takes longer than loading its networks."""
+class LazyFileHash:
+    """A file's SHA-256, computed when it is asked for: that takes longer than loading published networks."""
 
     path: Path
-    state: tuple[int, int, int] | None  # number on its disk, size, time of change in ns; None without a file
+    state: tuple[int, int, int] | None  # inode, size, time of change in ns; None where there is no file
 
     @classmethod
-    def now(cls, path: Path) -> "HashOfFile":
-        """Of the file as it is now."""
+    def of(cls, path: Path) -> "LazyFileHash":
+        """Return the hash of the file as it is now."""
         return cls(path.absolute(), _state_of(path))
 
     def __call__(self) -> str | None:
-        """None if the file is not as it was: then nobody can tell any more."""
+        """Return the SHA-256, hexadecimal; None if the file has changed since, so that it cannot be known."""
         try:
             found = sha256_of(self.path) if self.state else None
         except OSError:
@@ -71,6 +75,7 @@ class HashOfFile:
 
 
 def _state_of(path: Path) -> tuple[int, int, int] | None:
+    """Return inode, size and time of change of a file, which change with it; None where there is no file."""
     try:
         facts = path.stat()
     except OSError:

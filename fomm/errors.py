@@ -1,15 +1,19 @@
-"""The errors that a user of fomm can meet: one sentence with what came, what was expected, what to do."""
+"""The errors that fomm raises. Each is one sentence: what came, what was expected, what to do."""
 
 
 def shown(text: object, longest: int = 100) -> str:
-    """What a file says of itself, fit for a sentence: one printable line that cannot steer a terminal."""
+    """Return ``text`` as one printable line of at most ``longest`` characters.
+
+    Texts from files go through here before they come into an error: they may hold line ends, codes that steer
+    a terminal, or megabytes.
+    """
     line = " ".join(str(text)[: longest + 1].split())
     line = "".join(sign if sign.isprintable() else "?" for sign in line)
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
 class FommError(Exception):
-    """Base of every error that fomm raises on purpose; the command line prints it as one line."""
+    """The base of every error that fomm raises on purpose; the command line prints it as one line."""
 
 
 class ConfigError(FommError, ValueError):
@@ -29,11 +33,11 @@ class InputError(FommError, ValueError):
 
 
 class TrainingError(FommError):
-    """A training that cannot go on; what is on disk stays as it was."""
+    """A training that cannot go on; its files on the disk stay as they are."""
 
 
 class ExportError(FommError):
-    """A network that does not come out the same for another program, or cannot be written."""
+    """A network that cannot be exported: the exported one computes other numbers, or cannot be written."""
 
 
 class MissingExtraError(FommError, ImportError):

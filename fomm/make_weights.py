@@ -1,8 +1,9 @@
-"""Weights from nothing, on a machine that is there for a short time: draw data, train, measure, write a card.
+"""Make weights in one go: draw data, train, measure, write a card.
 
-Needs no package beyond torch, numpy, scipy, numba, scikit-image, Pillow, PyYAML, safetensors and tqdm, nor an
-installed fomm: ``python -m fomm make-weights`` in a checkout is enough. Where no network for the perceptual
-loss is at hand, it trains without that loss, and says so.
+This is for machines that are lent for a short time. It needs no package beyond torch, numpy, scipy, numba,
+scikit-image, Pillow, PyYAML, safetensors and tqdm, and no installed fomm: ``python -m fomm make-weights`` in
+a checkout is enough. Where no network for the perceptual loss is installed, it trains without that loss, and
+says so.
 """
 
 import json
@@ -19,28 +20,28 @@ from fomm.bundled import sha256_of
 from fomm.checkpoint import convert
 from fomm.config import Config, load_config
 from fomm.errors import ConfigError, InputError, MissingExtraError
-from fomm.evaluation.report import as_text
+from fomm.evaluation.report import format_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import make_dataset
 from fomm.training.loop import train
 from fomm.training.perceptual import perceptual_network
 
 FRAMES = 16  # of a clip
-_CLIPS_A_MINUTE = 600  # of one process, more than any machine draws
-_HELD_OUT_SEED = 1000  # added to the seed: other people than those of the training
+_CLIPS_A_MINUTE = 600  # of one process; more than any machine draws, so that time alone ends the drawing
+_HELD_OUT_SEED = 1000  # added to the seed, so that the held-out people are others than those of the training
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is made, and in how much time."""
+    """What to make, and in how much time."""
 
     config: str  # a YAML file, or the name of one that ships
-    out: Path  # gets train data, held-out data, the run, and ``result``
+    out: Path  # a folder for train data, held-out data, the run, and ``result``
     data_minutes: float = 5.0
     train_minutes: float = 20.0
     held_out: int = 100  # people to measure on, one clip each
     init: Path | None = None  # weights to start from
-    perceptual: str | None = None  # as ``perceptual_network`` takes it; None: what is at hand, if anything is
+    perceptual: str | None = None  # as ``perceptual_network`` takes it; None: what is installed
     device: str | None = None
     precision: str | None = None
     workers: int | None = None  # processes that draw; None: one for each core
@@ -48,20 +49,23 @@ class Plan:
 
     @property
     def result(self) -> Path:
-        """What to take home: weights, card, report, strips."""
+        """Return the folder with what was made: weights, card, report, strips."""
         return self.out / "result"
 
 
 def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
-    """Draws, trains and measures; goes on where it was stopped.
+    """Draw data, train and measure. A second call with the same plan goes on where the first was stopped.
 
-    A start that is stopped while it draws draws for as long again; the training's minutes count over all
-    starts, and what is asked to stop (SIGTERM) is saved first.
+    If it is stopped while it draws, the next call draws for all of ``data_minutes`` again. The minutes of the
+    training count over all calls, and a training that is told to stop (SIGTERM) saves its state first.
 
-    Yields ``{"stage": words}`` at the start of each stage, and the lines of ``loop.train`` in between.
+    Yields:
+        ``{"stage": words}`` at the start of each stage, and the lines of ``loop.train`` in between.
 
-    Raises what ``make_dataset``, ``train`` and ``evaluate`` raise and, before anything is drawn,
-    ``perceptual_network``.
+    Raises:
+        ConfigError: the configuration cannot be read, or is not for square pictures.
+        InputError: the plan has numbers out of range.
+        FommError: what ``perceptual_network``, ``make_dataset``, ``train`` and ``evaluate`` raise.
     """
     config = load_config(plan.config)
     height, width, _ = config.dataset_params.frame_shape
@@ -69,13 +73,13 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
         raise ConfigError(f"{plan.config} is for pictures of {height}x{width}; heads are drawn in squares")
     if min(plan.data_minutes, plan.train_minutes) <= 0 or plan.held_out < 2:
         raise InputError("data_minutes and train_minutes must be above 0, and held_out at least 2")
-    config, problem = with_what_is_at_hand(config, plan.perceptual)
+    config, problem = drop_missing_perceptual(config, plan.perceptual)
     plan.result.mkdir(parents=True, exist_ok=True)
 
     if problem:
         yield {"stage": f"without the perceptual loss: {problem}"}
     yield {"stage": "draw the people to train on, and others to measure on"}
-    clips = draw(plan, size=height)
+    clips = draw_data(plan, size=height)
     yield {"stage": f"train on {clips} clips"}
     yield from train(
         config,
@@ -103,16 +107,16 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
         perceptual=plan.perceptual,
     )
     with atomic_path(plan.result / f"{name}.md") as path:
-        path.write_text(as_card(plan, config, weights, clips, report), encoding="utf-8")
+        path.write_text(format_card(plan, config, weights, clips, report), encoding="utf-8")
     yield {"stage": f"done: {plan.result}"}
 
 
-def with_what_is_at_hand(config: Config, perceptual: str | None) -> tuple[Config, str]:
-    """The configuration, without the perceptual loss where nothing is there to compute it, and why so.
+def drop_missing_perceptual(config: Config, perceptual: str | None) -> tuple[Config, str]:
+    """Return the configuration and "", or the one without the perceptual loss and the reason.
 
-    A network that is downloaded is so here, before anything is drawn.
-
-    Raises what ``perceptual_network`` raises where one is asked for.
+    The loss is dropped where ``perceptual`` is None and no network for it is installed. Weights that have to
+    be downloaded are downloaded here, before anything is drawn. Where ``perceptual`` names a network, what
+    ``perceptual_network`` raises is raised.
     """
     params = config.train_params
     if params is None or not any(params.loss_weights.perceptual):
@@ -127,8 +131,8 @@ def with_what_is_at_hand(config: Config, perceptual: str | None) -> tuple[Config
     return config, ""
 
 
-def draw(plan: Plan, size: int) -> int:
-    """The two data sets, where they are not there yet; the number of clips to train on."""
+def draw_data(plan: Plan, size: int) -> int:
+    """Draw the two data sets, unless they are there, and return the number of clips to train on."""
     workers = plan.workers or os.cpu_count() or 1
     note = plan.out / "drawn.json"
     if not note.exists():
@@ -155,8 +159,8 @@ def draw(plan: Plan, size: int) -> int:
     return int(json.loads(note.read_text(encoding="utf-8"))["clips"])
 
 
-def as_card(plan: Plan, config: Config, weights: Path, clips: int, report: dict[str, Any]) -> str:
-    """What the weights are, how they were made, and their numbers, in Markdown."""
+def format_card(plan: Plan, config: Config, weights: Path, clips: int, report: dict[str, Any]) -> str:
+    """Return the card of the weights in Markdown: what they are, how they were made, and their numbers."""
     settings = json.loads((plan.out / "run" / "settings.json").read_text(encoding="utf-8"))
     steps = torch.load(plan.out / "run" / "state.pt", map_location="cpu", mmap=True)["step"]
     batch = config.train_params.batch_size if config.train_params else 0
@@ -188,6 +192,6 @@ list {report["data"]["sha256"][:12]}). `report.html` has pictures, `docs/evaluat
 each number means.
 
 ```
-{as_text(report)}
+{format_text(report)}
 ```
 """

@@ -1,11 +1,11 @@
-"""The same work on many items, in processes that each prepare for it once and outlive what fails."""
+"""Do the same work on many items in several processes, each of which prepares for it once."""
 
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
@@ -17,26 +17,32 @@ S = TypeVar("S")
 T = TypeVar("T")
 R = TypeVar("R")
 
-_PATIENCE = 30.0  # seconds that a process has to tidy up in
+_PATIENCE = 30.0  # seconds that a process has to clean up before it is killed
 
 
-class Died(NamedTuple):
-    """Instead of a result, where the process that worked on an item ended, by the system's hand mostly."""
+class WorkerDeath(NamedTuple):
+    """The result of an item whose process died, which the system killed for want of memory in most cases."""
 
     reason: str
 
 
 def work_in_processes(
     prepare: Callable[[], S], work: Callable[[S, T], R], items: Sequence[T], count: int
-) -> Generator[tuple[T, R | Died], None, None]:
-    """Each item with ``work(prepare(), item)``, as they are finished.
+) -> Generator[tuple[T, R | WorkerDeath], None, None]:
+    """Yield each item with ``work(prepare(), item)``, in the order in which they are finished.
 
-    ``prepare`` is called once in each process, and what it raises is raised here. So are fomm's own errors
-    that ``work`` raises; another ends its process. All that goes between the processes is pickled. They end
-    with the iterator, by an interrupt too: each unwinds what it is at, as it would by Ctrl-C.
+    Everything that goes between the processes is pickled. When the iterator is closed, by an interrupt too,
+    the processes end: ``finally`` blocks in them run, as they would for Ctrl-C.
 
     Args:
-        count: of processes, at most.
+        prepare: called once in each process; ``work`` gets what it returns.
+        work: called for each item. If it raises another exception than fomm's own, its process dies.
+        items: what to work on.
+        count: the number of processes, at most.
+
+    Raises:
+        FommError: every process died while it prepared; or any that ``prepare`` or ``work`` raises.
+        RuntimeError: ``prepare`` raised another exception, which is named.
     """
     waiting = deque(items)
     workers: list[_Worker] = []
@@ -47,11 +53,11 @@ def work_in_processes(
             ready = wait([worker.pipe for worker in workers])
             for worker in [worker for worker in workers if worker.pipe in ready]:
                 done, answer = worker.item, worker.answer()
-                if isinstance(answer, Died):
+                if isinstance(answer, WorkerDeath):
                     workers.remove(worker)
                     if waiting and done:
                         workers.append(_Worker(prepare, work))
-                    elif waiting and not workers:  # with others left, those go on
+                    elif waiting and not workers:  # nobody is left who could go on
                         raise FommError(f"while it prepared for its work, {answer.reason}")
                 elif waiting:
                     worker.give(waiting.popleft())
@@ -69,30 +75,36 @@ def work_in_processes(
 
 
 def work_on_all(
-    work: Callable[[T], R], items: Sequence[T], count: int, begin: Callable[[], object] | None = None
+    work: Callable[[T], R], items: Sequence[T], count: int, initializer: Callable[[], object] | None = None
 ) -> Generator[tuple[T, R], None, None]:
-    """Each item with ``work(item)``, as they are finished: in this process where one is enough for them.
+    """Yield each item with ``work(item)``, in the order in which they are finished.
 
-    As ``work_in_processes`` does it, but a process that dies ends the run, with a ``FommError``.
+    Where one process is enough, it is this one; else see ``work_in_processes``.
 
     Args:
-        count: of processes, at most.
-        begin: called once in each, unless it is this one.
+        work: called for each item.
+        items: what to work on.
+        count: the number of processes, at most.
+        initializer: called once in each new process.
+
+    Raises:
+        FommError: a process died; or any that ``work`` raises.
     """
     if min(count, len(items)) < 2:
         for item in items:
             yield item, work(item)
         return
-    with closing(work_in_processes(partial(_begin_with, work, begin), _call, items, count)) as results:
+    with closing(work_in_processes(partial(_initialize, work, initializer), _call, items, count)) as results:
         for item, result in results:
-            if isinstance(result, Died):
+            if isinstance(result, WorkerDeath):
                 raise FommError(f"{result.reason}; what is finished stays: start again")
             yield item, result
 
 
-def _begin_with(work: Callable[[T], R], begin: Callable[[], object] | None) -> Callable[[T], R]:
-    if begin is not None:
-        begin()
+def _initialize(work: Callable[[T], R], initializer: Callable[[], object] | None) -> Callable[[T], R]:
+    """Return ``work`` once ``initializer`` has been called: the preparation of a process."""
+    if initializer is not None:
+        initializer()
     return work
 
 
@@ -101,50 +113,56 @@ def _call(work: Callable[[T], R], item: T) -> R:
 
 
 class _Worker:
-    """A process, and what it works on: a list of one item, or of none while it prepares."""
+    """A process and the item that it works on.
+
+    ``item`` is a list of one item, or of none while the process prepares: an item may itself be None.
+    """
 
     def __init__(self, prepare: Callable[[], Any], work: Callable[[Any, Any], Any]) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, prepare, work), daemon=True)
         self.item: list[Any] = []
-        with _interrupts_kept_from_children():
+        with _block_interrupts():
             self.process.start()
         theirs.close()
 
     def give(self, item: Any) -> None:
+        """Send the next item to the process."""
         self.item = [item]
-        try:
+        with suppress(OSError):  # the process has died: ``answer`` will say so
             self.pipe.send(item)
-        except OSError:  # it has died: its answer tells
-            pass
 
     def answer(self) -> Any:
-        """What it sent: None when it is prepared, else the result. Raises what was raised there."""
+        """Return what the process sent: None when it has prepared, else a result. Raise what it raised."""
         try:
             answer = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             code = self.process.exitcode or 0
             how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            return Died(f"the worker process died ({how}), perhaps for want of memory; use fewer --workers")
+            return WorkerDeath(
+                f"the worker process died ({how}), perhaps for want of memory; use fewer --workers"
+            )
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     def dismiss(self) -> None:
+        """Let the process end and wait for it."""
         self.pipe.close()
         self.process.join()
 
 
 def _serve(pipe: Connection, prepare: Callable[[], Any], work: Callable[[Any, Any], Any]) -> None:
-    _end_tidily()
+    """Prepare, then answer each item with its result until the pipe is closed: the loop of a process."""
+    _unwind_on_signals()
     try:
         state = prepare()
     except FommError as error:
         pipe.send(error)
         return
-    except Exception as error:  # not every other class can be pickled
+    except Exception as error:  # it may be of a class that cannot be pickled
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
         return
     answer: Any = None
@@ -160,10 +178,11 @@ def _serve(pipe: Connection, prepare: Callable[[], Any], work: Callable[[Any, An
             answer = error
 
 
-def _end_tidily() -> None:
-    """A signal, or the end of the parent, unwinds what this process is at; once, to cut no unwinding short.
+def _unwind_on_signals() -> None:
+    """Make a signal, or the end of the parent, raise SystemExit here, so that ``finally`` blocks run.
 
-    Ctrl-C at the terminal goes to the parent alone, which then ends its processes.
+    Only the first signal does so; a second one would interrupt these blocks. Ctrl-C at the terminal is
+    ignored here: the parent gets it too, and ends its processes.
     """
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
@@ -180,6 +199,7 @@ def _end_tidily() -> None:
 
 
 def _end_with_parent() -> None:
+    """Wait for the end of the parent process, then send a signal to this one."""
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -187,8 +207,8 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _interrupts_kept_from_children() -> Iterator[None]:
-    """A process that is started here does not see Ctrl-C, not even before its first line has run."""
+def _block_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C from processes that the block starts, even before their first line has run."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

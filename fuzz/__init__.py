@@ -1,1 +1,1 @@
-"""Coverage-guided fuzzing of the doors through which files come in; see docs/bad-input.md."""
+"""Fuzz the readers of files, guided by coverage; see docs/bad-input.md."""

@@ -1,9 +1,10 @@
-"""Fuzz one door: ``python -m fuzz checkpoints|images|videos [--minutes 15]``, from the top of the checkout.
+"""Fuzz one reader: ``python -m fuzz checkpoints|images|videos [--minutes 15]``, from the top of the checkout.
 
-atheris (libFuzzer for Python) changes bytes, keeps what reaches new branches, and stops at the first input
-that breaks a rule of ``tests/doors.py``: another error than the door's own, a sentence that is none,
-something left behind, foreign code that runs, more than 10 seconds or too much memory. That input is written
-beside the corpus, in ``data/fuzz/DOOR/``; ``--replay FILE`` shows what it does.
+atheris (libFuzzer for Python) changes bytes and keeps the inputs that reach new branches. It stops at the
+first input that breaks a rule of ``tests/doors.py``: the reader raises another error than its own, or one
+whose message is not one plain sentence; a file is left behind; code from the input runs; it takes more than
+10 seconds or too much memory. That input is written beside the corpus, in ``data/fuzz/DOOR/``; ``--replay
+FILE`` tries it alone.
 """
 
 import argparse
@@ -25,6 +26,7 @@ MEGABYTES = 1500  # of memory; PyTorch alone takes 250
 
 
 def main() -> None:
+    """Parse the arguments, write the seeds into the corpus, and fuzz or replay."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__.partition("\n")[0])
     parser.add_argument("door", choices=TARGETS)
     parser.add_argument("--minutes", type=float, default=15, help="how long (default: 15)")
@@ -37,6 +39,7 @@ def main() -> None:
         folder = Path(scratch)
 
         def try_one(data: bytes) -> None:
+            """Give one input to the reader; an exception is a finding."""
             target.knock(target.unwrap(data), folder)
 
         if options.replay:

@@ -1,4 +1,4 @@
-"""For each door: what to start from, how bytes become a file, and the rules that have to hold."""
+"""Say for each reader what to start from, how bytes become a file, and which rules have to hold."""
 
 import pickle
 from collections import Counter
@@ -13,18 +13,19 @@ from doors import knock_with_checkpoint, knock_with_image, knock_with_video
 
 @dataclass(frozen=True)
 class Target:
-    """One door, as the fuzzer sees it."""
+    """One reader of files, as the fuzzer sees it."""
 
-    knock: Callable[[bytes, Path], str]
+    knock: Callable[[bytes, Path], str]  # reads a file of these bytes in the folder, and checks the rules
     unwrap: Callable[[bytes], bytes]  # from the fuzzer's bytes to a file's
     seeds: Callable[[Path], Iterator[bytes]]  # the fuzzer's bytes; files may be made in the folder
     longest: int  # bytes
 
 
 def unwrap_checkpoint(data: bytes) -> bytes:
-    """The first byte chooses: a whole file, or a pickle or header in a frame that is right.
+    """Return the file that the fuzzer's bytes stand for.
 
-    Without it hardly any change would get past a zip's checksum or the length of a header.
+    The first byte chooses: the rest is a whole file, or a pickle or a header to which the right frame is
+    added. Without a right frame hardly any change would get past a zip's checksum or the length of a header.
     """
     kind, content = data[:1], data[1:]
     if kind == b"z":
@@ -40,6 +41,7 @@ def unwrap_checkpoint(data: bytes) -> bytes:
 
 
 def seed_checkpoints(folder: Path) -> Iterator[bytes]:
+    """Yield small files of weights in each format, and harmful pickles, as the fuzzer's bytes."""
     for kind in ("zip", "legacy", "safetensors"):
         yield b"w" + hostile.smallest_checkpoint(kind)
     header, numbers = hostile.smallest_checkpoint("safetensors")[8:].split(b"}}", 1)
@@ -58,6 +60,7 @@ def seed_checkpoints(folder: Path) -> Iterator[bytes]:
 
 
 def seed_images(folder: Path) -> Iterator[bytes]:
+    """Yield small pictures in each format and mode."""
     for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
         for mode in ("RGB", "L"):
             yield hostile.picture_file(kind, mode)
@@ -73,6 +76,7 @@ def seed_images(folder: Path) -> Iterator[bytes]:
 
 
 def seed_videos(folder: Path) -> Iterator[bytes]:
+    """Yield small videos in each format, and playlists that name another file."""
     for suffix in ("mp4", "webm", "gif", "avi", "mkv", "ts", "flv", "mpg", "apng"):
         yield hostile.video_file(folder, f"seed.{suffix}")
     yield b"ffconcat version 1.0\nfile seed.mp4\n"
@@ -80,6 +84,7 @@ def seed_videos(folder: Path) -> Iterator[bytes]:
 
 
 def whole(data: bytes) -> bytes:
+    """Return the fuzzer's bytes as they are: they are the file."""
     return data
 
 

@@ -1,5 +1,10 @@
-"""Small networks are as fast on one thread, and steadier where other work shares the machine."""
+"""What holds for all tests: one thread for the networks, and the scripts in ``tools/`` can be imported."""
 
 import os
+import sys
+from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, here and in the processes that tests start
+# Small networks are as fast on one thread, and steadier where other work shares the machine. PyTorch reads
+# this when it is imported, here and in the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))

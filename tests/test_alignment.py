@@ -36,9 +36,9 @@ def package(monkeypatch):
     module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
     monkeypatch.setitem(sys.modules, "face_alignment", module)
     monkeypatch.setattr(FaceAlignment, "made", [])
-    alignment._network.cache_clear()
+    alignment.load_face_alignment.cache_clear()
     yield module
-    alignment._network.cache_clear()
+    alignment.load_face_alignment.cache_clear()
 
 
 def test_the_surest_face_counted_from_the_corners_of_pixels(package):

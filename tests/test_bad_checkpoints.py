@@ -63,12 +63,12 @@ def deep(depth: int = 100_000) -> bytes:
 
 
 def doubled(times: int = 60) -> bytes:
-    """A list of two lists of two lists...: small, but endless when written out."""
+    """Return a list of two lists of two lists...: small, but endless when written out."""
     return b"\x80\x02]q\x00" + b"]q\x01(h\x00h\x00eq\x00" * times + b"."
 
 
 def legacy_lists() -> dict[str, Case]:
-    """The older format ends with a second pickle, the list of storages: it can do all that the first can."""
+    """Return files of the older format whose last pickle, the list of storages, does harm."""
     tensor = tensor_pickle(True, 1)
 
     def with_keys(keys: bytes) -> Callable[[], bytes]:
@@ -120,13 +120,13 @@ def lone_tensor() -> bytes:
 
 
 def called_again(function: bytes, arguments: bytes, times: int) -> bytes:
-    """A pickle that calls one function with the same arguments again and again, and keeps all results."""
+    """Return a pickle that calls one function with the same arguments many times, and keeps all results."""
     head = b"\x80\x02c" + function + b"\nq\x01" + arguments + b"q\x02("
     return head + b"h\x01h\x02R" * times + b"t."
 
 
 def copies() -> dict[str, Case]:
-    """What is small in the file, but not when it is read a hundred thousand times."""
+    """Return pickles that are small in the file, and large when parts of them are read 100,000 times."""
     numbered = b"}(" + b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(60_000)) + b"u"
     pairs = b"K\1K\1\x86q\x03](" + b"h\x03" * 200_000 + b"e"
     storage = b"(" + letters("storage") + b"ctorch\nFloatStorage\n" + letters("0") + letters("cpu") + b"K\1tQ"
@@ -243,7 +243,7 @@ def tensors() -> dict[str, Case]:
 
 
 def changed(name: str, value: object, kind: str = "zip") -> Callable[[], bytes]:
-    """The smallest weights with one of the generator's or the detector's tensors replaced, or taken out."""
+    """Return a maker of the smallest weights with one tensor of a network replaced or removed."""
 
     def make() -> bytes:
         parts: dict[str, dict] = hostile.smallest_tensors()
@@ -316,7 +316,7 @@ FINE = pickle.dumps({"generator": {}, "kp_detector": {}}, 2)
 
 
 def million_members() -> bytes:
-    """A list of a million members, all of them the same small one."""
+    """Return a zip with a list of a million members, all of them the same small one."""
     one = zip_file(FINE, {})
     start = one.index(b"PK\x01\x02")
     end = one.index(b"PK\x01\x02", start + 1)
@@ -345,7 +345,7 @@ def two_lists() -> bytes:
 
 
 def moved(data: bytes, start: int) -> bytes:
-    """A zip whose list of members says that ``a/data/0`` begins elsewhere."""
+    """Return a zip whose list of members says that ``a/data/0`` begins elsewhere."""
     entry = data.rindex(b"a/data/0") - 46
     return data[: entry + 42] + struct.pack("<L", start) + data[entry + 46 :]
 
@@ -361,13 +361,13 @@ def moved_far(data: bytes) -> bytes:
 
 
 def far(data: bytes) -> bytes:
-    """A zip in which ``a/data/0`` says of itself that 65 KB of something else come before its content."""
+    """Return a zip in which ``a/data/0`` says that 65 KB of something else come before its content."""
     member = data.index(b"a/data/0") - 30
     return data[: member + 28] + b"\xff\xff" + data[member + 30 :]
 
 
 def patched(data: bytes, mark: bytes, at: int, new: bytes) -> bytes:
-    """``data`` with other bytes ``at`` so far behind every ``mark``."""
+    """Return ``data`` with the bytes ``new`` written ``at`` bytes behind every ``mark``."""
     changed = bytearray(data)
     for found in re.finditer(re.escape(mark), data):
         changed[found.start() + at : found.start() + at + len(new)] = new
@@ -719,7 +719,7 @@ def test_every_file_of_weights_that_ships_has_its_sum():
     ("name", "load"),
     [
         ("detector.safetensors", lambda: blocks.load_weights(BlazeFace(), "detector", torch.device("cpu"))),
-        ("identity.safetensors", lambda: identity.identity_network.__wrapped__(torch.device("cpu"))),
+        ("identity.safetensors", lambda: identity.load_identity_network.__wrapped__(torch.device("cpu"))),
         (DEFAULT_WEIGHTS, load_checkpoints),
     ],
 )

@@ -15,7 +15,7 @@ MANY = 20_000
 
 
 def num_kp(value: str) -> str:
-    """A good configuration but for one number."""
+    """Return a configuration that is good but for one number."""
     return GOOD.replace("num_kp: 5", f"num_kp: {value}")
 
 

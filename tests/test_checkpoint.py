@@ -8,6 +8,7 @@ import json
 import os
 import time
 import warnings
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
 
 @pytest.fixture(scope="module")
 def published() -> dict:
-    """The tiny checkpoint as its makers had it in memory."""
+    """Return the tiny checkpoint as its makers had it in memory."""
     return torch.load(ZIP, weights_only=True)
 
 
@@ -61,7 +62,7 @@ def layout(network: torch.nn.Module) -> dict[str, list[int]]:
 
 
 def change(config: Config, **changes: object) -> Config:
-    """The configuration with values changed; ``kp_detector_params__pad=3`` reaches inwards."""
+    """Return the configuration with values changed; ``kp_detector_params__pad=3`` reaches inwards."""
     data = config.to_dict()
     for path, value in changes.items():
         *sections, key = path.split("__")
@@ -350,7 +351,10 @@ def test_metadata_tells_what_tensors_cannot(tmp_path):
 
 
 def test_default_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.load.bundled", lambda folder, name: tmp_path / name)
+    installed = resources.files
+    monkeypatch.setattr(
+        resources, "files", lambda name: tmp_path if name == "fomm.checkpoints" else installed(name)
+    )
     with pytest.raises(CheckpointError, match="weights that ship are not there"):
         load_checkpoints(cpu=True)
     config = load_config(TINY)

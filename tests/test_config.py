@@ -21,7 +21,7 @@ MINIMAL = {
 
 
 def with_value(path: str, value: object) -> dict:
-    """The minimal configuration with one value changed or added."""
+    """Return the minimal configuration with one value changed or added."""
     data = copy.deepcopy(MINIMAL)
     *sections, key = path.split(".")
     place = data

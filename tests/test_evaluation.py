@@ -15,10 +15,10 @@ from fomm.animation.frames import to_pictures, to_tensor
 from fomm.checkpoint import convert
 from fomm.errors import InputError, MediaError, MissingExtraError
 from fomm.evaluation import contestants, faces, measure, metrics, runner
-from fomm.evaluation.clips import Clip, list_clips, list_hash, person_of, read_clip
+from fomm.evaluation.clips import AnnotatedClip, hash_clips, list_clips, person_of, read_clip
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
-from fomm.evaluation.faces import TRAITS, followed, track_face
-from fomm.evaluation.measure import Tools, animation_case, reconstruction_case
+from fomm.evaluation.faces import TRAITS, correlate_series, track_face
+from fomm.evaluation.measure import MetricNetworks, prepare_animation, prepare_reconstruction
 from fomm.evaluation.metrics import Box
 from fomm.face import alignment, detect_faces, face_mesh
 
@@ -42,7 +42,7 @@ def no_cached_weights(monkeypatch, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A data set of two people: the astronaut, and her mirror image, leaning left and right.
+    """Write a data set of two people: the astronaut, and her mirror image, leaning left and right.
 
     Its landmarks are 68 of the mesh's points, as far as they matter here: only their box counts.
     """
@@ -83,7 +83,7 @@ def stub_animator(copy):
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
-    """The results of a checkpoint that copies the driving clip or the source."""
+    """Return the results of a checkpoint that copies the driving clip or the source."""
     monkeypatch.setattr(
         contestants,
         "load_checkpoints",
@@ -131,9 +131,10 @@ def test_errors_by_hand(monkeypatch, tmp_path):
     """A black first frame, then one with a bright part: three quarters of the box."""
     frames = np.zeros((2, SIZE, SIZE, 3), np.uint8)
     frames[1, 32:80, 48:64] = 255  # 48 * 16 pixels
-    write_clip(tmp_path, "eve#3", frames, np.zeros((2, 68, 2)))
-    box = Box(48, 32, 64, 96)  # 64 * 16 pixels
-    monkeypatch.setattr(measure.metrics, "face_box", lambda points, size: box)
+    landmarks = np.full((2, 68, 2), (50.5, 41.5))
+    landmarks[:, 1] = (61.5, 86.5)
+    assert metrics.face_box(landmarks[0], (SIZE, SIZE)) == (48, 32, 64, 96)  # 64 * 16 pixels
+    write_clip(tmp_path, "eve#3", frames, landmarks)
     report = evaluate_stub(monkeypatch, "source", tmp_path)["reconstruction"]
     numbers = report["results"]["stub"]
     assert numbers["l1_face"] == 0.375  # the mean of 0 and 0.75
@@ -169,8 +170,8 @@ def test_the_report_is_json_with_its_origin_and_a_page(monkeypatch, data, tmp_pa
     assert written == {"report.html", "report.json", "reconstruction.png"}
     assert json.loads((folder / "report.json").read_text()) == report
     assert report["checkpoint"] == {"label": "stub", "file": "stub.safetensors", "sha256": "00" * 32}
-    assert report["data"] == {"clips": 1, "sha256": list_hash(list_clips(data, 1))}
-    assert set(report["versions"]) == {"fomm", "torch", "numpy", "scipy", "python"}
+    assert report["data"] == {"clips": 1, "sha256": hash_clips(list_clips(data, 1))}
+    assert set(report["versions"]) == {"fomm", "torch", "numpy", "scipy", "scikit-image", "python"}
     assert report["seed"] == 0 and report["size"] == [SIZE, SIZE]
     assert {"aed", "akd", "fid"} <= set(report["absent"])
     (clip,) = report["reconstruction"]["by_clip"]
@@ -226,17 +227,17 @@ def test_a_result_of_another_size_is_resized(monkeypatch):
 
 def test_labels_tell_files_apart():
     files = [None, "runs/one/weights.safetensors", "runs/two/weights.safetensors", "vox-cpk.pth.tar"]
-    assert contestants._labels(files) == ["default", "one/weights", "two/weights", "vox-cpk"]
-    assert contestants._labels(["a/x.pth", "a/x.pth"]) == ["a/x (1)", "a/x (2)"]
+    assert contestants.label_files(files) == ["default", "one/weights", "two/weights", "vox-cpk"]
+    assert contestants.label_files(["a/x.pth", "a/x.pth"]) == ["a/x (1)", "a/x (2)"]
 
 
 def test_what_is_still_in_animation(data):
     """The source's head may move where the driving clip stands still."""
     ann, bob = (read_clip(path) for path in list_clips(data))
-    frozen = Clip("x", np.repeat(bob.frames[:1], 3, axis=0))
-    tools = Tools(torch.device("cpu"))
-    assert reconstruction_case(frozen, tools).still.all()
-    case = animation_case(ann, frozen, tools)
+    frozen = AnnotatedClip("x", np.repeat(bob.frames[:1], 3, axis=0))
+    networks = MetricNetworks(torch.device("cpu"))
+    assert prepare_reconstruction(frozen, networks).still.all()
+    case = prepare_animation(ann, frozen, networks)
     assert not case.source_box.cut(case.still).any() and 0 < case.still.mean() < 1
 
 
@@ -249,9 +250,9 @@ def test_the_published_landmarks_are_used_where_they_are_there(data):
         asked.append(frames)
         return np.full((len(frames), 68, 2), len(asked), np.float32)
 
-    tools = Tools(torch.device("cpu"), landmarks=landmarks)
-    case = reconstruction_case(clip, tools)
-    measured, _ = measure.measure(case, clip.frames / np.float32(255), tools, {}, case.driving_face)
+    networks = MetricNetworks(torch.device("cpu"), landmarks=landmarks)
+    case = prepare_reconstruction(clip, networks)
+    measured, _ = measure.measure(case, clip.frames / np.float32(255), networks, {}, case.driving_face)
     np.testing.assert_array_equal(measured.frames["akd"], np.ones(FRAMES))  # 2 on the result, 1 on the truth
     np.testing.assert_array_equal(measured.frames["akd_missing_rate"], np.zeros(FRAMES))
     assert all(frames.dtype == np.uint8 and len(frames) == FRAMES for frames in asked)
@@ -261,7 +262,7 @@ def test_the_published_landmarks_are_found_where_they_are_cached(monkeypatch):
     frames = np.zeros((2, 8, 8, 3), np.uint8)
     monkeypatch.setattr(faces, "face_alignment_is_ready", lambda: False)
     nothing, reason = faces.find_landmarks("cpu")
-    assert nothing is None and "not in torch hub's cache; --landmarks face-alignment fetches them" in reason
+    assert nothing is None and "not in torch hub's cache; --landmarks face-alignment downloads them" in reason
 
     monkeypatch.setattr(faces, "face_alignment_is_ready", lambda: True)
     points = np.ones((68, 2), np.float32)
@@ -300,7 +301,7 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
     module = types.ModuleType("face_alignment")
     module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
     monkeypatch.setitem(sys.modules, "face_alignment", module)
-    alignment._network.cache_clear()
+    alignment.load_face_alignment.cache_clear()
     frames = read_clip(list_clips(data)[0]).frames[:4].copy()
     frames[2] = 0  # here the truth has no face, and nobody misses one
     np.savez(tmp_path / "ann#0.npz", frames=frames)
@@ -315,7 +316,7 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
     try:
         report = evaluate_stub(monkeypatch, "driving", tmp_path, landmarks="face-alignment")
     finally:
-        alignment._network.cache_clear()
+        alignment.load_face_alignment.cache_clear()
     assert "akd" not in report["absent"] and report["versions"]["face-alignment"]
     numbers = report["reconstruction"]["results"]
     assert numbers["stub"]["akd"] == 0  # of the one frame in which both have a face
@@ -329,10 +330,10 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
 def test_no_lossy_codec_stands_between(monkeypatch, data):
     """Faces are looked for on the frames as they are, and errors are of floats: a sixth of a level shows."""
     clip = read_clip(list_clips(data)[0])
-    tools = Tools(torch.device("cpu"))
-    case = reconstruction_case(clip, tools)
+    networks = MetricNetworks(torch.device("cpu"))
+    case = prepare_reconstruction(clip, networks)
     made = clip.frames / np.float32(255) * np.float32(0.999) + np.float32(1e-4)
-    measured, _ = measure.measure(case, made, tools, {}, case.driving_face)
+    measured, _ = measure.measure(case, made, networks, {}, case.driving_face)
     wanted = [metrics.l1(one, other / np.float32(255)) for one, other in zip(made, clip.frames, strict=True)]
     np.testing.assert_allclose(measured.frames["l1"], wanted, rtol=1e-5)
 
@@ -350,15 +351,15 @@ def test_the_face_of_the_box_is_measured():
     assert track_face(both, [None]).found[0]  # the surest one
 
 
-def test_followed_by_hand():
+def test_correlations_of_series_by_hand():
     up, nan = np.array([0.0, 1.0, 2.0]), math.nan
-    numbers = followed([up, up + 10], [up, 2 - up])
+    numbers = correlate_series([up, up + 10], [up, 2 - up])
     assert numbers["clips"] == 2
     assert numbers["clip_mean"] == numbers["clip_median"] == pytest.approx(0)
     assert numbers["pooled_centred"] == pytest.approx(0)
     # 0 1 2 10 11 12 against 0 1 2 2 1 0: deviations -6 -5 -4 4 5 6 and -1 0 1 1 0 -1.
     assert numbers["pooled"] == pytest.approx((6 - 4 + 4 - 6) / math.sqrt(154 * 4))
-    seen = followed([np.array([0.0, 1.0, 2.0, 50.0])], [np.array([5.0, 6.0, 7.0, nan])])
+    seen = correlate_series([np.array([0.0, 1.0, 2.0, 50.0])], [np.array([5.0, 6.0, 7.0, nan])])
     assert seen["pooled_centred"] == pytest.approx(1)
 
 
@@ -379,7 +380,7 @@ def test_the_hash_sees_names_and_contents(tmp_path):
     hashes = set()
     for folder, name, value in (("a", "x#0", 0), ("b", "x#0", 0), ("c", "y#0", 0), ("d", "x#0", 1)):
         write_clip(tmp_path / folder, name, frames + np.uint8(value), landmarks)
-        hashes.add(list_hash(list_clips(tmp_path / folder)))
+        hashes.add(hash_clips(list_clips(tmp_path / folder)))
     assert len(hashes) == 3  # a and b are equal
 
 
@@ -393,12 +394,12 @@ def test_people_are_told_from_names(name, person):
 def test_resized_clip():
     frames = np.full((1, 64, 64, 3), 40, np.uint8)
     frames[:, :, 32:] = 200
-    clip = Clip("ann#0", frames, np.full((1, 68, 2), 64, np.float32), np.zeros((1, 3), np.float32))
-    small = clip.resized(32, 16)
+    clip = AnnotatedClip("ann#0", frames, np.full((1, 68, 2), 64, np.float32), np.zeros((1, 3), np.float32))
+    small = clip.resize(32, 16)
     assert small.frames.shape == (1, 32, 16, 3) and small.frames.dtype == np.uint8
     assert (small.frames[0, :, [0, 15]] == [[[40]], [[200]]]).all()
     np.testing.assert_allclose(small.landmarks[0, 0], [16, 32])
-    assert clip.resized(64, 64) is clip
+    assert clip.resize(64, 64) is clip
 
 
 def test_mp4_clips_are_read(tmp_path):
@@ -492,15 +493,19 @@ def test_the_mesh_follows_rendered_heads():
     boxes = [[face_box(points, (128, 128)) for points in clip.landmarks] for clip in clips]
     traits = [track_face(clip.frames, box).traits for clip, box in zip(clips, boxes, strict=True)]
     for axis, (trait, lowest) in enumerate((("yaw", 0.95), ("pitch", 0.75), ("roll", 0.85))):
-        numbers = followed([clip.pose[:, axis] for clip in clips], [series[trait] for series in traits])
+        numbers = correlate_series(
+            [clip.pose[:, axis] for clip in clips], [series[trait] for series in traits]
+        )
         assert numbers["pooled_centred"] > lowest, (trait, numbers)
 
 
 def test_a_folder_that_cannot_be_made_is_known_before_the_work(monkeypatch, data, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    monkeypatch.setattr(runner, "Course", None)
+    measured = []
+    monkeypatch.setattr(runner, "ModeEvaluation", lambda *arguments: measured.append(arguments))
     with pytest.raises(InputError, match="cannot make the folder"):
         evaluate_stub(monkeypatch, "driving", data, out=tmp_path / "taken")
+    assert not measured
 
 
 def test_the_same_again(data):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from convert_face_weights import convert_identity, convert_mediapipe
 from PIL import Image
 from safetensors import safe_open
 
@@ -16,7 +17,6 @@ from fomm.face import Face, detect_faces, detect_faces_in, face_mesh, face_meshe
 from fomm.face import detector as detector_module
 from fomm.face import mesh as mesh_module
 from fomm.face.blocks import WEIGHTS
-from fomm.face.convert import convert, convert_identity
 from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
 from fomm.media.images import read_image
@@ -47,14 +47,14 @@ PICTURES = ["astronaut", "half", "head0", "head1", "head2"]
 
 def test_detector_network_equals_tflite(astronaut, golden):
     image = torch.from_numpy(astronaut[::4, ::4] / 127.5 - 1).permute(2, 0, 1)[None].float()
-    scores, places = detector_module._detector(torch.device("cpu"))(image)
+    scores, places = detector_module.load_detector(torch.device("cpu"))(image)
     np.testing.assert_allclose(scores[0].numpy(), golden["detector_scores"], atol=2e-3)
     np.testing.assert_allclose(places[0].numpy(), golden["detector_places"], atol=2e-3)
 
 
 def test_mesh_network_equals_tflite(astronaut, golden):
     image = torch.from_numpy(astronaut[32:224, 129:321] / 255).permute(2, 0, 1)[None].float()
-    points, presence = mesh_module._mesh(torch.device("cpu"))(image)
+    points, presence = mesh_module.load_mesh_network(torch.device("cpu"))(image)
     np.testing.assert_allclose(points[0].numpy(), golden["mesh_points"], atol=2e-3)
     np.testing.assert_allclose(presence.numpy(), golden["mesh_presence"], atol=2e-3)
 
@@ -160,14 +160,14 @@ def test_answers_become_pixels_of_the_whole_picture():
         0.75  # the anchor at (1.5, 1.5) of 8x8 cells: (75, 75) in the square, (75, -25) here
     )
     places[512 + 6 * 9, :6] = [0.25, 0.5, 0.1, 0.2, 0.0, 0.25]  # centre, size, the first point
-    [face] = detector_module._faces(scores, places, (200, 400), 0.5)
+    [face] = detector_module.faces_from_answers(scores, places, (200, 400), 0.5)
     assert face.score == 0.75
     np.testing.assert_allclose(face.box, [175 - 20, 175 - 40, 175 + 20, 175 + 40], atol=1e-4)
     np.testing.assert_allclose(face.points[:2], [[75, 75], [75, -25]], atol=1e-4)
 
 
 def test_letterbox_puts_the_picture_in_the_middle():
-    square = detector_module._letterbox(torch.ones(1, 3, 64, 128))[0, 0]
+    square = detector_module.letterbox(torch.ones(1, 3, 64, 128))[0, 0]
     assert square.shape == (128, 128)
     np.testing.assert_array_equal(square[:, 5].numpy(), np.repeat([0, 1, 0], [32, 64, 32]))
 
@@ -196,7 +196,7 @@ def test_overlapping_answers_become_one():
     def answer(x):  # the box [x, x + 1] x [0, 1] and six points at x
         return [[x, 0], [x + 1, 1]] + [[x, 0.5]] * 6
 
-    merged = detector_module._merge(
+    merged = detector_module.merge_answers(
         np.array([answer(0.0), answer(5.0), answer(0.5)]), np.array([0.9, 0.8, 0.3])
     )
     # Boxes 0 and 0.5 share 0.5 of a union of 1.5 (one third, above 0.3): x = 0.5 * 0.3 / (0.9 + 0.3) = 0.125.
@@ -210,11 +210,11 @@ def test_cut_and_back():
     image = torch.zeros(1, 3, 200, 160)
     image[:, :, 90, 70] = 1  # its centre is at x = 70.5, y = 90.5
     crop = Crop(centre=(75.0, 80.0), side=96.0, angle=0.5)  # two crop pixels for one of the image
-    cut = mesh_module.cut(image, crop)[0, 0]
+    cut = mesh_module.sample_crop(image, crop)[0, 0]
     rows, columns = torch.meshgrid(torch.arange(192.0) + 0.5, torch.arange(192.0) + 0.5, indexing="ij")
     centre = [float((columns * cut).sum() / cut.sum()), float((rows * cut).sum() / cut.sum()), 1.0]
     np.testing.assert_allclose(
-        mesh_module._to_image(np.array([centre]), crop), [[70.5, 90.5, 0.5]], atol=0.05
+        mesh_module.crop_to_image(np.array([centre]), crop), [[70.5, 90.5, 0.5]], atol=0.05
     )
 
 
@@ -233,7 +233,7 @@ def test_a_wheel_without_models_is_refused(tmp_path):
     with pytest.raises(
         CheckpointError, match=r"other\.whl holds no .*; give the wheel of mediapipe 0\.10\.21"
     ):
-        convert(tmp_path / "other.whl")
+        convert_mediapipe(tmp_path / "other.whl")
 
 
 def test_a_package_without_the_identity_network_is_refused(tmp_path):

@@ -25,7 +25,7 @@ def test_map_distance_by_hand():
     other[1, ..., 0] = 0.6  # the first map differs by 0.2 on average, the second by 0.03
     distance = features.map_distance(network.maps(one), network.maps(other))
     np.testing.assert_allclose(distance, [0, (0.2 + 0.03) / 2], atol=1e-7)
-    np.testing.assert_allclose(features.pooled(network.maps(other)), [[0, 0], [0.06, 0]], atol=1e-7)
+    np.testing.assert_allclose(features.pool(network.maps(other)), [[0, 0], [0.06, 0]], atol=1e-7)
 
 
 def test_the_fit_is_that_of_all_features_at_once():

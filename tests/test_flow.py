@@ -16,7 +16,7 @@ from fomm.bundled import bundled
 from fomm.cli import main
 
 ROOT = Path(fomm.__file__).parent
-MODULES = sorted(path for path in ROOT.rglob("*.py") if "assets" not in path.parts)
+MODULES = sorted(ROOT.rglob("*.py"))
 # From the ground up: a room imports from those before it alone. Single modules at the top are rooms too.
 HOUSE = [
     "errors", "_version", "atomic", "bundled", "workers",

@@ -1,6 +1,7 @@
 import json
 import os
 
+import draw_demo_clip
 import numpy as np
 import pytest
 from golden_data import GOLDEN, assert_near
@@ -11,7 +12,7 @@ from skimage.draw import polygon2mask
 from fomm.data.clips import find_clips, sidecar_of
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
-from fomm.heads import demo_clip, landmarks
+from fomm.heads import landmarks
 from fomm.heads.bust import ASSETS, GLASSES, MOUTH_INSIDE, TEETH, TONGUE, angles, load_bust, rotation
 from fomm.heads.dataset import make_dataset, render_clip
 from fomm.heads.glasses import add_glasses
@@ -288,14 +289,14 @@ def test_options_that_make_no_sense(tmp_path, option, value):
 
 
 def test_the_demo_clip_begins_at_rest_and_speaks_while_the_mouth_moves():
-    motion, voice = demo_clip.demo_motion(), demo_clip.demo_voice()
+    motion, voice = draw_demo_clip.demo_motion(), draw_demo_clip.demo_voice()
     assert np.abs(motion.angles[0]).max() == 0 and motion.actions[0].max() == 0
     spread = np.degrees(np.ptp(motion.angles, axis=0))
     assert spread[0] > 40 and spread[1] > 15 and spread[2] > 10
     names = load_bust().action_names
     jaw, lids = (motion.actions[:, names.index(name)] for name in ("jawOpen", "eyeBlinkLeft"))
     assert ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum() == 4
-    assert len(voice) == demo_clip.SECONDS * demo_clip.RATE and np.abs(voice).max() <= 1
+    assert len(voice) == draw_demo_clip.SECONDS * draw_demo_clip.RATE and np.abs(voice).max() <= 1
     loudness = np.abs(voice).reshape(len(jaw), -1).mean(1)
     assert np.corrcoef(loudness, jaw)[0, 1] > 0.5
     assert loudness[jaw == 0].max() < 0.05

@@ -7,7 +7,7 @@ from PIL import Image
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import FaceIdentity, Mesh, detect_faces, face_identities, face_mesh
-from fomm.face.identity import chip_of, identity_network
+from fomm.face.identity import fit_chip, load_identity_network
 from fomm.media.images import read_image
 
 GOLDEN = ALL_GOLDEN / "face"
@@ -41,11 +41,11 @@ def test_size_and_turn_of_the_picture_hardly_matter(portraits):
 
 
 def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
-    """dlib's own places of eye corners and nose in a chip of 150 pixels."""
+    """The points are dlib's own places of eye corners and nose in a chip of 150 pixels."""
     places = np.array([[0.86, 0.213], [0.646, 0.229], [0.12, 0.214], [0.334, 0.229], [0.49, 0.628]])
     points = np.zeros((468, 3), np.float32)
     points[[263, 362, 33, 133, 2], :2] = (places + 0.25) / 1.5 * 150
-    chip = chip_of(Mesh(points, 1.0))
+    chip = fit_chip(Mesh(points, 1.0))
     assert np.allclose(chip.centre, (75, 75), atol=0.2), chip
     assert chip.side == pytest.approx(150, abs=0.3) and abs(chip.angle) < 0.002, chip
     turned = points.copy()
@@ -53,14 +53,19 @@ def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
         400 - 2 * points[:, 1],
         10 + 2 * points[:, 0],
     )  # a quarter turn, twice the size
-    chip = chip_of(Mesh(turned, 1.0))
+    chip = fit_chip(Mesh(turned, 1.0))
     assert np.allclose(chip.centre, (250, 160), atol=0.4), chip
     assert chip.side == pytest.approx(300, abs=0.6) and chip.angle == pytest.approx(np.pi / 2, abs=0.002)
 
 
+def test_eyes_and_nose_in_one_point_are_no_face():
+    with pytest.raises(InputError, match="the eyes and the nose of a face lie in one point"):
+        fit_chip(Mesh(np.full((468, 3), 7, np.float32), 1.0))
+
+
 def test_the_network_has_gradients():
     image = torch.rand(1, 3, 150, 150, requires_grad=True)
-    network = identity_network(torch.device("cpu"))
+    network = load_identity_network(torch.device("cpu"))
     assert isinstance(network, FaceIdentity)
     network(image).sum().backward()
     assert image.grad is not None and image.grad.abs().max() > 0
@@ -77,7 +82,7 @@ def test_distances_are_those_of_the_original():
     chips = np.asarray(Image.open(GOLDEN / "chips.jpg")).reshape(150, 12, 150, 3).swapaxes(0, 1)
     images = torch.from_numpy(np.ascontiguousarray(chips)).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
-        ours = identity_network(torch.device("cpu"))(images).numpy()
+        ours = load_identity_network(torch.device("cpu"))(images).numpy()
     wanted = np.load(GOLDEN / "identities.npy")
     assert np.abs(ours - wanted).max() < 2e-3, f"off by {np.abs(ours - wanted).max()}"
     pairs = np.triu_indices(12, 1)

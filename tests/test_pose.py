@@ -15,22 +15,22 @@ def turn(axis, degrees):
 
 
 def mesh_of(rotation, scale=1.0, shift=(0.0, 0.0, 0.0)):
-    """A mesh whose still points are the face at rest, moved; the other points are nowhere."""
+    """Return a mesh whose still points are the face at rest, moved; the other points are all 0."""
     points = np.zeros((468, 3))
-    points[pose._STILL] = scale * pose._REST @ rotation.T + shift
+    points[pose.STILL_POINTS] = scale * pose.FACE_AT_REST @ rotation.T + shift
     return points
 
 
-def test_rotation_between_undoes_scale_and_shift():
+def test_the_fitted_rotation_undoes_scale_and_shift():
     rest = np.random.default_rng(1).normal(size=(7, 3))
     rotation = turn("y", 33) @ turn("x", -12) @ turn("z", 140)
     moved = np.stack([2.5 * rest @ rotation.T + [1, 2, 3], rest])
-    np.testing.assert_allclose(pose.rotation_between(rest, moved), [rotation, np.eye(3)], atol=1e-12)
+    np.testing.assert_allclose(pose.fit_rotation(rest, moved), [rotation, np.eye(3)], atol=1e-12)
 
 
-def test_rotation_between_never_mirrors():
+def test_the_fitted_rotation_never_mirrors():
     rest = np.random.default_rng(2).normal(size=(7, 3))
-    mirrored = pose.rotation_between(rest, rest * [-1, 1, 1])
+    mirrored = pose.fit_rotation(rest, rest * [-1, 1, 1])
     assert np.linalg.det(mirrored) == pytest.approx(1)
 
 
@@ -44,7 +44,7 @@ def test_rotation_between_never_mirrors():
     ],
 )
 def test_angles_and_their_signs(rotation, expected, nose):
-    np.testing.assert_allclose(pose.angles_of(rotation), expected, atol=1e-9)
+    np.testing.assert_allclose(pose.euler_angles(rotation), expected, atol=1e-9)
     np.testing.assert_allclose(pose.head_pose(mesh_of(rotation, 3.7, (80, 90, 5))), expected, atol=1e-6)
     if nose is not None:
         np.testing.assert_allclose(rotation @ [0, 0, -1], nose, atol=1e-9)
@@ -61,7 +61,7 @@ def test_head_pose_of_many_and_of_none():
 
 
 def test_the_face_at_rest_is_symmetric():
-    rest = {number: place for number, place in zip(pose._STILL.tolist(), pose._REST, strict=True)}
+    rest = dict(zip(pose.STILL_POINTS.tolist(), pose.FACE_AT_REST, strict=True))
     assert len(rest) == 40
     np.testing.assert_array_equal(rest[263], rest[33] * [-1, 1, 1])
     assert rest[263][0] - rest[33][0] == 100

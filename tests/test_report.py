@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fomm.evaluation.charts import curves, histogram
+from fomm.evaluation.charts import draw_curves, draw_histogram
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
 from fomm.evaluation.faces import TRAITS
-from fomm.evaluation.gallery import Gallery, Strip, as_picture, thin
-from fomm.evaluation.page import as_html
-from fomm.evaluation.report import as_text
-from fomm.evaluation.vocabulary import WORDS, as_number, words_of
+from fomm.evaluation.gallery import Gallery, Strip, draw_strips, pick_frames
+from fomm.evaluation.page import format_html
+from fomm.evaluation.report import format_text
+from fomm.evaluation.vocabulary import METRICS, format_number, known_metrics
 
 EVIL = '<script>alert("x")</script>&'
 
@@ -69,7 +69,7 @@ def gallery():
 
 
 def test_the_text_says_what_and_how_much(report):
-    text = as_text(report)
+    text = format_text(report)
     assert "reconstruction: 2 clips, 6 frames" in text and "abababababab" in text
     (line,) = [line for line in text.splitlines() if line.strip().startswith("L1, frame")]
     assert line.split()[-4:] == ["0.1000", "0.1000", "0.0432", "0.1000"]
@@ -78,7 +78,7 @@ def test_the_text_says_what_and_how_much(report):
 
 
 def test_the_page_stands_alone_and_escapes_names(report, gallery):
-    page = as_html(report, {"reconstruction": gallery})
+    page = format_html(report, {"reconstruction": gallery})
     assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
     assert "<script" not in page and "&lt;script&gt;" in page and "a&lt;b" in page
     assert not re.search(r'(src|href)="(?!data:image/jpeg;base64,)', page)
@@ -89,7 +89,7 @@ def test_the_page_stands_alone_and_escapes_names(report, gallery):
 
 
 def test_the_page_has_the_numbers_and_the_pictures(report, gallery):
-    page = as_html(report, {"reconstruction": gallery})
+    page = format_html(report, {"reconstruction": gallery})
     assert "0.0432" in page and "(43&#8239;%)" in page and "0.750 (–)" in page
     assert page.index("Best: a&lt;b, 0.2500") < page.index("Best: c, 0.5000, moves a&lt;b")
     pictures = [base64.b64decode(item) for item in re.findall(r"base64,([^\"]+)", page)]
@@ -119,17 +119,17 @@ def test_a_short_gallery_shows_each_clip_once():
 
 def test_thinning_keeps_the_ends_and_no_more_memory():
     frames = np.arange(30, dtype=np.uint8).repeat(3).reshape(30, 1, 1, 3)
-    picked = thin(frames)
+    picked = pick_frames(frames)
     assert picked[:, 0, 0, 0].tolist() == [0, 4, 8, 12, 17, 21, 25, 29]
     assert picked.base is None
-    assert len(thin(frames[:3])) == 3 and len(thin(frames[:1])) == 1
+    assert len(pick_frames(frames[:3])) == 3 and len(pick_frames(frames[:1])) == 1
 
 
 def test_strips_as_a_picture_by_hand():
     """Two strips of one row: the source, four pixels of white, room for eight frames; four pixels between."""
     shades = np.arange(1, 4, dtype=np.uint8)[:, None, None, None] * np.full((5, 6, 3), 20, np.uint8)
     strip = Strip(0.0, 0, shades[0], {"driving": shades})
-    picture = np.asarray(as_picture([strip, strip]))
+    picture = np.asarray(draw_strips([strip, strip]))
     assert picture.shape == (5 + 4 + 5, 6 + 4 + 8 * 6, 3)
     middle = [0, 7, 12, 18, 24, 30]
     assert picture[0, middle, 0].tolist() == [20, 255, 20, 40, 60, 255]
@@ -138,24 +138,26 @@ def test_strips_as_a_picture_by_hand():
 
 def test_curves_by_hand():
     """Frames 0 to 4 lie from x = 36 to 234, and 0 to 10 from y = 112 to 20; a gap lifts the pen."""
-    svg = curves("yaw & so on", {"a": [0.0, 10.0, None, 5.0, 10.0], "b": [None] * 5})
+    svg = draw_curves("yaw & so on", {"a": [0.0, 10.0, None, 5.0, 10.0], "b": [None] * 5})
     assert "yaw &amp; so on" in svg
     assert 'class="line s0" d="M36.0 112.0 L85.5 20.0 M184.5 66.0 L234.0 20.0"' in svg
     assert 'class="line s1" d=""' in svg
-    assert curves("nothing", {"a": [None, None]}) == ""
-    assert "NaN" not in curves("flat", {"a": [3.0, 3.0]}) and "nan" not in curves("one", {"a": [0.0]})
+    assert draw_curves("nothing", {"a": [None, None]}) == ""
+    assert "NaN" not in draw_curves("flat", {"a": [3.0, 3.0]}) and "nan" not in draw_curves(
+        "one", {"a": [0.0]}
+    )
 
 
 def test_histogram_by_hand():
     """Two bins of 0 to 2: one clip at the left, three at the right."""
-    svg = histogram("error", {"a": [0.0, 1.5, 2.0, 1.5], "b": [None]}, bins=2)
+    svg = draw_histogram("error", {"a": [0.0, 1.5, 2.0, 1.5], "b": [None]}, bins=2)
     heights = re.findall(r"L[\d.]+ ([\d.]+)", re.search(r'class="area s0" d="([^"]+)"', svg)[1])
     assert heights == ["89.0", "89.0", "43.0", "43.0", "112.0"]  # a quarter of 112 - 20, then three
-    assert histogram("nothing", {"a": []}) == ""
+    assert draw_histogram("nothing", {"a": []}) == ""
 
 
 def test_words_are_for_numbers_that_exist():
     results = {"a": {"l1": None, "ssim": 0.5, "series": {}}, "b": {"l1": 0.1}}
-    assert [word.key for word in words_of(results)] == ["l1", "ssim"]
-    assert len({word.key for word in WORDS}) == len(WORDS)
-    assert as_number(None, 3) == "–" and as_number(0.12345, 3) == "0.123"
+    assert [word.key for word in known_metrics(results)] == ["l1", "ssim"]
+    assert len({word.key for word in METRICS}) == len(METRICS)
+    assert format_number(None, 3) == "–" and format_number(0.12345, 3) == "0.123"

@@ -4,7 +4,7 @@ from golden_data import GOLDEN
 from PIL import Image
 
 from fomm.face import Face
-from fomm.face.search import find_faces, one_of_each, tiles
+from fomm.face.search import find_faces, keep_best_answers, tile_corners
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from fomm.face.search import find_faces, one_of_each, tiles
     ],
 )
 def test_tiles_cover_long_pictures(size, expected):
-    assert tiles(size) == expected
+    assert tile_corners(size) == expected
 
 
 def test_one_answer_for_each_face():
@@ -26,7 +26,7 @@ def test_one_answer_for_each_face():
         return Face(np.float32([x0, 0, x1, 10]), score, np.zeros((6, 2), np.float32))
 
     faces = [answer(0, 10, 0.6), answer(2, 12, 0.9), answer(30, 40, 0.5), answer(4, 8, 0.8)]
-    assert [face.score for face in one_of_each(faces)] == [0.9, 0.5]
+    assert [face.score for face in keep_best_answers(faces)] == [0.9, 0.5]
 
 
 def test_faces_of_a_wide_picture_from_left_to_right():

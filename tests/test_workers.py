@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fomm.errors import FommError, InputError
-from fomm.workers import Died, work_in_processes, work_on_all
+from fomm.workers import WorkerDeath, work_in_processes, work_on_all
 
 
 def ten() -> int:
@@ -54,7 +54,7 @@ def test_all_items_come_back_and_a_death_costs_one():
     got = dict(work_in_processes(ten, add, [1, 2, -1, 3, 4], 2))
     died = got.pop(-1)
     assert got == {1: 11, 2: 12, 3: 13, 4: 14}
-    assert isinstance(died, Died) and "died (signal 9)" in died.reason and "--workers" in died.reason
+    assert isinstance(died, WorkerDeath) and "died (signal 9)" in died.reason and "--workers" in died.reason
 
 
 def test_each_process_prepares_once(tmp_path):
@@ -73,7 +73,7 @@ def test_what_preparing_raises_is_raised(kind, raised, words):
 
 
 def prepare_once(folder: Path) -> int:
-    """The third process and all that follow die of it."""
+    """Kill this process, unless it is one of the first two that prepare."""
     (folder / f"{os.getpid()}").touch()
     return add(10, -1 if len(list(folder.iterdir())) > 2 else 0)
 
@@ -81,7 +81,7 @@ def prepare_once(folder: Path) -> int:
 def test_a_death_of_who_comes_later_leaves_the_work_to_the_others(tmp_path):
     items = [-1, *range(1, 9)]
     got = dict(work_in_processes(partial(prepare_once, tmp_path), add, items, 2))
-    assert isinstance(got.pop(-1), Died) and got == {item: item + 10 for item in items[1:]}
+    assert isinstance(got.pop(-1), WorkerDeath) and got == {item: item + 10 for item in items[1:]}
 
 
 def test_a_death_while_preparing_ends_the_run():

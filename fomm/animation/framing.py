@@ -106,7 +106,7 @@ def video_squares(
             if count % EVERY == 0:
                 finder.add(count, frame)
             count += 1
-    track = main_face(finder.all())
+    track = main_face(finder.results())
     if not track:
         raise InputError(
             f"{video}: no face was found in any of its {count} frames; "

@@ -1,4 +1,4 @@
-"""Weights in files: read safely in every published format, checked, loaded strictly, written."""
+"""Read weights safely in every published format, check them, load them strictly, write them."""
 
 from fomm.bundled import sha256_of
 from fomm.checkpoint.architecture import build_discriminator, build_networks, infer_config, load_strictly

@@ -1,4 +1,4 @@
-"""The networks of a configuration, the tensors that fit them, the configuration of tensors without one."""
+"""Build the networks of a configuration, check and load their tensors, infer a configuration from tensors."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,17 +14,16 @@ from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenera
 
 COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
 
-# What tensors cannot tell has the value that all published networks share.
+# What cannot be inferred from tensors is set to the value that all published networks share.
 _PUBLISHED_SIZE = (256, 256)  # height, width
 _PUBLISHED_TEMPERATURE = 0.1
 _PUBLISHED_MAX_FEATURES = {"hourglass": 1024, "generator": 512}
 
 
 def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
-    """The generator and the key-point detector, with fresh weights, in training mode, on the CPU.
+    """Build the generator and the key-point detector, with random weights, in training mode, on the CPU.
 
-    The generator carries the network's size, ``frame_shape`` (height, width, channels), the key-point
-    detector its ``openings``.
+    The generator has ``frame_shape`` (height, width, channels) set, the key-point detector its ``openings``.
     """
     model = config.model_params
     common = asdict(model.common_params)
@@ -38,7 +37,10 @@ def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]
 
 
 def build_discriminator(config: Config) -> MultiScaleDiscriminator:
-    """The discriminator, with fresh weights, in training mode, on the CPU."""
+    """Build the discriminator, with random weights, in training mode, on the CPU.
+
+    Raises ConfigError for a configuration without one.
+    """
     if config.model_params.discriminator_params is None:
         raise ConfigError(
             "the configuration has no model_params.discriminator_params; add them to train adversarially"
@@ -48,10 +50,13 @@ def build_discriminator(config: Config) -> MultiScaleDiscriminator:
 
 
 def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
-    """The configuration of ``generator.*`` and ``kp_detector.*`` tensors, from their names and shapes.
+    """Infer the configuration from the names and shapes of ``generator.*`` and ``kp_detector.*`` tensors.
 
-    Several ``max_features`` give the same network where it never gets that wide: then it is the published one
-    or, if that is too small, the widest level. Size, temperature, padding, variance are the published ones.
+    Where no level of a network reaches ``max_features``, several values give the same network: the published
+    value is taken, or the widest level if that is larger. Size, temperature, padding and variance cannot be
+    inferred, and are the published ones. ``where`` names the file in errors.
+
+    Raises CheckpointError for tensors of another kind of network.
     """
     shapes = _Shapes(tensors, where)
     num_kp, _ = shapes["kp_detector.kp.weight"][:2]
@@ -89,20 +94,20 @@ def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
 
 
 def skeletons(config: Config) -> dict[str, nn.Module]:
-    """Both networks with names and shapes but no weights, whatever their size."""
+    """Build both networks without weights: names and shapes alone, which take no memory."""
     with _NoWeights():
         generator, kp_detector = build_networks(config)
     return {"generator": generator, "kp_detector": kp_detector}
 
 
 def unfilled_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
-    """As ``build_networks``, but for weights that are loaded next: drawing them would take half a second."""
+    """Build both networks with undefined weights, which are loaded next: drawing takes half a second."""
     with _NoDrawing():
         return build_networks(config)
 
 
 class _NoDrawing(TorchFunctionMode):
-    """Parameters keep what their memory held."""
+    """Leaves parameters as their memory is, without drawing random numbers."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
@@ -111,7 +116,7 @@ class _NoDrawing(TorchFunctionMode):
 
 
 class _NoWeights(TorchFunctionMode):
-    """Parameters go to the meta device. (``torch.device("meta")`` takes seconds to import what it needs.)"""
+    """Puts parameters on the meta device, without the slow imports of ``torch.device("meta")``."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
@@ -121,7 +126,7 @@ class _NoWeights(TorchFunctionMode):
 
 
 def check_fit(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
-    """Names and shapes, of all the networks at once; the first few that do not fit are named."""
+    """Raise CheckpointError, naming the first few misfits, unless names and shapes fit all the networks."""
     expected = {f"{name}.{key}": t for name, net in networks.items() for key, t in net.state_dict().items()}
     given = {name: tensor for name, tensor in tensors.items() if name.partition(".")[0] in networks}
     missing = [name for name in expected if name not in given and not name.endswith(COUNTER)]
@@ -149,8 +154,8 @@ def _shape(tensor: Tensor) -> str:
 def load_strictly(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tensor], where: str) -> None:
     """Load ``{"generator": ..., "kp_detector": ...}`` from tensors named after them, all or nothing.
 
-    Names, shapes and values are checked before anything is replaced; ``CheckpointError`` names what is wrong.
-    Tensors of networks that are not asked for are left aside.
+    Names, shapes and values are checked before anything is replaced. Tensors of other networks are ignored.
+    ``where`` names the file in errors. Raises CheckpointError, which names what is wrong.
     """
     check_fit(networks, tensors, where)
     parts = {
@@ -169,7 +174,7 @@ def load_strictly(networks: Mapping[str, nn.Module], tensors: Mapping[str, Tenso
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether all values are finite in float32, found without a second tensor of that size."""
+    """Return whether all values are finite in float32, without making a second tensor of that size."""
     largest = torch.finfo(torch.float32).max
     if not tensor.numel():
         return True
@@ -178,7 +183,7 @@ def _is_finite(tensor: Tensor) -> bool:
 
 
 class _Shapes(dict[str, tuple[int, ...]]):
-    """The shapes of all 4-dimensional tensors by name; a missing one means another kind of network."""
+    """The shapes of all 4-dimensional tensors by name; asking for a missing one raises CheckpointError."""
 
     def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
         super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.ndim == 4})
@@ -191,7 +196,7 @@ class _Shapes(dict[str, tuple[int, ...]]):
         )
 
     def count(self, pattern: str) -> int:
-        """How many of ``pattern`` there are, the ``{}`` in it numbered from 0."""
+        """Return how many names there are of ``pattern``, whose ``{}`` counts from 0."""
         number = 0
         while pattern.format(number) in self:
             number += 1
@@ -227,7 +232,7 @@ def _max_features(widest: int, unlimited: int, kind: str) -> int:
 
 
 def _scale_factor(shapes: _Shapes, name: str) -> float:
-    """From the size of the anti-alias kernel: 2 * round(4 * sigma) + 1 with sigma = (1 / scale - 1) / 2."""
+    """Infer the scale factor from the anti-alias kernel, whose size is 2 round(2 (1 / scale - 1)) + 1."""
     if f"{name}.down.weight" not in shapes:
         return 1
     kernel = shapes[f"{name}.down.weight"][-1]

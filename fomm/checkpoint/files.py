@@ -1,4 +1,4 @@
-"""Open a file of weights that anybody may have made: say what it is, look first, run nothing of it."""
+"""Read a file of weights from an untrusted source: find out what it is, check it, and run no code in it."""
 
 import mmap
 import os
@@ -39,11 +39,11 @@ _FOREIGN = (
 
 
 def read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """What a ``.pth.tar`` or ``.safetensors`` file holds, and its metadata (safetensors only).
+    """Return what a ``.pth.tar`` or ``.safetensors`` file holds, and its metadata (safetensors only).
 
-    The tensors are on the CPU and mapped from the file rather than read, so that what nobody looks at costs
-    nothing. They change with the file: copy them. Raises ``CheckpointError`` for all else that a path can
-    lead to.
+    The tensors are on the CPU. They are mapped from the file, not read, so that tensors nobody uses cost
+    nothing. If the file changes, so do they: copy them. Raises ``CheckpointError`` for anything else under
+    ``path``.
     """
     try:
         if path.is_dir():
@@ -59,7 +59,7 @@ def read_file(path: Path) -> tuple[Mapping[str, Any], dict[str, str]]:
 
 
 def _read_kind(path: Path, file: BinaryIO) -> tuple[Mapping[str, Any], dict[str, str]]:
-    """The file's first bytes, not its name, say how to read it."""
+    """Read a file in the format that its first bytes tell, whatever its name."""
     head = file.read(512)
     file.seek(0)
     if not head:
@@ -74,6 +74,7 @@ def _read_kind(path: Path, file: BinaryIO) -> tuple[Mapping[str, Any], dict[str,
 
 
 def _describe(head: bytes) -> str:
+    """Return what a file that is no checkpoint is, by its first bytes, and what to do."""
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if start.startswith(b"<"):
         return "is a web page (HTML), not weights: its download needs a click or a login; use a browser"
@@ -88,9 +89,9 @@ def _describe(head: bytes) -> str:
 
 
 def _scan_zip(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
-    """A zip of ``torch.save``: not compressed, each name once, every storage there in the declared size.
+    """Check a zip file of ``torch.save``; return what it describes and where each storage begins, in bytes.
 
-    What it describes, and where the numbers of each storage begin, in bytes.
+    The file must not be compressed, must hold each name once, and every storage in the size that is declared.
     """
     try:
         _check_directory(path, file)
@@ -128,7 +129,7 @@ def _scan_zip(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
 
 
 def _start_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
-    """Where a member's content begins; all of it lies in the file."""
+    """Return where a member's content begins, in bytes, after checking that all of it lies in the file."""
     file.seek(member.header_offset)
     magic, name, more = _ZIP_MEMBER.unpack(file.read(_ZIP_MEMBER.size))
     start = member.header_offset + _ZIP_MEMBER.size + name + more
@@ -138,10 +139,10 @@ def _start_of(member: zipfile.ZipInfo, file: BinaryIO) -> int:
 
 
 def _check_directory(path: Path, file: BinaryIO) -> None:
-    """The list of members lies where ``torch.save`` puts it, and is short.
+    """Check that the list of members is short and lies where ``torch.save`` puts it.
 
-    Python and PyTorch look for it in different ways: in a file with a comment, or a gap before the list, each
-    could find weights of its own.
+    Python and PyTorch search for that list in different ways. In a file with a comment, or with a gap before
+    the list, they could find different lists, and so different weights.
     """
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _ZIP_END.size - _ZIP64_LOCATOR.size - _ZIP64_END.size))
@@ -162,6 +163,7 @@ def _check_directory(path: Path, file: BinaryIO) -> None:
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
+    """Check that the members of a zip file, of ``size`` bytes in all, are such as ``torch.save`` writes."""
     root = members[0].filename.partition("/")[0] + "/" if members else ""
     for member in members:
         if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
@@ -185,10 +187,10 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo], size: int) -> Non
 
 
 def _scan_legacy(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
-    """The stream before PyTorch 1.6: five pickles, then each storage, its count (8 bytes) and its numbers.
+    """Check a file from before PyTorch 1.6; return what it describes and where storages begin, in bytes.
 
-    What it describes, and where the numbers of each storage begin, in bytes. They have the lower bytes first,
-    whatever the third pickle says of the machine that wrote them.
+    It has five pickles, then for each storage its count (8 bytes) and its numbers. The numbers are
+    little-endian, whatever the third pickle says of the machine that wrote them.
     """
     _magic, version, _system = (scan_pickle(file, str(path)).value for _ in range(3))
     if not isinstance(version, int) or version != _LEGACY_VERSION:
@@ -214,13 +216,14 @@ def _scan_legacy(path: Path, file: BinaryIO) -> tuple[Scan, dict[str, int]]:
 
 
 def _filled(path: Path, file: BinaryIO, scan: Scan, starts: Mapping[str, int]) -> Mapping[str, Any]:
-    """The checked file's content, with the numbers of its tensors where ``starts`` says."""
+    """Return the content of a checked file; the numbers of its storages begin at ``starts``, in bytes."""
     if not isinstance(scan.value, Mapping):
         raise CheckpointError(
             f"{path} holds a {type(scan.value).__name__} instead of named weights; "
             "give a checkpoint with 'generator' and 'kp_detector'"
         )
-    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # the file does not see who writes there
+    # With ACCESS_COPY, what is written to the tensors does not reach the file.
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     numbers, empty = {}, torch.empty(0)
     try:
         for key, storage in scan.storages.items():
@@ -245,5 +248,5 @@ def _read_safetensors(path: Path, head: bytes) -> tuple[Mapping[str, Any], dict[
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
-    except Exception as reason:  # a kind of numbers that PyTorch has not, too
+    except Exception as reason:  # a type of numbers that PyTorch lacks, too
         raise CheckpointError(f"{path} is damaged or incomplete ({shown(reason)}); {_AGAIN}") from reason

@@ -1,4 +1,4 @@
-"""From a file of weights to networks, and back: read safely, clean the names, build, check, load strictly."""
+"""Make networks from a file of weights: read it safely, clean its names, build, check, load strictly."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
-from fomm.bundled import WEIGHTS, HashOfFile, bundled, check_intact, sha256_of
+from fomm.bundled import WEIGHTS, LazyFileHash, bundled, check_intact, sha256_of
 from fomm.checkpoint.architecture import (
     COUNTER,
     build_discriminator,
@@ -51,24 +51,25 @@ _NAME = re.compile(r"[A-Za-z0-9_.]{1,120}")  # of a tensor
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 _REAL_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 _OTHER = "use another checkpoint"
-_METADATA_KEY = (
-    # one key, with a JSON of "version", "config" and "freeze_norm": several are written in no fixed order
-    "fomm"
-)
+# One key, with a JSON of "version", "config" and "freeze_norm": safetensors writes several in no fixed order.
+_METADATA_KEY = "fomm"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file of weights holds, its names in order, not yet checked against a network."""
+    """What a file of weights holds, its names cleaned, not yet compared with a network."""
 
     path: Path
     tensors: dict[str, Tensor]  # generator.*, kp_detector.* and perhaps discriminator.*
     config: Config | None  # from the file's own metadata
-    rest: dict[str, Any]  # all else: the optimisers' states, the epoch
+    rest: dict[str, Any]  # everything else: the optimisers' states, the epoch
     freeze_norm: bool | None = None  # from the file's own metadata
 
     def resolve_config(self) -> Config:
-        """The configuration in the file, else the one that its tensors' names and shapes tell."""
+        """Return the configuration in the file, else the one inferred from its tensors' names and shapes.
+
+        Raises CheckpointError where the tensors are those of another kind of network.
+        """
         return self.config or infer_config(self.tensors, str(self.path))
 
     def resolve_freeze_norm(self) -> bool | None:
@@ -88,24 +89,29 @@ def load_checkpoints(
     *,
     device: str | torch.device | None = None,
 ) -> tuple[OcclusionAwareGenerator, KPDetector]:
-    """The generator and the key-point detector with trained weights, ready to animate (in eval mode).
+    """Return the generator and the key-point detector with trained weights, in eval mode.
 
     Args:
         config_path: a YAML file or the name of a configuration that ships (``"vox-256"``). Without it, the
             configuration comes from the file of weights: its metadata, else its tensors' names and shapes.
         checkpoint_path: a published ``.pth.tar`` or a safetensors file; without it, the weights that ship.
-        cpu: stay on the CPU; otherwise CUDA where there is one, else MPS, else the CPU.
-        device: choose one oneself.
+        cpu: stay on the CPU. Otherwise the device is CUDA where there is one, else MPS, else the CPU.
+        device: a device of your choice.
 
-    The generator carries ``frame_shape`` (height, width, channels) and ``weights_hash``, the file's sha256,
-    which is worked out when first asked for, and None if the file has changed by then.
+    Returns:
+        The two networks. The generator has ``frame_shape`` (height, width, channels) and ``weights_hash``,
+        the SHA-256 of the file. It is computed when it is first asked for, and None if the file has changed
+        by then.
 
-    Raises ``ConfigError``, ``CheckpointError``, or ``InputError`` for a device that is not there.
+    Raises:
+        ConfigError: the configuration cannot be read.
+        CheckpointError: the weights cannot be read safely, or do not fit the configuration.
+        InputError: the device cannot be used.
     """
     place = _choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
     path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
-    weights_hash = HashOfFile.now(path)
+    weights_hash = LazyFileHash.of(path)
     checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
     generator, kp_detector = _networks_of(checkpoint, config)
     generator.hash_weights = weights_hash
@@ -113,7 +119,10 @@ def load_checkpoints(
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a ``.pth.tar`` file (either format) or a safetensors file, running nothing of what is in it."""
+    """Read a ``.pth.tar`` file (either format) or a safetensors file; no code in it runs.
+
+    Raises CheckpointError for a file that holds something else, or is damaged.
+    """
     path = Path(path)
     content, metadata = read_file(path)
     tensors: dict[str, Tensor] = {}
@@ -145,8 +154,15 @@ def save_weights(
     """Write the two networks and their configuration as safetensors, whole or not at all.
 
     Args:
-        half: the convolutions' weights in float16; biases, norms and the anti-alias kernels stay float32.
+        path: the file to write.
+        generator: fits ``config``.
+        kp_detector: fits ``config``.
+        config: what goes into the file's metadata.
+        half: write the convolutions' weights in float16; biases, norms and anti-alias kernels stay float32.
         freeze_norm: whether batch norms kept their statistics in the training; None: not known.
+
+    Raises:
+        CheckpointError: the networks do not fit, hold values that are not finite, or cannot be written.
     """
     networks = {"generator": generator, "kp_detector": kp_detector}
     tensors = {}
@@ -178,7 +194,18 @@ def convert(
     half: bool = False,
     config_path: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Any checkpoint to safetensors: the two networks and the configuration, nothing else."""
+    """Convert any checkpoint to safetensors: the two networks and the configuration, nothing else.
+
+    Args:
+        in_path: a file that ``read_checkpoint`` reads.
+        out_path: a file that ends in ``.safetensors``.
+        half: as in ``save_weights``.
+        config_path: a YAML file or a name; without it, the configuration comes from the file of weights.
+
+    Raises:
+        ConfigError: the configuration cannot be read.
+        CheckpointError: the file cannot be read, does not fit the configuration, or cannot be written.
+    """
     if Path(out_path).suffix != ".safetensors":
         raise CheckpointError(f"cannot write {out_path}: the result is a safetensors file; name it so")
     checkpoint = read_checkpoint(in_path)
@@ -188,7 +215,10 @@ def convert(
 
 
 def _default_checkpoint(config: Config | None) -> Checkpoint:
-    """The weights that ship, if they are there and the configuration, where one is given, is theirs."""
+    """Read the weights that ship.
+
+    Raises CheckpointError if they are missing or changed, or if ``config`` is that of another network.
+    """
     path = bundled("checkpoints", DEFAULT_WEIGHTS)
     if not path.is_file():
         raise CheckpointError(f"the weights that ship are not there ({path}); install fomm again")
@@ -203,7 +233,11 @@ def _default_checkpoint(config: Config | None) -> Checkpoint:
 
 
 def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[OcclusionAwareGenerator, KPDetector]:
-    """Skeletons are compared first, so that a file cannot ask for networks larger than itself."""
+    """Build the networks and load the checkpoint into them; ``config`` overrides that of the file.
+
+    Names and shapes are compared first, on networks without weights, so that a small file cannot make large
+    networks be allocated.
+    """
     config = config or checkpoint.resolve_config()
     where = str(checkpoint.path)
     check_fit(skeletons(config), checkpoint.tensors, where)
@@ -213,7 +247,7 @@ def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[Occlusi
 
 
 def _flatten(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Every entry under its canonical name; the networks' own entries as ``network.name``."""
+    """Return every entry under its canonical name, those of a network's own dict as ``network.name``."""
     entries = []
     for key, value in content.items():
         name = _canonical(str(key))
@@ -225,7 +259,7 @@ def _flatten(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _canonical(name: str) -> str:
-    """Without what wrappers put in front, of all or of a network: ``module.generator.module.first...``."""
+    """Return a name without the prefixes of wrappers, as in ``module.generator.module.first...``."""
     network, _, rest = _unwrap(name).partition(".")
     return f"{network}.{_unwrap(rest)}" if rest and network in _NETWORKS else _unwrap(name)
 
@@ -276,7 +310,11 @@ def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Config | No
 
 
 def _to_store(name: str, tensor: Tensor, half: bool) -> Tensor:
-    """A convolution's weight has four dimensions, and so has the anti-alias kernel, which stays exact."""
+    """Return a tensor as it is written: on the CPU, contiguous, in float32, or float16 where ``half`` allows.
+
+    With ``half``, what has four dimensions is in float16: the convolutions' weights. The anti-alias kernels
+    (``down.weight``) have four, too, and stay float32.
+    """
     tensor = tensor.detach().cpu()
     if not tensor.is_floating_point():
         return tensor.contiguous()
@@ -285,7 +323,7 @@ def _to_store(name: str, tensor: Tensor, half: bool) -> Tensor:
 
 
 def _same_network(one: Config, other: Config) -> bool:
-    """Whether the same weights fit both and mean the same in both."""
+    """Return whether the same weights fit both configurations and mean the same in both."""
 
     def essence(config: Config) -> tuple[Any, ...]:
         model = config.model_params

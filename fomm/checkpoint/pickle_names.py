@@ -1,7 +1,7 @@
-"""The names that a checkpoint's pickle may ask for, and what is done in place of each.
+"""The names that a checkpoint's pickle may ask for, and the functions that stand in for them here.
 
-Nothing here takes more time or memory than the part of the stream that describes it: what a stream names once
-it can hand to a function a hundred thousand times.
+A stream can name a value once and pass it to a function a hundred thousand times. So no function here takes
+more time or memory than the part of the stream that calls it.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_MAX_KEY = 1 << 60  # larger numbers can all have one hash, and a dict of them takes for ever
+_MAX_KEY = 1 << 60  # larger numbers can be chosen to have one hash, and a dict of them takes for ever
 _MAX_BYTES = 100  # of a single value; NumPy's numbers have 8
 _MAX_DIMENSIONS = 64
 
@@ -46,7 +46,7 @@ class Storage:
 
 
 class View(NamedTuple):
-    """A tensor that is empty still, and what it will be of its storage: counts of numbers, not bytes."""
+    """A tensor that is still empty, and which part of its storage it will show, in numbers, not bytes."""
 
     tensor: Tensor
     storage: Storage
@@ -57,18 +57,18 @@ class View(NamedTuple):
 
 @dataclass
 class NumberType:
-    """NumPy's type of a number; the byte order comes later."""
+    """NumPy's type of a number; a later instruction sets the byte order."""
 
     name: str
     order: Literal["<", ">", "|", "="] = "="
 
 
 class Refused(Exception):
-    """Why a stream is not walked on."""
+    """The reason for which a stream is read no further."""
 
 
 def dict_of(pairs: Any) -> dict[Any, Any]:
-    """A dict with names or numbers for keys: the hash of nested tuples can take for ever."""
+    """Make a dict whose keys are names or numbers: hashing others, as nested tuples, can take for ever."""
     result = {}
     for key, value in pairs:
         if not (isinstance(key, (str, float)) or (isinstance(key, int) and abs(key) < _MAX_KEY)):
@@ -78,7 +78,7 @@ def dict_of(pairs: Any) -> dict[Any, Any]:
 
 
 def _ordered_dict(content: Any = None) -> dict[Any, Any]:
-    """From nothing, or from a list of pairs, which is used up: reading it again and again would take long."""
+    """Make a dict of nothing, or of a list of pairs, which is emptied, so that nobody can pass it again."""
     if content is None:
         return {}
     if not isinstance(content, list):
@@ -89,7 +89,7 @@ def _ordered_dict(content: Any = None) -> dict[Any, Any]:
 
 
 def _counter(content: Any) -> dict[Any, Any]:
-    """The dict itself; copies of it, again and again, would take all memory."""
+    """Return the dict itself: many copies of it could take all memory."""
     if not isinstance(content, dict):
         raise Refused("it counts things")
     return content
@@ -98,7 +98,7 @@ def _counter(content: Any) -> dict[Any, Any]:
 def _tensor(
     storage: Any, offset: Any, size: Any, stride: Any, _requires_grad: Any = False, *more: Any
 ) -> View:
-    """``more``: hooks and marks, of which weights have none."""
+    """Describe a tensor as a view of its storage. ``more`` are hooks and marks, which weights do not have."""
     if not isinstance(storage, Storage) or any(more):
         raise Refused("it describes a tensor with more than numbers")
     if not (isinstance(size, tuple) and isinstance(stride, tuple) and len(size) == len(stride)):
@@ -122,7 +122,7 @@ def _parameter(tensor: Any, _requires_grad: Any, hooks: Any) -> Tensor:
 
 
 def _bytes(text: Any, encoding: Any) -> bytes:
-    """Protocol 2 has no bytes: they come as text to be encoded. Any other encoding could grow without end."""
+    """Return bytes, which protocol 2 writes as a text to encode in latin1; other encodings could grow it."""
     if not isinstance(text, str) or encoding != "latin1" or len(text) > _MAX_BYTES:
         raise Refused("it encodes a text")
     return text.encode("latin1")

@@ -1,9 +1,9 @@
-"""What a pickled checkpoint describes, built without Python's or PyTorch's way of reading a pickle.
+"""Build what a pickled checkpoint describes, without Python's or PyTorch's readers of pickles.
 
 ``torch.load(weights_only=True)`` runs no foreign code, but it still builds what it is told to: gigabytes of
 ``bytearray``, storages that the file does not hold, one list copied a hundred thousand times, keys whose hash
-takes for ever. So the stream is walked here, opcode by opcode. No name in it is ever looked up; whatever
-weights have no use for is refused; time and memory grow with the stream's length and no faster.
+takes for ever. So this module reads the stream itself, opcode by opcode. It never looks up a name in it, and
+refuses whatever weights do not need. Time and memory grow no faster than the stream's length.
 """
 
 import io
@@ -41,7 +41,7 @@ class Scan:
 
 
 def scan_pickle(file: BinaryIO, where: str) -> Scan:
-    """Build what one pickle describes, from where ``file`` stands, and leave it right behind.
+    """Build what one pickle describes, and leave ``file`` right behind it.
 
     Raises ``CheckpointError``, which names ``where``, if the pickle holds anything but what weights need.
     """
@@ -71,6 +71,7 @@ class _Machine:
         self.scan = Scan()
 
     def step(self, name: str, argument: Any) -> None:
+        """Carry out one instruction. Raises Refused for one that weights do not need."""
         if name in _PUSH_ARGUMENT:
             if isinstance(argument, int) and abs(argument) > MAX_NUMBER:
                 raise Refused("it has a number of many digits")
@@ -83,41 +84,49 @@ class _Machine:
             raise Refused(f"it uses the pickle instruction {name}")
 
     def pop_mark(self) -> list[Any]:
+        """Return what was pushed since the last mark, and forget the mark."""
         items, self.stack = self.stack, self.marks.pop()
         return items
 
     def mark(self, _: Any) -> None:
+        """Set a mark: what follows belongs together."""
         self.marks.append(self.stack)
         self.stack = []
 
     def tuple_of_marked(self, _: Any) -> None:
+        """Make a tuple of what was pushed since the last mark."""
         items = tuple(self.pop_mark())
         self.stack.append(items)
 
     def tuple_of(self, count: int) -> None:
+        """Make a tuple of the last ``count`` values."""
         items = tuple(self.stack[-count:])
         if len(items) != count:
             raise IndexError(count)
         self.stack[-count:] = [items]
 
     def append(self, items: list[Any]) -> None:
+        """Append ``items`` to the list on top of the stack."""
         target = self.stack[-1]
         if not isinstance(target, list):
             raise Refused("it appends to what is not a list")
         target.extend(items)
 
     def set_items(self, items: list[Any]) -> None:
+        """Set keys and values, which alternate in ``items``, in the dict on top of the stack."""
         target = self.stack[-1]
         if not isinstance(target, dict):
             raise Refused("it sets an item of what is not a dict")
         target.update(dict_of(zip(items[::2], items[1::2], strict=True)))
 
     def find_global(self, name: str) -> None:
+        """Push a name that the stream asks for, if it is one of those that weights need."""
         if name not in CALLS and name not in STORAGES:
             raise Refused(f"it asks for {shown(name.replace(' ', '.'))}")
         self.stack.append(_Global(name))
 
     def reduce(self, _: Any) -> None:
+        """Call the function that stands in for a name, and push its result; note a tensor to be filled."""
         arguments, function = self.stack.pop(), self.stack.pop()
         if not (isinstance(function, _Global) and function.name in CALLS and isinstance(arguments, tuple)):
             raise Refused("it calls what is not a function")
@@ -130,6 +139,7 @@ class _Machine:
         self.stack.append(result)
 
     def build(self, _: Any) -> None:
+        """Set the byte order of a type of numbers; ignore the attributes of a dict."""
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, NumberType):
             order = state[1] if isinstance(state, tuple) else None
@@ -140,6 +150,7 @@ class _Machine:
             raise Refused("it sets the state of an object")
 
     def load_storage(self, _: Any) -> None:
+        """Note a storage that the stream declares, and push it."""
         kind, storage_type, key, _location, numel, *view = self.stack.pop()
         if (
             kind != "storage"
@@ -156,9 +167,11 @@ class _Machine:
         self.stack.append(first)
 
     def stop(self, _: Any) -> None:
+        """Take the value on top of the stack as that of the whole stream."""
         self.scan.value = self.stack.pop()
 
     def protocol(self, number: int) -> None:
+        """Check the version of the pickle format."""
         if number != 2:
             raise Refused(f"it has pickle protocol {number} instead of 2, PyTorch's own")
 

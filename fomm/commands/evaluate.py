@@ -54,7 +54,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from fomm.evaluation.report import as_text
+    from fomm.evaluation.report import format_text
     from fomm.evaluation.runner import evaluate
 
     names = (
@@ -75,6 +75,6 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.data,
         **{name: getattr(options, name) for name in names},
     )
-    print(as_text(report))
+    print(format_text(report))
     if options.out is not None:
         print(f"\n{options.out / 'report.html'}: the same with pictures")

@@ -1,4 +1,4 @@
-"""The settings of networks, data and training, each declared once; and the YAML files that hold them."""
+"""Declare the settings of networks, data and training, each once, and read the YAML files that hold them."""
 
 from fomm.config.schema import (
     LABELLED,

@@ -1,4 +1,4 @@
-"""From YAML to frozen dataclasses: one generic reader that trusts nothing it is given."""
+"""Read frozen dataclasses from YAML files, checking every key and every value."""
 
 import dataclasses
 import difflib
@@ -43,7 +43,7 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The mapping in a YAML file: plain dicts, lists, numbers, texts; ``ConfigError`` for anything else."""
+    """Return the mapping in a YAML file: dicts, lists, numbers, texts. Raises ConfigError for others."""
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
@@ -66,10 +66,11 @@ def read_yaml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def parse(cls: type[_T], data: Any, where: str, key: str = "") -> _T:
-    """``cls(**data)``, a frozen dataclass and those within it, each key and the type of each value checked.
+    """Return ``cls(**data)``, a frozen dataclass with those in it, after checking every key and value.
 
-    ``where`` names the file and ``key`` the place in it (``model_params.common_params``), for the errors: an
-    unknown or missing key, a value of the wrong type, or outside the ``low`` and ``high`` of its field.
+    ``where`` names the file in errors, and ``key`` the place in it (``model_params.common_params``). Raises
+    ConfigError for an unknown or a missing key, and for a value of another type or outside the ``low`` and
+    ``high`` of its field.
     """
     if not isinstance(data, Mapping):
         raise ConfigError(f"{where}: {key or 'the whole'} should hold keys and values, not {_show(data)}")
@@ -90,7 +91,7 @@ def parse(cls: type[_T], data: Any, where: str, key: str = "") -> _T:
 
 
 def plain(value: Any) -> Any:
-    """The reverse of ``parse``: dicts, lists, numbers and texts; settings that are ``None`` are left out."""
+    """Return a dataclass as dicts, lists, numbers and texts, the reverse of ``parse``; None is left out."""
     if dataclasses.is_dataclass(value):
         pairs = ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
         return {name: plain(content) for name, content in pairs if content is not None}
@@ -100,7 +101,7 @@ def plain(value: Any) -> Any:
 
 
 def _convert(hint: Any, value: Any, where: str, key: str) -> Any:
-    """``value`` as the type that the field declares; a number stays the int or float that was written."""
+    """Return ``value`` as the type that the field declares; a number stays an int or a float as written."""
     if typing.get_origin(hint) in (Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         if value is None and len(options) < len(typing.get_args(hint)):
@@ -165,7 +166,7 @@ def _show(value: Any) -> str:
 
 
 def _exponent_hint(value: Any) -> str:
-    """YAML 1.1 takes 2e-4 for a text, and nobody knows that."""
+    """Return a hint for a text like 2e-4: YAML 1.1 takes it for a text, since it has no point."""
     try:
         return f" (write {float(value):.1e} with the point)" if isinstance(value, str) else ""
     except ValueError:

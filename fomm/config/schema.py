@@ -16,11 +16,12 @@ from fomm.errors import ConfigError
 
 
 def _between(low: float, high: float, **default: Any) -> Any:
-    """A number, or each of a list, between two bounds, both included; further keywords go to ``field``."""
+    """Declare a number, or numbers, between two bounds, both included; further keywords go to ``field``."""
     return field(metadata={"low": low, "high": high}, **default)
 
 
 def _count(high: int, **default: Any) -> Any:
+    """Declare a whole number from 1 to ``high``."""
     return _between(1, high, **default)
 
 
@@ -48,14 +49,13 @@ class JitterParams:
     brightness: float = _between(0, 10, default=0)  # a factor drawn from 1 - this to 1 + this
     contrast: float = _between(0, 10, default=0)
     saturation: float = _between(0, 10, default=0)
-    hue: float = _between(
-        0, 0.5, default=0
-    )  # a shift drawn from -this to +this, in turns of the colour wheel
+    # a shift drawn from -this to +this, in turns of the colour wheel
+    hue: float = _between(0, 0.5, default=0)
 
 
 @dataclass(frozen=True)
 class CameraParams:
-    """A camera of its own for each frame: the published recipe has none."""
+    """A camera that rolls, zooms and shifts over the frames of a pair; the published recipe has none."""
 
     rotation: float = _between(0, 3.2, default=0)  # deviation of the roll, radians
     zoom: tuple[float, float] = _between(0.1, 10, default=(1.0, 1.0))  # smallest and largest side of the view
@@ -66,7 +66,7 @@ class CameraParams:
 
 @dataclass(frozen=True)
 class DegradeParams:
-    """Pictures of other quality, the same way for both frames: the published recipe has none."""
+    """Blur, noise and sharpening, alike for both frames of a pair; the published recipe has none."""
 
     blur: float = _between(0, 1, default=0)  # the share of batches that lose resolution
     noise: float = _between(0, 1, default=0)  # largest deviation of the noise, of [0, 1]
@@ -75,7 +75,10 @@ class DegradeParams:
 
 @dataclass(frozen=True)
 class AugmentationParams:
-    """Each that is given is applied, in this order, to both frames alike; a camera to each frame."""
+    """The augmentations, in the order in which those that are given are applied.
+
+    The camera may differ between the two frames of a pair; all others are alike for both.
+    """
 
     flip_param: FlipParams | None = None
     resize_param: ResizeParams | None = None
@@ -125,9 +128,8 @@ class KPDetectorParams:
     temperature: float = _between(1e-6, 1e6)  # of the softmax over a heat map; smaller is sharper
     scale_factor: float = _between(1 / 64, 1, default=1)  # the image is made this much smaller first
     single_jacobian_map: bool = False  # one map of jacobians for all key points
-    pad: int = _between(
-        0, 3, default=0
-    )  # of the 7x7 heads: 0 cuts 3 pixels from each side of the map, 3 none
+    # of the 7x7 heads: 0 cuts 3 pixels from each side of the map, 3 cuts none
+    pad: int = _between(0, 3, default=0)
     openings: OpeningsParams | None = None  # only where the key points are those of drawn heads
 
 
@@ -137,9 +139,8 @@ class DenseMotionParams:
     max_features: int = _count(65536)
     num_blocks: int = _count(12)
     scale_factor: float = _between(1 / 64, 1, default=1)
-    kp_variance: float = _between(
-        1e-6, 100, default=0.01
-    )  # of the gaussian that draws a key point, [-1, 1]^2
+    # of the gaussian that draws a key point, in [-1, 1]^2
+    kp_variance: float = _between(1e-6, 100, default=0.01)
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class TransformParams:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Zero, or an empty list, turns a term off."""
+    """The weight of each term of the loss; zero, or an empty list, turns the term off."""
 
     generator_gan: float = _between(0, 1e6, default=0)  # least squares, for the generator
     discriminator_gan: float = _between(0, 1e6, default=0)  # least squares, for the discriminator
@@ -287,12 +288,12 @@ class Config:
     visualizer_params: VisualizerParams | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists, numbers and texts, defaults written out; what ``config_from_dict`` reads."""
+        """Return plain dicts, lists, numbers and texts, with defaults, for ``config_from_dict`` to read."""
         return plain(self)
 
 
 def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> Config:
-    """A ``Config`` from nested dicts; ``where`` names their origin in the errors (``ConfigError``)."""
+    """Return a ``Config`` from nested dicts; ``where`` names their origin in errors. Raises ConfigError."""
     config = parse(Config, data, where)
     channels = config.dataset_params.frame_shape[2]
     expected = config.model_params.common_params.num_channels
@@ -311,16 +312,19 @@ def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> C
 
 
 def load_config(path_or_name: str | os.PathLike[str]) -> Config:
-    """The configuration in a YAML file, or that ships under a name: ``"vox-256"``."""
+    """Read the configuration in a YAML file, or the one that ships under a name, as ``"vox-256"``.
+
+    Raises ConfigError.
+    """
     path = find_config(path_or_name)
     return config_from_dict(read_yaml(path), str(path))
 
 
 def find_config(path_or_name: str | os.PathLike[str]) -> Path:
-    """The file itself where there is one, else the one that ships under that name.
+    """Return the path of a configuration: the file itself, else the one that ships under that name.
 
-    ``"vox-256"`` is a name, and so is ``config/vox-256.yaml``, as old scripts have it, where no such file
-    exists.
+    ``"vox-256"`` is a name. So is ``config/vox-256.yaml``, as old scripts have it, where no such file exists.
+    Raises ConfigError where there is neither.
     """
     path = Path(path_or_name)
     if path.is_file():
@@ -335,5 +339,5 @@ def find_config(path_or_name: str | os.PathLike[str]) -> Path:
 
 
 def config_names() -> list[str]:
-    """The names of the configurations that ship."""
+    """Return the names of the configurations that ship, sorted."""
     return sorted(path.stem for path in bundled("configs").glob("*.yaml"))

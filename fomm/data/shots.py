@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fomm.face.crop import Rect, Tube, published_box, tubes
-from fomm.face.search import FaceFinder, shrunk
+from fomm.face.search import FaceFinder, shrink
 
 THUMBNAIL = 32  # pixels along each side of what is compared from frame to frame
 CUT_LEVELS = 12.0  # of 255: a smaller difference is no cut
@@ -82,7 +82,7 @@ def look(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | 
     with VideoReader(video) as reader:
         size = reader.size
         for frame in reader:
-            small = shrunk(frame)
+            small = shrink(frame)
             if cuts:
                 shots.add(small)
             if faces and count % every == 0:
@@ -90,7 +90,7 @@ def look(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | 
             count += 1
     borders = shots.cuts()
     if faces:
-        boxes = ((number, [published_box(face) for face in faces]) for number, faces in found.all())
+        boxes = ((number, [published_box(face) for face in faces]) for number, faces in found.results())
         tracked = tubes(boxes, cuts=borders, missed=1, max_frames=max_frames)
     else:
         whole = Rect(0.0, 0.0, float(size[1]), float(size[0]))

@@ -1,4 +1,4 @@
-"""Clips to measure on: their frames, and the exact landmarks and pose where a data set knows them."""
+"""List and read the clips of a data set, with exact landmarks and pose where the data set has them."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from fomm.errors import MediaError
 
 
 @dataclass(frozen=True)
-class Clip:
-    """The frames of one clip, and what is known of them exactly."""
+class AnnotatedClip:
+    """The frames of one clip, and the exact landmarks and pose in them, where they are known."""
 
     name: str  # PERSON#CLIP, or any name
     frames: np.ndarray  # TxHxWx3 uint8 RGB
     landmarks: np.ndarray | None = None  # Tx68x2 float32, pixels xy; pixel i covers [i, i + 1)
     pose: np.ndarray | None = None  # Tx3 float32: yaw, pitch, roll in degrees
 
-    def resized(self, height: int, width: int) -> Clip:
-        """The same clip with frames of another size."""
+    def resize(self, height: int, width: int) -> AnnotatedClip:
+        """Return the same clip with frames of another size, in pixels; itself where the size is the same."""
         old_height, old_width = self.frames.shape[1:3]
         if (old_height, old_width) == (height, width):
             return self
-        frames = np.stack([resized_picture(frame, height, width) for frame in self.frames])
+        frames = np.stack([resize_picture(frame, height, width) for frame in self.frames])
         scale = np.array([width / old_width, height / old_height], np.float32)
         landmarks = None if self.landmarks is None else self.landmarks * scale
-        return Clip(self.name, frames, landmarks, self.pose)
+        return AnnotatedClip(self.name, frames, landmarks, self.pose)
 
 
-def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """HxWx3, uint8 or float32, at another size (bilinear, antialiased), of the same kind."""
+def resize_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a picture (HxWx3, uint8 or float32) at another size: bilinear, antialiased."""
     if picture.shape[:2] == (height, width):
         return picture
     tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
@@ -50,33 +50,34 @@ def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def clip_name(path: Path) -> str:
-    """The name of a clip without the suffix of its file."""
+    """Return the name of a clip: that of its file without the suffix."""
     return sidecar_of(path).name.removesuffix(SIDECAR_SUFFIX)
 
 
 def person_of(path: Path) -> str:
-    """Who is in a clip: PERSON of PERSON#CLIP, the whole name of a clip that is called otherwise."""
+    """Return who is in a clip: PERSON of PERSON#CLIP; the whole name where it has another form."""
     return clip_name(path).split("#")[0]
 
 
 def list_clips(data: str | os.PathLike[str], limit: int | None = None) -> list[Path]:
-    """The clips of ``data/test``, or of ``data`` itself where it has no such folder; see ``find_clips``."""
+    """List the clips of ``data/test``, or of ``data`` where that folder is missing; see ``find_clips``."""
     folder = Path(data)
     return find_clips(folder / "test" if (folder / "test").is_dir() else folder, limit)
 
 
-def read_clip(path: Path, aspect: float = 1.0) -> Clip:
-    """One clip, and what its sidecar knows of landmarks and pose: both, one, none, or there is no sidecar.
+def read_clip(path: Path, aspect: float = 1.0) -> AnnotatedClip:
+    """Read one clip, with the landmarks and the pose of its sidecar where there is one and it holds them.
 
     Args:
         path: one of ``list_clips``.
         aspect: width over height of a frame, for frames that lie side by side in one picture.
 
-    Raises MediaError for a file that is damaged, or a sidecar that does not fit the frames.
+    Raises:
+        MediaError: a file is damaged, or the sidecar does not fit the frames.
     """
     frames, sidecar = read_frames(path, aspect), sidecar_of(path)
     if not sidecar.is_file():
-        return Clip(clip_name(path), frames)
+        return AnnotatedClip(clip_name(path), frames)
     shapes = {"landmarks": (len(frames), 68, 2), "pose": (len(frames), 3)}
     truth = read_arrays(sidecar, *(name for name in shapes if name in _names_in(sidecar)))
     for name, array in truth.items():
@@ -85,11 +86,13 @@ def read_clip(path: Path, aspect: float = 1.0) -> Clip:
                 f"{sidecar} holds {name} {array.shape}; "
                 f"{path.name} has {len(frames)} frames, for which {shapes[name]} is needed"
             )
-    return Clip(clip_name(path), frames, **{name: array.astype(np.float32) for name, array in truth.items()})
+    return AnnotatedClip(
+        clip_name(path), frames, **{name: array.astype(np.float32) for name, array in truth.items()}
+    )
 
 
 def _names_in(path: Path) -> set[str]:
-    """The names of the arrays in an npz file. Raises MediaError for another file."""
+    """Return the names of the arrays in an npz file. Raises MediaError for another file."""
     try:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
@@ -97,8 +100,11 @@ def _names_in(path: Path) -> set[str]:
         raise MediaError(f"{path} cannot be read as an npz file: {reason}") from reason
 
 
-def list_hash(paths: Sequence[Path]) -> str:
-    """SHA-256 (hex) of the names and contents of clips and their sidecars: equal numbers need equal lists."""
+def hash_clips(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 (hex) of the names and contents of clips and their sidecars.
+
+    Numbers of two evaluations can be compared where it is equal.
+    """
     digest = hashlib.sha256()
     for path in paths:
         for file in _files(path):
@@ -108,7 +114,7 @@ def list_hash(paths: Sequence[Path]) -> str:
 
 
 def _files(clip: Path) -> Iterator[Path]:
-    """What a clip is made of: one file or a folder of pictures, and its sidecar if there is one."""
+    """Yield the files of a clip: one file, or the pictures of a folder; then its sidecar if there is one."""
     if clip.is_dir():
         yield from sorted(path for path in clip.rglob("*") if path.is_file())
     else:

@@ -1,4 +1,4 @@
-"""What is measured against each other: checkpoints, and two that know no network."""
+"""Load the checkpoints that are compared; name the two baselines that need no network."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fomm.animation.animator import Animator
 from fomm.animation.options import EXACT, Motion
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
-from fomm.evaluation.clips import resized_picture
+from fomm.evaluation.clips import resize_picture
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
-DRIVING = "driving clip"  # shown as if it were the result: what a perfect copy of the motion measures
-UNCHANGED = "source unchanged"  # the source in every frame
+DRIVING = "driving clip"  # a baseline: the driving clip itself, whose motion is right by definition
+UNCHANGED = "source unchanged"  # a baseline: the source in every frame
 CHUNK = 8  # frames in one pass of the networks
 
 PathLike = str | os.PathLike[str]
@@ -26,7 +26,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A checkpoint, ready to animate."""
+    """A checkpoint that is compared with others, its networks loaded."""
 
     label: str
     file: str  # its name, or "default" for the weights that ship
@@ -36,21 +36,26 @@ class Contestant:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of its pictures."""
+        """Return height and width of its pictures, in pixels."""
         if self.generator.frame_shape is None:
             raise InputError("the generator has no frame_shape; load it with load_checkpoints")
         return self.generator.frame_shape[:2]
 
     @property
     def device(self) -> torch.device:
+        """Return where its networks run."""
         return next(self.generator.parameters()).device
 
     def animate(
         self, source: np.ndarray, driving: np.ndarray, size: tuple[int, int], relative: bool
     ) -> Iterator[np.ndarray]:
-        """HxWx3 uint8 moved like TxHxWx3 uint8: T frames HxWx3 float32 in [0, 1], of ``size``.
+        """Yield ``source`` moved like ``driving``: T frames HxWx3 float32 in [0, 1], of ``size``.
 
-        The networks work at their own size; a result of another one is resized.
+        Args:
+            source: HxWx3 uint8 RGB.
+            driving: TxHxWx3 uint8 RGB.
+            size: height and width of the results, to which they are resized where the networks have another.
+            relative: move by how the driving key points differ from those of the first driving frame.
         """
         animator = Animator(
             source,
@@ -60,7 +65,7 @@ class Contestant:
             compute=replace(EXACT, batch_size=CHUNK),
         )
         for frame in animator.animate(driving):
-            yield resized_picture(frame, *size).clip(0, 1)
+            yield resize_picture(frame, *size).clip(0, 1)
 
 
 def load_contestants(
@@ -69,18 +74,25 @@ def load_contestants(
     config: PathLike | None,
     device: str | torch.device | None,
 ) -> list[Contestant]:
-    """The checkpoint that is measured, then the others; ``config`` is the first one's."""
+    """Load ``checkpoint``, then those that it is compared with; ``config`` belongs to the first alone.
+
+    Raises what ``load_checkpoints`` raises.
+    """
     files = [checkpoint, *against]
     contestants = []
-    for index, (file, label) in enumerate(zip(files, _labels(files), strict=True)):
+    for index, (file, label) in enumerate(zip(files, label_files(files), strict=True)):
         generator, kp_detector = load_checkpoints(None if index else config, file, device=device)
         name = "default" if file is None else Path(file).name
         contestants.append(Contestant(label, name, generator.weights_hash or "", generator, kp_detector))
     return contestants
 
 
-def _labels(files: Sequence[PathLike | None]) -> list[str]:
-    """File names without suffix; with the folder where two are equal, with a number where they still are."""
+def label_files(files: Sequence[PathLike | None]) -> list[str]:
+    """Return a label for each file, no two alike; None stands for the weights that ship.
+
+    It is the file's name without suffix, with the folder where two are equal, with a number where they still
+    are.
+    """
     paths = [Path("default" if file is None else file) for file in files]
     labels = [path.name.split(".")[0] or path.name for path in paths]
     labels = [

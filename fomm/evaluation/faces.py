@@ -1,4 +1,4 @@
-"""One face over the frames of a clip: its points, how it moves, whose it is."""
+"""Follow one face over the frames of a clip: its points, its motion and its identity."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fomm.face.alignment import face_alignment_is_ready, landmarks_68
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 FACE_ALIGNMENT = "face-alignment"  # the package of the published landmarks
-MIN_PRESENCE = 0.5  # a mesh that is less sure of itself counts as no face
+MIN_PRESENCE = 0.5  # a face whose mesh has a lower presence counts as not found
 
 Landmarks68 = Callable[[np.ndarray], np.ndarray]  # TxHxWx3 uint8 -> Tx68x2 pixels, nan where no face is
 Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face was found
@@ -27,30 +27,30 @@ Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face w
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """A face over T frames; nan where none was found."""
+    """One face over T frames; nan in the frames in which it was not found."""
 
     points: np.ndarray  # Tx468x3, pixels xyz
     identities: np.ndarray  # Tx128
 
     @cached_property
     def found(self) -> np.ndarray:
-        """T bools: where there is a face."""
+        """Return T bools: the frames in which the face was found."""
         return np.isfinite(self.points).all(axis=(1, 2))
 
     @cached_property
     def traits(self) -> Traits:
-        """Pose, mouth and eyes."""
+        """Return T numbers for each of ``TRAITS``: pose in degrees, openings of mouth and eyes as ratios."""
         yaw, pitch, roll = head_pose(self.points).T
         series = (yaw, pitch, roll, mouth_opening(self.points), eye_opening(self.points))
         return dict(zip(TRAITS, series, strict=True))
 
     @property
     def landmarks(self) -> np.ndarray:
-        """The 68 points of the iBUG scheme, Tx68x2, pixels xy."""
+        """Return the 68 points of the iBUG scheme, Tx68x2, pixels xy."""
         return ibug_points(self.points)[..., :2]
 
-    def repeated(self, count: int) -> FaceTrack:
-        """The first frame, ``count`` times."""
+    def repeat_first(self, count: int) -> FaceTrack:
+        """Return a track of ``count`` frames that are all like the first."""
         return FaceTrack(
             np.repeat(self.points[:1], count, axis=0), np.repeat(self.identities[:1], count, axis=0)
         )
@@ -59,7 +59,13 @@ class FaceTrack:
 def track_face(
     frames: np.ndarray, boxes: Sequence[Box | None], device: torch.device | str = "cpu"
 ) -> FaceTrack:
-    """The face that lies in the box of each frame (TxHxWx3 uint8); where there is no box, the surest one."""
+    """Find the face that lies in the box of each frame.
+
+    Args:
+        frames: TxHxWx3 uint8 RGB.
+        boxes: T boxes; None stands for the face with the best score anywhere in the frame.
+        device: where the networks run.
+    """
     points = np.full((len(frames), 468, 3), np.nan)
     identities = np.full((len(frames), 128), np.nan)
     faces = [
@@ -81,7 +87,7 @@ def track_face(
 
 
 def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
-    """The face that shares most with ``box``; a face seen elsewhere, in the background, is none."""
+    """Return the face that overlaps ``box`` most; None where none does, as one in the background."""
     if box is None:
         return faces[0] if faces else None
 
@@ -94,20 +100,22 @@ def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
 
 
 def find_landmarks(device: torch.device | str, choice: str | None = None) -> tuple[Landmarks68 | None, str]:
-    """The published detector of 68 points and "", or None and why there is none.
+    """Return the published detector of 68 points and "", or None and the reason why there is none.
 
     Args:
-        device: where its networks run.
-        choice: ``"face-alignment"`` asks for it, and lets the package download its weights; None takes it
-            where they are cached, and downloads nothing.
+        device: where its networks run. choice: ``"face-alignment"`` asks for it, and lets the package
+        download its weights. None takes it where
+            its weights are cached, and downloads nothing.
 
-    Raises ``MissingExtraError`` where it was asked for and cannot be had, ``InputError`` for another choice.
+    Raises:
+        MissingExtraError: it was asked for and cannot be loaded.
+        InputError: ``choice`` is something else.
     """
     if choice not in (None, FACE_ALIGNMENT):
         raise InputError(f"landmarks are by {FACE_ALIGNMENT} or not measured, not by {choice!r}")
     if choice is None and not face_alignment_is_ready():
         return None, (
-            "face-alignment's weights are not in torch hub's cache; --landmarks face-alignment fetches them"
+            "face-alignment's weights are not in torch hub's cache; --landmarks face-alignment downloads them"
         )
     try:
         landmarks_68([], device=device)  # loads the networks
@@ -117,6 +125,7 @@ def find_landmarks(device: torch.device | str, choice: str | None = None) -> tup
         return None, str(reason)
 
     def landmarks(frames: np.ndarray) -> np.ndarray:
+        """Return the 68 points in each frame, Tx68x2 pixels; nan where no face is."""
         nowhere = np.full((68, 2), np.nan, np.float32)
         found = landmarks_68(list(frames), device=device)
         return np.stack([nowhere if points is None else points for points in found])
@@ -124,24 +133,34 @@ def find_landmarks(device: torch.device | str, choice: str | None = None) -> tup
     return landmarks, ""
 
 
-def followed(driving: Sequence[np.ndarray], result: Sequence[np.ndarray]) -> dict[str, float]:
-    """Correlations of the clips' series, over the whole list and clip by clip."""
+def correlate_series(driving: Sequence[np.ndarray], result: Sequence[np.ndarray]) -> dict[str, float]:
+    """Return the correlations of driving and result, over the whole list and clip by clip.
+
+    Args:
+        driving: a series over time for each clip, T numbers, nan where no face was found.
+        result: the same of the result.
+
+    Returns:
+        ``pooled`` over all frames of all clips, ``pooled_centred`` over the series less each clip's mean,
+        ``clip_mean`` and ``clip_median`` of the correlations of single clips, and ``clips``, how many have
+        one.
+    """
     pairs = list(zip(driving, result, strict=True))
-    # A moment without a face is taken out of both series before they are centred.
+    # A frame without a face is taken out of both series before their means are subtracted.
     seen = [(np.where(np.isnan(b), np.nan, a), np.where(np.isnan(a), np.nan, b)) for a, b in pairs]
-    moving = [metrics.centred(a) for a, _ in seen], [metrics.centred(b) for _, b in seen]
+    centred = [metrics.subtract_mean(a) for a, _ in seen], [metrics.subtract_mean(b) for _, b in seen]
     single = np.array([metrics.correlation(a, b) for a, b in pairs])
     single = single[~np.isnan(single)]
     return {
         "pooled": metrics.correlation(np.concatenate(driving), np.concatenate(result)),
-        "pooled_centred": metrics.correlation(np.concatenate(moving[0]), np.concatenate(moving[1])),
-        "clip_mean": mean_of(single),
+        "pooled_centred": metrics.correlation(np.concatenate(centred[0]), np.concatenate(centred[1])),
+        "clip_mean": mean_of_known(single),
         "clip_median": float(np.median(single)) if len(single) else math.nan,
         "clips": len(single),
     }
 
 
-def mean_of(values: np.ndarray) -> float:
-    """The mean of the numbers that exist."""
+def mean_of_known(values: np.ndarray) -> float:
+    """Return the mean of the numbers that are not nan; nan where there is none."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else math.nan

@@ -1,4 +1,4 @@
-"""Networks whose features compare pictures, where their weights are at hand; else the reason why not."""
+"""Compare pictures by the features of networks, where the weights of these networks are at hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Paths = str | os.PathLike[str] | None
 
 
 class GaussianFit:
-    """Mean and covariance of features that come bit by bit: nothing but their sums is kept."""
+    """Collects mean and covariance of features that come in batches; only their sums are kept."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -28,7 +28,7 @@ class GaussianFit:
         self.products: np.ndarray | None = None
 
     def add(self, features: np.ndarray) -> None:
-        """Features NxD."""
+        """Add features, NxD."""
         features = features.astype(np.float64)
         if self.total is None or self.products is None:
             self.total = np.zeros(features.shape[1])
@@ -38,7 +38,7 @@ class GaussianFit:
         self.products += features.T @ features
 
     def result(self) -> Gaussian | None:
-        """What was fitted; None for fewer than two features."""
+        """Return mean and covariance of all features so far; None for fewer than two."""
         if self.total is None or self.products is None or self.count < 2:
             return None
         mean = self.total / self.count
@@ -49,9 +49,10 @@ class FeatureNetwork:
     """A network that turns pictures into maps of features.
 
     Args:
-        network: BxCxHxW in [0, 1] to a list of maps BxDxhxw, from fine to coarse, or to one.
-        frechet_name: what the Fréchet distance of its features is called.
-        distance_name: what the mean difference of its maps is called; None where that means nothing.
+        network: BxCxHxW in [0, 1] to a list of maps BxDxhxw, from fine to coarse, or to one. device: where it
+        runs; it is moved there. frechet_name: the name in the report of the Fréchet distance of its features.
+        distance_name: the name in the report of the mean difference of its maps; None where it is not
+        measured.
     """
 
     def __init__(
@@ -62,34 +63,35 @@ class FeatureNetwork:
 
     @torch.no_grad()
     def maps(self, frames: np.ndarray) -> list[Tensor]:
-        """The maps of frames BxHxWx3 in [0, 1]."""
+        """Return the maps of frames BxHxWx3 in [0, 1], from fine to coarse."""
         batch = torch.from_numpy(np.ascontiguousarray(frames, np.float32)).permute(0, 3, 1, 2)
         maps = self.network(batch.to(self.device))
         return maps if isinstance(maps, list) else [maps]
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of its numbers in the order of their names: of equal weights it is equal."""
+        """Return the SHA-256 (hex) of its parameters and buffers, in the order of their names."""
         digest = hashlib.sha256()
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(name.encode() + value.cpu().numpy().tobytes())
         return digest.hexdigest()
 
 
-def pooled(maps: Sequence[Tensor]) -> np.ndarray:
-    """The mean over the picture of the deepest map: BxD."""
+def pool(maps: Sequence[Tensor]) -> np.ndarray:
+    """Return the mean over the picture of the coarsest map: BxD."""
     return maps[-1].mean((2, 3)).cpu().numpy()
 
 
 def map_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> np.ndarray:
-    """Mean absolute difference of each pair of pictures: B numbers, all maps counting alike."""
+    """Return the mean absolute difference of maps of B pairs of pictures, the mean over the maps: B."""
     differences = [(a - b).abs().mean((1, 2, 3)) for a, b in zip(one, other, strict=True)]
     return torch.stack(differences).mean(0).cpu().double().numpy()
 
 
 def find_perceptual(choice: Paths, device: torch.device) -> tuple[FeatureNetwork | None, str]:
-    """The network and "", or None and why there is none; ``choice`` as ``perceptual_network`` takes it.
+    """Return the network of the perceptual distance and "", or None and the reason why there is none.
 
-    Raises what ``perceptual_network`` raises where a choice was made: what is asked for must be there.
+    ``choice`` is as ``perceptual_network`` takes it. Where it is not None, the network must be there: what
+    ``perceptual_network`` raises is raised.
     """
     try:
         network = perceptual_network(choice)
@@ -102,9 +104,10 @@ def find_perceptual(choice: Paths, device: torch.device) -> tuple[FeatureNetwork
 
 
 def find_inception(weights: Paths, device: torch.device) -> tuple[FeatureNetwork | None, str]:
-    """As ``find_perceptual``, for FID: a file given, or the published one where torch hub keeps it.
+    """Return the network of FID and "", or None and the reason why there is none.
 
-    Raises CheckpointError for a file that holds something else.
+    ``weights`` is the file that pytorch-fid publishes; None looks for it in torch hub's cache. Raises
+    CheckpointError for a file that holds something else.
     """
     path = cached_weights() if weights is None else Path(weights)
     if path is None:

@@ -1,4 +1,4 @@
-"""The clips that a report shows: the best and the worst of a list, a few frames of each."""
+"""Keep the clips that a report shows: the best and the worst of a list, a few frames of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ENDS = 3  # clips shown at either end
 
 @dataclass(frozen=True)
 class Strip:
-    """Some frames of the results of one pair."""
+    """A few frames of the results of one pair of source and driving clip."""
 
     score: float  # the smaller, the better
     index: int  # of the pair, in the order of the list
@@ -22,14 +22,14 @@ class Strip:
     rows: dict[str, np.ndarray]  # what is shown -> up to 8 frames, NxHxWx3 uint8
 
 
-def thin(frames: np.ndarray) -> np.ndarray:
-    """Up to 8 of TxHxWx3, the first and the last among them, as a copy."""
+def pick_frames(frames: np.ndarray) -> np.ndarray:
+    """Return a copy of up to 8 of T frames (TxHxWx3), evenly spread, the first and the last among them."""
     picked = np.unique(np.linspace(0, len(frames) - 1, COLUMNS).round().astype(int))
     return frames[picked].copy()  # a view would keep the whole clip in memory
 
 
-def as_picture(strips: Sequence[Strip]) -> Image.Image:
-    """The strips below each other: the source at the left, and a row for each of the rows."""
+def draw_strips(strips: Sequence[Strip]) -> Image.Image:
+    """Return a picture of the strips below each other: the source at the left, a row for each result."""
     gap = 4
     height, width = strips[0].source.shape[:2]
     rows = sum(len(strip.rows) for strip in strips)
@@ -48,11 +48,12 @@ def as_picture(strips: Sequence[Strip]) -> Image.Image:
 
 @dataclass
 class Gallery:
-    """Keeps the strips at both ends of a list and drops the others as they come."""
+    """Keeps the best and the worst strips of a list; the others are dropped as they come."""
 
     strips: list[Strip] = field(default_factory=list)  # the best first
 
     def add(self, strip: Strip) -> None:
+        """Add a strip, and drop one from the middle where there are too many."""
         self.strips.append(strip)
         self.strips.sort(key=lambda item: (item.score, item.index))
         if len(self.strips) > 2 * ENDS:
@@ -60,9 +61,10 @@ class Gallery:
 
     @property
     def best(self) -> list[Strip]:
+        """Return the best strips, the best first."""
         return self.strips[:ENDS]
 
     @property
     def worst(self) -> list[Strip]:
-        """The worst first; none that is among the best."""
+        """Return the worst strips, the worst first, without those that are among the best."""
         return self.strips[ENDS:][::-1]

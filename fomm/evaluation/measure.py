@@ -1,4 +1,4 @@
-"""One source picture and one driving clip: everything that is measured on a result of them."""
+"""Measure everything about one result: one source picture that one driving clip moves."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 
 from fomm.animation.frames import to_uint8
 from fomm.evaluation import metrics
-from fomm.evaluation.clips import Clip
+from fomm.evaluation.clips import AnnotatedClip
 from fomm.evaluation.contestants import CHUNK
 from fomm.evaluation.faces import FaceTrack, Landmarks68, Traits, track_face
-from fomm.evaluation.features import FeatureNetwork, GaussianFit, map_distance, pooled
+from fomm.evaluation.features import FeatureNetwork, GaussianFit, map_distance, pool
 from fomm.evaluation.metrics import Box
 
-DENOISE = 1.0  # pixels: sigma of the blur before the sharpness that noise does not count in
-HEAD_MARGIN = 0.25  # of the face's box on each side: the head of the source, which may move anywhere in it
+DENOISE = 1.0  # pixels: sigma of the blur that removes noise before the denoised sharpness is measured
+HEAD_MARGIN = 0.25  # of the face's box, added on each side: the area in which the source's head may move
 
 
 @dataclass(frozen=True)
-class Tools:
-    """The networks that measure, besides those of ``fomm.face``: those whose weights are at hand."""
+class MetricNetworks:
+    """The networks that measure, besides those of ``fomm.face``, where their weights are at hand."""
 
     device: torch.device
     features: tuple[FeatureNetwork, ...] = ()
@@ -33,7 +33,7 @@ class Tools:
 
 
 class KnownFace(NamedTuple):
-    """The face of frames in which it has been found before."""
+    """The face of a result in which it has been found before, so that nobody searches again."""
 
     track: FaceTrack
     boxes: list[Box | None]
@@ -41,37 +41,38 @@ class KnownFace(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What results are compared with; all pictures of one size."""
+    """What the results of one pair are compared with; all pictures have one size."""
 
     source_name: str
     source: np.ndarray  # HxWx3 uint8
-    clip: Clip  # that drives
-    is_truth: bool  # the result should be the driving clip itself
+    clip: AnnotatedClip  # that drives
+    is_truth: bool  # whether the result should be the driving clip itself
     source_track: FaceTrack  # of one frame
     driving_track: FaceTrack
     source_box: Box | None
     driving_boxes: list[Box | None]
     still: np.ndarray  # HxW bool: where nothing should move
-    landmarks: np.ndarray | None = None  # Tx68x2 of the truth, by the published detector
+    landmarks: np.ndarray | None = None  # Tx68x2 of the true frames, by the published detector
 
     @property
     def driving_face(self) -> KnownFace:
+        """Return the face of the driving clip."""
         return KnownFace(self.driving_track, self.driving_boxes)
 
     @property
     def unchanged_face(self) -> KnownFace:
-        """Of the source, shown as often as there are driving frames."""
+        """Return the face of the source, once for each driving frame."""
         count = len(self.driving_boxes)
-        return KnownFace(self.source_track.repeated(count), [self.source_box] * count)
+        return KnownFace(self.source_track.repeat_first(count), [self.source_box] * count)
 
     @property
     def result_boxes(self) -> list[Box | None]:
-        """Where the result's face is looked for."""
+        """Return where to look for the result's face, a box for each frame."""
         return self.driving_boxes if self.is_truth else [self.source_box] * len(self.driving_boxes)
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """The numbers of one result."""
 
     traits: Traits  # how its face moves
@@ -80,29 +81,31 @@ class Measured:
     flicker: float
 
 
-def reconstruction_case(clip: Clip, tools: Tools) -> Case:
-    """The clip from its own first frame."""
-    track, boxes = _find(clip, tools)
+def prepare_reconstruction(clip: AnnotatedClip, networks: MetricNetworks) -> Case:
+    """Return the case in which a clip moves its own first frame."""
+    track, boxes = _find_face(clip, networks)
     return Case(
         source_name=clip.name,
         source=clip.frames[0],
         clip=clip,
         is_truth=True,
-        source_track=track.repeated(1),
+        source_track=track.repeat_first(1),
         driving_track=track,
         source_box=boxes[0],
         driving_boxes=boxes,
-        still=_still(clip),
-        landmarks=tools.landmarks(clip.frames) if tools.landmarks else None,
+        still=_find_still(clip),
+        landmarks=networks.landmarks(clip.frames) if networks.landmarks else None,
     )
 
 
-def animation_case(source: Clip, clip: Clip, tools: Tools) -> Case:
-    """The first frame of ``source``, moved by ``clip``."""
+def prepare_animation(source: AnnotatedClip, clip: AnnotatedClip, networks: MetricNetworks) -> Case:
+    """Return the case in which ``clip`` moves the first frame of ``source``."""
     landmarks = None if source.landmarks is None else source.landmarks[:1]
-    source_track, (source_box,) = _find(Clip(source.name, source.frames[:1], landmarks), tools)
-    track, boxes = _find(clip, tools)
-    still = _still(clip)
+    source_track, (source_box,) = _find_face(
+        AnnotatedClip(source.name, source.frames[:1], landmarks), networks
+    )
+    track, boxes = _find_face(clip, networks)
+    still = _find_still(clip)
     if source_box is not None:
         corners = np.array(source_box, float).reshape(2, 2)
         metrics.face_box(corners, clip.frames.shape[1:3], HEAD_MARGIN).cut(still)[...] = False
@@ -119,73 +122,93 @@ def animation_case(source: Clip, clip: Clip, tools: Tools) -> Case:
     )
 
 
-def _find(clip: Clip, tools: Tools) -> tuple[FaceTrack, list[Box | None]]:
-    """The face of a clip and the box of it, from the exact landmarks where they are known."""
+def _find_face(clip: AnnotatedClip, networks: MetricNetworks) -> tuple[FaceTrack, list[Box | None]]:
+    """Return the face of a clip and its boxes, which come from the exact landmarks where they are known."""
     size = clip.frames.shape[1:3]
     if clip.landmarks is not None:
         boxes: list[Box | None] = [metrics.face_box(points, size) for points in clip.landmarks]
-        return track_face(clip.frames, boxes, tools.device), boxes
-    track = track_face(clip.frames, [None] * len(clip.frames), tools.device)
+        return track_face(clip.frames, boxes, networks.device), boxes
+    track = track_face(clip.frames, [None] * len(clip.frames), networks.device)
     found = zip(track.landmarks, track.found, strict=True)
     return track, [metrics.face_box(points, size) if seen else None for points, seen in found]
 
 
-def _still(clip: Clip) -> np.ndarray:
+def _find_still(clip: AnnotatedClip) -> np.ndarray:
+    """Return where nothing moves in a clip, HxW bool."""
     return metrics.still_region(frame / np.float32(255) for frame in clip.frames)
 
 
 def measure(
     case: Case,
     made: Iterable[np.ndarray],
-    tools: Tools,
+    networks: MetricNetworks,
     fits: dict[str, GaussianFit],
     known: KnownFace | None = None,
-) -> tuple[Measured, np.ndarray]:
-    """Everything about a result of ``case``.
+) -> tuple[Measurement, np.ndarray]:
+    """Measure everything about one result of ``case``.
 
     Args:
-        made: T frames HxWx3 in [0, 1], taken one by one.
-        fits: the Fréchet distance's, by its name; the result's features are added.
+        case: what the result is compared with.
+        made: the result, T frames HxWx3 in [0, 1], read one by one.
+        networks: those that measure.
+        fits: for each Fréchet distance, by its name, the features so far; those of the result are added.
         known: the result's face, where it has been found before.
 
     Returns:
-        The numbers, and the frames as TxHxWx3 uint8, on which faces are looked for.
+        The numbers, and the result as TxHxWx3 uint8, in which faces are looked for.
+    """
+    boxes = known.boxes if known else case.result_boxes
+    numbers, result = _measure_pictures(case, made, boxes, networks, fits)
+    track = known.track if known else track_face(result, boxes, networks.device)
+    numbers |= _face_numbers(case, track)
+    if case.landmarks is not None and networks.landmarks is not None:
+        numbers |= _published_numbers(networks.landmarks(result), case.landmarks)
+    flicker = metrics.flicker((frame / np.float32(255) for frame in result), case.still)
+    return Measurement(track.traits, track.found, numbers, flicker), result
+
+
+def _measure_pictures(
+    case: Case,
+    made: Iterable[np.ndarray],
+    boxes: list[Box | None],
+    networks: MetricNetworks,
+    fits: dict[str, GaussianFit],
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return what is measured on pictures, T numbers each, and the result as TxHxWx3 uint8.
+
+    ``boxes`` are those of the result's face.
     """
     numbers: dict[str, list[float]] = {}
     pictures: list[np.ndarray] = []
-    boxes = known.boxes if known else case.result_boxes
     frames = zip(made, case.clip.frames, case.driving_boxes, boxes, strict=True)
-    still_sharpness = _sharpness(case.source / np.float32(255), case.source_box)
+    source_sharpness = _sharpness(case.source / np.float32(255), case.source_box)
     while chunk := list(itertools.islice(frames, CHUNK)):
         for frame, driving, driving_box, result_box in chunk:
             pictures.append(to_uint8(frame))
-            of_frame = _sharpness_ratios(frame, result_box, case.source_box, still_sharpness)
+            of_frame = _sharpness_ratios(frame, result_box, case.source_box, source_sharpness)
             if case.is_truth:
                 of_frame |= _picture_errors(frame, driving / np.float32(255), driving_box)
             for name, value in of_frame.items():
                 numbers.setdefault(name, []).append(value)
-        found = _features([item[0] for item in chunk], [item[1] for item in chunk], case, tools, fits)
+        found = _measure_features(
+            [item[0] for item in chunk], [item[1] for item in chunk], case, networks, fits
+        )
         for name, values in found.items():
             numbers.setdefault(name, []).extend(values)
-    result = np.stack(pictures)
-    track = known.track if known else track_face(result, boxes, tools.device)
-    by_frame = {name: np.array(values) for name, values in numbers.items()} | _face_numbers(case, track)
-    if case.landmarks is not None and tools.landmarks is not None:
-        by_frame |= _published_numbers(tools.landmarks(result), case.landmarks)
-    flicker = metrics.flicker((frame / np.float32(255) for frame in result), case.still)
-    return Measured(track.traits, track.found, by_frame, flicker), result
+    return {name: np.array(values) for name, values in numbers.items()}, np.stack(pictures)
 
 
 def _published_numbers(result: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """Of Tx68x2 points each, nan where their detector found no face: the distance, and what it leaves out."""
+    """Return the published AKD and its missing rate from points, Tx68x2, nan where no face was found."""
     expected, found = (np.isfinite(points).all(axis=(1, 2)) for points in (truth, result))
     return {
         "akd": metrics.point_distance(result, truth),
-        "akd_missing_rate": metrics.missing(expected, found),
+        "akd_missing_rate": metrics.mark_missing(expected, found),
     }
 
 
 def _picture_errors(frame: np.ndarray, truth: np.ndarray, box: Box | None) -> dict[str, float]:
+    """Return the errors of a frame against the true one; ``box`` is that of the face, if there is one."""
     return {
         "l1": metrics.l1(frame, truth),
         "l1_face": math.nan if box is None else metrics.l1(frame, truth, box),
@@ -194,18 +217,22 @@ def _picture_errors(frame: np.ndarray, truth: np.ndarray, box: Box | None) -> di
     }
 
 
-def _features(
+def _measure_features(
     made: list[np.ndarray],
     driving: list[np.ndarray],
     case: Case,
-    tools: Tools,
+    networks: MetricNetworks,
     fits: dict[str, GaussianFit],
 ) -> dict[str, np.ndarray]:
-    """The distance of features, where there is a truth; the features themselves go to ``fits``."""
+    """Add the features of a result to ``fits``, and return how far they are from the true ones.
+
+    Without true frames, what is returned is empty.
+    ``made`` are frames HxWx3 in [0, 1], ``driving`` as many HxWx3 uint8.
+    """
     numbers = {}
-    for network in tools.features:
+    for network in networks.features:
         maps = network.maps(np.stack(made))
-        fits.setdefault(network.frechet_name, GaussianFit()).add(pooled(maps))
+        fits.setdefault(network.frechet_name, GaussianFit()).add(pool(maps))
         if case.is_truth and network.distance_name is not None:
             truth = network.maps(np.stack(driving) / np.float32(255))
             numbers[network.distance_name] = map_distance(maps, truth)
@@ -213,14 +240,17 @@ def _features(
 
 
 def _sharpness(frame: np.ndarray, box: Box | None) -> tuple[float, float]:
-    """As it is, and without noise."""
+    """Return the sharpness of a frame in ``box``: as it is, and denoised."""
     return metrics.sharpness(frame, box), metrics.sharpness(frame, box, DENOISE)
 
 
 def _sharpness_ratios(
     frame: np.ndarray, box: Box | None, source_box: Box | None, source: tuple[float, float]
 ) -> dict[str, float]:
-    """Over the source's, both in the face; where the source has none, of the whole pictures."""
+    """Return the sharpness of a frame over the source's, both in the face.
+
+    Where the source has no face, both are of the whole pictures; nan where only the result has none.
+    """
     if box is None and source_box is not None:
         values = (math.nan, math.nan)
     else:
@@ -231,9 +261,10 @@ def _sharpness_ratios(
 
 
 def _face_numbers(case: Case, track: FaceTrack) -> dict[str, np.ndarray]:
+    """Return what is measured on the face of a result, T numbers each."""
     identity = metrics.identity_distance
     numbers = {
-        "missing_rate": metrics.missing(case.driving_track.found, track.found),
+        "missing_rate": metrics.mark_missing(case.driving_track.found, track.found),
         "identity_to_source": identity(track.identities, case.source_track.identities[0]),
     }
     if not case.is_truth:

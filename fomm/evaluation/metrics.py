@@ -1,7 +1,7 @@
-"""What is measured, as pure functions of numpy arrays.
+"""Compute the numbers of an evaluation, as pure functions of numpy arrays.
 
 Points are pixels of the picture, x right, y down; pixel i covers [i, i + 1). Pictures are float arrays in
-[0, 1] of shape HxWx3. What cannot be measured is nan.
+[0, 1] of shape HxWx3, RGB. A number that does not exist is nan.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 LUMA = np.array([0.299, 0.587, 0.114])  # of red, green, blue: Rec. 601
+SSIM_WINDOW = 11  # pixels: the width of the Gaussian window in which ``ssim`` compares
 
 
 class Box(NamedTuple):
-    """Whole pixels: columns x0 to x1 - 1 of rows y0 to y1 - 1."""
+    """A rectangle of whole pixels: columns x0 to x1 - 1 of rows y0 to y1 - 1."""
 
     x0: int
     y0: int
@@ -25,17 +26,17 @@ class Box(NamedTuple):
     y1: int
 
     def cut(self, image: np.ndarray) -> np.ndarray:
-        """The part of ``image`` (HxWx...) inside the box."""
+        """Return the part of ``image`` (HxWx...) inside the box, a view."""
         return image[self.y0 : self.y1, self.x0 : self.x1]
 
 
 def face_box(points: np.ndarray, size: tuple[int, int], margin: float = 0.2) -> Box:
-    """The box that errors in the face are counted in.
+    """Return the box in which errors of the face are counted.
 
-    The rule: the smallest box around ``points`` (Nx2, pixels xy), each side moved outwards by ``margin``
-    times the box's width (left, right) or height (above, below), outwards to whole pixels, then cut at the
-    border of a picture of ``size`` (height, width). With the 68 points of a face, brows to chin, a margin of
-    0.2 takes in most of the forehead, the cheeks and the outline of the jaw. At least one pixel is left.
+    It is the smallest box around ``points`` (Nx2, pixels xy), enlarged on each side by ``margin`` times its
+    width (left, right) or height (above, below), rounded outwards to whole pixels, and cut at the border of a
+    picture of ``size`` (height, width). At least one pixel is left. Around the 68 points of a face, brows to
+    chin, a margin of 0.2 includes most of the forehead, the cheeks and the outline of the jaw.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     room = margin * (high - low)
@@ -49,56 +50,63 @@ def face_box(points: np.ndarray, size: tuple[int, int], margin: float = 0.2) -> 
 
 
 def l1(one: np.ndarray, other: np.ndarray, box: Box | None = None) -> float:
-    """Mean absolute difference of two pictures, of all of them or in ``box``; in [0, 1]."""
+    """Return the mean absolute difference of two pictures, whole or in ``box``, in [0, 1]."""
     if box is not None:
         one, other = box.cut(one), box.cut(other)
     return float(np.abs(one.astype(np.float64) - other).mean())
 
 
 def squared_error(one: np.ndarray, other: np.ndarray) -> float:
-    """Mean squared difference of two pictures; in [0, 1]."""
-    return float(np.square(one.astype(np.float64) - other).mean())
+    """Return the mean squared difference of two pictures, in [0, 1]."""
+    from skimage.metrics import mean_squared_error
+
+    return float(mean_squared_error(one.astype(np.float64), other.astype(np.float64)))
 
 
 def psnr(error: float) -> float:
-    """The peak signal-to-noise ratio, in decibels, of a mean squared error: -10 log10(error), at most 100."""
+    """Return the peak signal-to-noise ratio of a mean squared error: -10 log10(error) decibels, at most 100.
+
+    scikit-image's ``peak_signal_noise_ratio`` takes two pictures. This takes the mean error of a clip, whose
+    frames are not kept, and is finite where the error is 0.
+    """
     return float(-10 * np.log10(max(error, 1e-10)))
 
 
 def ssim(one: np.ndarray, other: np.ndarray) -> float:
-    """Structural similarity of two pictures, at least 11 pixels wide and high; in [-1, 1], 1 where equal.
+    """Return the structural similarity of two pictures, in [-1, 1]; 1 where they are equal.
 
     Wang et al., "Image quality assessment", 2004, equation 13, with the constants of that paper: a Gaussian
-    window of sigma 1.5 (11 pixels wide), K1 = 0.01, K2 = 0.03 and a range of 1; the mean over the three
-    channels and over the pixels that lie 5 or more from the border. nan for a smaller picture.
+    window of sigma 1.5 (11 pixels wide), K1 = 0.01, K2 = 0.03 and a range of 1. It is the mean over the three
+    channels and over the pixels that lie 5 or more from the border; nan for a picture that is less than 11
+    pixels wide or high.
     """
-    if min(one.shape[:2]) < 11:
+    from skimage.metrics import structural_similarity
+
+    if min(one.shape[:2]) < SSIM_WINDOW:
         return float("nan")
-    x, y = one.astype(np.float64), other.astype(np.float64)
-    mean_x, mean_y = _window(x), _window(y)
-    variance_x, variance_y = _window(x * x) - mean_x**2, _window(y * y) - mean_y**2
-    covariance = _window(x * y) - mean_x * mean_y
-    c1, c2 = 0.01**2, 0.03**2
-    similarity = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity /= (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    return float(similarity[5:-5, 5:-5].mean())
-
-
-def _window(image: np.ndarray) -> np.ndarray:
-    """The Gaussian mean around each pixel of HxWxC."""
-    return gaussian_filter(image, (1.5, 1.5, 0), radius=(5, 5, 0))
+    return float(
+        structural_similarity(
+            one.astype(np.float64),
+            other.astype(np.float64),
+            data_range=1,
+            channel_axis=-1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+    )
 
 
 # Pictures by themselves.
 
 
 def sharpness(image: np.ndarray, box: Box | None = None, blur: float = 0.0) -> float:
-    """Variance of the Laplacian (4 neighbours) of the luma, in ``box``; 0 for a picture without any detail.
+    """Return the variance of the Laplacian (4 neighbours) of the luma in ``box``; 0 where there is no detail.
 
-    Meant for ratios of pictures of one size that show the same. ``blur`` is the sigma, in pixels, of a
-    Gaussian that takes away a camera's noise first, which counts as detail otherwise.
+    Only the ratio of two pictures of one size and one motif means something. ``blur`` is the sigma, in
+    pixels, of a Gaussian that first removes a camera's noise, which would count as detail otherwise.
     """
-    luma = _blurred(image.astype(np.float64) @ LUMA, blur)
+    luma = _blur(image.astype(np.float64) @ LUMA, blur)
     if box is not None:
         luma = box.cut(luma)
     if min(luma.shape) < 3:
@@ -108,14 +116,15 @@ def sharpness(image: np.ndarray, box: Box | None = None, blur: float = 0.0) -> f
 
 
 def still_region(frames: Iterable[np.ndarray], change: float = 0.04, blur: float = 2.0) -> np.ndarray:
-    """Where nothing moves in a clip: HxW bool, of frames HxWx3 in [0, 1].
+    """Return where nothing moves in a clip, HxW bool, from its frames, HxWx3 in [0, 1].
 
-    A pixel is still when its luma, blurred by a Gaussian of ``blur`` pixels so that noise does not count,
-    stays within a range of ``change`` over the whole clip.
+    A pixel is still if its luma stays within a range of ``change`` over the whole clip. The luma is blurred
+    first by a Gaussian of ``blur`` pixels, so that noise does not count. Raises ValueError for a clip without
+    frames.
     """
     low = high = None
     for frame in frames:
-        luma = _blurred(frame @ LUMA, blur)
+        luma = _blur(frame @ LUMA, blur)
         low = luma if low is None else np.minimum(low, luma)
         high = luma if high is None else np.maximum(high, luma)
     if low is None or high is None:
@@ -124,22 +133,24 @@ def still_region(frames: Iterable[np.ndarray], change: float = 0.04, blur: float
 
 
 def flicker(frames: Iterable[np.ndarray], region: np.ndarray, blur: float = 1.0) -> float:
-    """How much frames waver in a ``region`` (HxW bool) that should stand still; in grey levels of 255.
+    """Return how much frames flicker in a ``region`` (HxW bool) that should stand still, in levels of 255.
 
-    The mean over time, and over the pixels of the region, of the absolute second difference of the luma,
-    |x(t - 1) - 2 x(t) + x(t + 1)|: a steady drift counts for nothing, a pixel that jumps and jumps back for
-    much. Frames are HxWx3 in [0, 1]; a Gaussian of ``blur`` pixels takes most of a camera's noise away first.
-    nan for fewer than three frames, or a region below a hundredth of the picture.
+    This is the absolute second difference of the luma over time, |x(t - 1) - 2 x(t) + x(t + 1)|, its mean
+    over the frames and the pixels of the region. So a steady drift counts nothing, and a pixel that jumps and
+    jumps back counts much. Frames are HxWx3 in [0, 1]. A Gaussian of ``blur`` pixels first removes most of a
+    camera's noise. The result is nan for fewer than three frames, and for a region below a hundredth of the
+    picture.
     """
     if region.mean() < 0.01:
         return float("nan")
-    lumas = (_blurred(frame @ LUMA, blur)[region] for frame in frames)
-    steps = (after - before for before, after in pairwise(lumas))
-    wavers = [float(np.abs(after - before).mean()) for before, after in pairwise(steps)]
-    return 255 * float(np.mean(wavers)) if wavers else float("nan")
+    lumas = (_blur(frame @ LUMA, blur)[region] for frame in frames)
+    differences = (after - before for before, after in pairwise(lumas))
+    second = [float(np.abs(after - before).mean()) for before, after in pairwise(differences)]
+    return 255 * float(np.mean(second)) if second else float("nan")
 
 
-def _blurred(luma: np.ndarray, sigma: float) -> np.ndarray:
+def _blur(luma: np.ndarray, sigma: float) -> np.ndarray:
+    """Return ``luma`` (HxW) blurred by a Gaussian of ``sigma`` pixels; as it is for 0."""
     return gaussian_filter(luma, sigma) if sigma else luma
 
 
@@ -147,20 +158,24 @@ def _blurred(luma: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def point_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Mean absolute difference per coordinate of points (...xNxD) and points: ..., in their unit.
+    """Return the mean absolute difference per coordinate of two sets of points (...xNxD): ..., in their unit.
 
-    With pixels of detected points this is the published average key-point distance (AKD) of a frame.
+    For detected points in pixels, this is the published average key-point distance (AKD) of a frame.
     """
     return np.abs(one.astype(np.float64) - other).mean(axis=(-1, -2))
 
 
 def identity_distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Euclidean distance of identity vectors (...xD) and vectors: ..."""
+    """Return the Euclidean distance of identity vectors (...xD): ..., without a unit."""
     return np.linalg.norm(one.astype(np.float64) - other, axis=-1)
 
 
-def missing(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Of T bools each: 1 where a face is ``expected`` but not ``found``, 0 where it is, nan where none is."""
+def mark_missing(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return in which frames a face is missing: T numbers.
+
+    It is 1 where a face is ``expected`` and not ``found``, 0 where it is found, nan where none is expected.
+    Both arguments are T bools.
+    """
     return np.where(expected, ~found, np.nan)
 
 
@@ -168,12 +183,12 @@ def missing(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Pearson's correlation of two series over time (T and T), in [-1, 1].
+    """Return Pearson's correlation of two series over time (T numbers each), in [-1, 1].
 
-    Moments at which either is nan (no face was found) are left out. The result is nan where fewer than three
-    moments are left, or one of the series is constant: what does not move can neither be followed nor follow,
-    so such a clip says nothing and must not be counted as a zero. Constant is what has a standard deviation
-    below 1e-4, or below 1e-4 of the mean where that is above 1: single precision makes noise of its own.
+    Frames in which either is nan (no face was found) are left out. The result is nan where fewer than three
+    frames are left, or where one of the series is constant. A face that stands still can neither be followed
+    nor follow, so its clip must not count as a correlation of zero. A series is constant if its standard
+    deviation is below 1e-4, or below 1e-4 of a mean above 1: rounding to single precision varies as much.
     """
     both = np.isfinite(one) & np.isfinite(other)
     one, other = one[both].astype(np.float64), other[both].astype(np.float64)
@@ -186,10 +201,10 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     )
 
 
-def centred(series: np.ndarray) -> np.ndarray:
-    """A series less its mean over the moments that are not nan; all nan where there is none.
+def subtract_mean(series: np.ndarray) -> np.ndarray:
+    """Return a series less its mean over the frames that are not nan; all nan where there is none.
 
-    Pooling centred clips measures how motion is followed, free of how one person differs from another.
+    Clips are pooled in this form, so that differences between people do not count as motion.
     """
     return series - np.nanmean(series) if np.isfinite(series).any() else series
 
@@ -198,18 +213,19 @@ def centred(series: np.ndarray) -> np.ndarray:
 
 
 class Gaussian(NamedTuple):
-    """What the Fréchet distance knows of a set of features."""
+    """Mean and covariance of a set of features, from which the Fréchet distance is computed."""
 
     mean: np.ndarray  # D
     covariance: np.ndarray  # DxD, divided by N - 1
 
 
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
-    """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)): how far two sets of features are apart, 0 where equal.
+    """Return the Fréchet distance of two sets of features: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
 
-    Heusel et al., "GANs trained by a two time-scale update rule", 2017, equation 6. The trace of the root is
-    taken from the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric and has the same ones: sets smaller
-    than D give no complex numbers.
+    It is 0 where they are equal. Heusel et al., "GANs trained by a two time-scale update rule", 2017,
+    equation 6. The trace of the root is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2). That
+    matrix is symmetric and has the eigenvalues of C1 C2, so sets with fewer features than dimensions give no
+    complex numbers.
     """
     values, vectors = np.linalg.eigh(one.covariance)
     root = (vectors * np.sqrt(values.clip(min=0))) @ vectors.T

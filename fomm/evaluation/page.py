@@ -1,4 +1,4 @@
-"""The report of an evaluation as one HTML file: no scripts, nothing fetched, light and dark."""
+"""Write the report of an evaluation as one HTML file without scripts, that loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fomm.evaluation.charts import Series, curves, histogram
+from fomm.evaluation.charts import Series, draw_curves, draw_histogram
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
 from fomm.evaluation.faces import TRAITS
 from fomm.evaluation.gallery import Gallery, Strip
 from fomm.evaluation.style import STYLE
-from fomm.evaluation.vocabulary import TRAIT_LABELS, as_number, words_of
+from fomm.evaluation.vocabulary import TRAIT_LABELS, format_correlation, format_number, known_metrics
 
-COLOURS = 6  # s0 to s5
+COLOURS = 6  # the classes s0 to s5 of the style sheet
 ARROWS = {"low": "↓", "high": "↑", "one": "→1", "": ""}
 INTRODUCTIONS = {
     "reconstruction": "The first frame of a clip is the source; the clip itself moves it, and is the truth.",
@@ -28,26 +28,27 @@ INTRODUCTIONS = {
 HISTOGRAMS = ("l1_face", "l1", "ssim", "akd_mesh468", "identity_to_source", "sharpness_denoised", "flicker")
 
 
-def as_html(report: dict[str, Any], galleries: dict[str, Gallery]) -> str:
-    """The page.
+def format_html(report: dict[str, Any], galleries: dict[str, Gallery]) -> str:
+    """Return the page, HTML in one string.
 
     Args:
         report: what ``runner.evaluate`` returns.
         galleries: for each mode in it, the clips that are shown.
     """
     label = escape(report["checkpoint"]["label"])
-    sections = [_mode(mode, report[mode], galleries[mode], report) for mode in galleries]
+    sections = [_mode_section(mode, report[mode], galleries[mode], report) for mode in galleries]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{label}: evaluation</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>{label}: evaluation</h1>\n{_origin(report)}\n{''.join(sections)}\n{_words(report, galleries)}"
+        f"<h1>{label}: evaluation</h1>\n{_origin(report)}\n{''.join(sections)}\n"
+        f"{_meanings(report, galleries)}"
         "</body></html>\n"
     )
 
 
 def _origin(report: dict[str, Any]) -> str:
-    """Where the numbers come from."""
+    """Return the lines that say where the numbers come from."""
     data, versions = report["data"], report["versions"]
     lines = [
         f"{escape(item['label'])}: {escape(item['file'])}, sha256 <code>{escape(item['sha256'])}</code>"
@@ -69,7 +70,8 @@ def _origin(report: dict[str, Any]) -> str:
     return "".join(f'<p class="dim origin">{line}</p>' for line in lines)
 
 
-def _mode(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, Any]) -> str:
+def _mode_section(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, Any]) -> str:
+    """Return the section of one mode; ``part`` is its part of the report."""
     own = report["checkpoint"]["label"]
     others = [item["label"] for item in report["against"]]
     shown = [("Best", strip) for strip in gallery.best] + [("Worst", strip) for strip in gallery.worst]
@@ -86,6 +88,7 @@ def _mode(mode: str, part: dict[str, Any], gallery: Gallery, report: dict[str, A
 
 
 def _cells(values: Iterable[str], labels: Sequence[str], own: str, tag: str = "td") -> str:
+    """Return the cells of a row, in columns of ``labels``; the column ``own`` is marked."""
     pairs = zip(values, labels, strict=True)
     return "".join(
         f'<{tag} class="own">{value}</{tag}>' if label == own else f"<{tag}>{value}</{tag}>"
@@ -94,20 +97,23 @@ def _cells(values: Iterable[str], labels: Sequence[str], own: str, tag: str = "t
 
 
 def _as_table(note: str, rows: Iterable[tuple[str, Iterable[str]]], labels: list[str], own: str) -> str:
-    """A table with a column for each label under a line of text; rows are name and cells, as HTML."""
+    """Return a line of text and a table with a column for each label; rows are name and cells, as HTML."""
     lines = [f"<tr><th></th>{_cells(map(escape, labels), labels, own, 'th')}</tr>"]
     lines += [f"<tr><td>{name}</td>{_cells(cells, labels, own)}</tr>" for name, cells in rows]
     return f'<p class="note">{note}</p><div class="wide"><table>{"".join(lines)}</table></div>'
 
 
 def _table(results: dict[str, dict[str, Any]], own: str) -> str:
-    """The numbers over the list, a column for each contestant."""
+    """Return the table of numbers over the list, a column for each contestant."""
     rows = [
         (
-            f"{escape(word.label)} {ARROWS[word.better]}",
-            [_cell(as_number(item.get(word.key), word.digits), item, word.key) for item in results.values()],
+            f"{escape(metric.label)} {ARROWS[metric.better]}",
+            [
+                _cell(format_number(item.get(metric.key), metric.digits), item, metric.key)
+                for item in results.values()
+            ],
         )
-        for word in words_of(results)
+        for metric in known_metrics(results)
     ]
     rows.append(
         (
@@ -120,7 +126,7 @@ def _table(results: dict[str, dict[str, Any]], own: str) -> str:
 
 
 def _cell(text: str, numbers: dict[str, Any], key: str = "") -> str:
-    """A number, and room for its ratio in a column that has ratios."""
+    """Return a number's text, and in a column with ratios room for the one to the unchanged source's."""
     ratios = numbers.get("ratio_to_unchanged")
     if not ratios:
         return text
@@ -129,43 +135,41 @@ def _cell(text: str, numbers: dict[str, Any], key: str = "") -> str:
 
 
 def _correlations(results: dict[str, dict[str, Any]], own: str) -> str:
-    """How the motion is followed; below it, where known, how it follows the exact pose."""
+    """Return the tables of correlations with the driving clip and, where it is known, with the exact pose."""
     note = "Correlation with the driving clip over time, less each clip's mean (median of the clips)."
     labels = [label for label in results if label != DRIVING]
-    table = _as_table(note, _followed(results, labels, "correlation"), labels, own)
+    table = _as_table(note, _correlation_rows(results, labels, "correlation"), labels, own)
     if "correlation_exact" not in results[own]:
         return table
     note = "The same with the renderer's exact pose: the driving clip's tells how good the measure itself is."
     labels = [label for label in results if label != UNCHANGED]
-    return table + _as_table(note, _followed(results, labels, "correlation_exact"), labels, own)
+    return table + _as_table(note, _correlation_rows(results, labels, "correlation_exact"), labels, own)
 
 
-def _followed(
+def _correlation_rows(
     results: dict[str, dict[str, Any]], labels: list[str], key: str
 ) -> Iterable[tuple[str, list[str]]]:
+    """Yield each trait and the correlations of the contestants."""
     for trait in results[labels[0]][key]:
-        yield trait, [_correlation(results[label][key][trait]) for label in labels]
-
-
-def _correlation(found: dict[str, float | None]) -> str:
-    return f"{as_number(found['pooled_centred'], 3)} ({as_number(found['clip_median'], 3)})"
+        yield trait, [format_correlation(results[label][key][trait]) for label in labels]
 
 
 def _histograms(clips: list[dict[str, Any]], labels: list[str]) -> str:
+    """Return the charts of how the numbers spread over the clips; the second label is the checkpoint's."""
     charts = []
-    for word in words_of({str(index): clip["results"][labels[1]] for index, clip in enumerate(clips)}):
-        if word.key in HISTOGRAMS:
+    for metric in known_metrics({str(index): clip["results"][labels[1]] for index, clip in enumerate(clips)}):
+        if metric.key in HISTOGRAMS:
             series: dict[str, Series] = {
-                label: [clip["results"][label].get(word.key) for clip in clips] for label in labels
+                label: [clip["results"][label].get(metric.key) for clip in clips] for label in labels
             }
-            if word.better == "one":
-                series[UNCHANGED] = []  # 1 or 0 by its nature
-            charts.append(histogram(word.label, series))
+            if metric.better == "one":
+                series[UNCHANGED] = []  # always 1 or 0
+            charts.append(draw_histogram(metric.label, series))
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
 def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> str:
-    """One clip: its frames above each other, and its motion as curves."""
+    """Return a figure of one clip: the frames of its results above each other, and their motion as curves."""
     title = f"{rank}: {escape(clip['name'])}, {strip.score:.4f}"
     if clip["source"] != clip["name"]:
         title += f", moves {escape(clip['source'])}"
@@ -174,7 +178,7 @@ def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> s
     charts = []
     for trait in TRAITS:
         series = {label: clip["results"][label]["series"][trait] for label in (DRIVING, *labels)}
-        charts.append(curves(TRAIT_LABELS[trait], series))
+        charts.append(draw_curves(TRAIT_LABELS[trait], series))
     strips = f'<div class="wide"><div class="strip">{"".join(rows)}</div></div>'
     return (
         f"<figure><figcaption>{title}</figcaption>{strips}"
@@ -183,7 +187,7 @@ def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> s
 
 
 def _picture(frames: np.ndarray, columns: int | None = None) -> str:
-    """Frames NxHxWx3 beside each other, in a row that has room for ``columns``."""
+    """Return frames (NxHxWx3 uint8) beside each other as one picture, in a row with room for ``columns``."""
     row = np.concatenate(list(frames), axis=1)
     buffer = io.BytesIO()
     Image.fromarray(row).save(buffer, "JPEG", quality=90)
@@ -192,6 +196,7 @@ def _picture(frames: np.ndarray, columns: int | None = None) -> str:
 
 
 def _key(labels: Sequence[str]) -> str:
+    """Return the legend of a chart: a colour for each label."""
     marks = (
         f'<span><i class="s{index % COLOURS}"></i>{escape(label)}</span>'
         for index, label in enumerate(labels)
@@ -199,10 +204,10 @@ def _key(labels: Sequence[str]) -> str:
     return f'<p class="key">{"".join(marks)}</p>'
 
 
-def _words(report: dict[str, Any], modes: Iterable[str]) -> str:
-    """What the numbers mean."""
-    words = {word.key: word for mode in modes for word in words_of(report[mode]["results"])}
+def _meanings(report: dict[str, Any], modes: Iterable[str]) -> str:
+    """Return the section that says what the numbers mean."""
+    shown = {metric.key: metric for mode in modes for metric in known_metrics(report[mode]["results"])}
     items = "".join(
-        f"<dt>{escape(word.label)}</dt><dd>{escape(word.meaning)}</dd>" for word in words.values()
+        f"<dt>{escape(metric.label)}</dt><dd>{escape(metric.meaning)}</dd>" for metric in shown.values()
     )
     return f"<h2>What the numbers mean</h2><dl>{items}</dl>"

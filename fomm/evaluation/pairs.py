@@ -1,4 +1,4 @@
-"""Whose picture is moved by which clip: pairs from a published list, or drawn by a seed."""
+"""Choose which clip moves which picture: pairs from a published list, or drawn at random."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fomm.evaluation.clips import clip_name, person_of
 
 @dataclass(frozen=True)
 class Pair:
-    """The first frame of ``source`` is moved by ``driving``."""
+    """Two clips: ``driving`` moves the first frame of ``source``."""
 
     source: Path
     driving: Path
 
 
-def reconstruction_pairs(clips: Sequence[Path]) -> list[Pair]:
-    """Each clip moves its own first frame."""
+def pair_with_themselves(clips: Sequence[Path]) -> list[Pair]:
+    """Return a pair for each clip, which moves its own first frame."""
     return [Pair(clip, clip) for clip in clips]
 
 
-def random_pairs(clips: Sequence[Path], seed: int) -> list[Pair]:
-    """For each driving clip a clip of another person, drawn by ``seed``.
+def draw_pairs(clips: Sequence[Path], seed: int) -> list[Pair]:
+    """Return a pair for each clip, which moves a clip of another person, drawn at random by ``seed``.
 
     Raises InputError where all clips are of one person.
     """
@@ -38,20 +38,22 @@ def random_pairs(clips: Sequence[Path], seed: int) -> list[Pair]:
     for driving, person in zip(clips, people, strict=True):
         others = [clip for clip, other in zip(clips, people, strict=True) if other != person]
         if not others:
-            raise InputError(f"Animation needs clips of two people; all {len(clips)} are of {person}.")
+            raise InputError(
+                f"animation needs clips of two people; all {len(clips)} are of {person}; add another person's"
+            )
         pairs.append(Pair(others[rng.integers(len(others))], driving))
     return pairs
 
 
-def listed_pairs(file: str | os.PathLike[str], clips: Sequence[Path]) -> tuple[list[Pair], list[str]]:
-    """The pairs of a list in the published form, and the names in it that no clip has.
+def read_pairs(file: str | os.PathLike[str], clips: Sequence[Path]) -> tuple[list[Pair], list[str]]:
+    """Return the pairs of a list in the published form, and the names in it that no clip has.
 
     The form is that of first-order-model's ``data/*.csv``: a head line with the columns ``source`` and
-    ``driving`` (others, ``distance`` and ``frame``, are passed over, as the published code does), then file
-    names. A name's suffix may differ from the clip's: ``a#1.mp4`` stands for ``a#1.npz`` too. Pairs of which
-    a clip is missing are left out.
+    ``driving``, then names of files. Other columns (``distance``, ``frame``) are ignored, as the published
+    code does. A name's suffix may differ from the clip's: ``a#1.mp4`` means ``a#1.npz`` too. Pairs of which a
+    clip is missing are left out.
 
-    Raises InputError for a file that cannot be read so, or in which no pair is left.
+    Raises InputError for a file that has another form, or in which no pair is left.
     """
     by_name = {clip_name(clip): clip for clip in clips}
     try:
@@ -70,5 +72,5 @@ def listed_pairs(file: str | os.PathLike[str], clips: Sequence[Path]) -> tuple[l
 
 
 def _clip_of(name: str, by_name: dict[str, Path]) -> Path | None:
-    """A clip by its file's name; a name with a dot in it may have no suffix at all."""
+    """Return the clip of a file's name; None if there is none. A name with a dot in it may have no suffix."""
     return by_name.get(clip_name(Path(name))) or by_name.get(Path(name).stem)

@@ -1,4 +1,4 @@
-"""How a head is turned, and how far its mouth and eyes are open: pure functions of a mesh of 468 points.
+"""Compute how a head is turned and how far its mouth and eyes are open, from a mesh of 468 points.
 
 Points are pixels of the picture, x right, y down, z away from the camera. Angles are degrees.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-# A face at rest, for ``head_pose``: the points of the 468 that expressions move least. Columns: number of the
-# point at the left of the picture, of its twin at the right, and the left one's place in hundredths of the
-# distance between the outer eye corners: x (the twin's is the opposite), y down, z away from the camera. It
-# is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by the exact pose and made
-# symmetric.
-_STILL_POINTS = np.array(
+# A face at rest, for ``head_pose``: those of the 468 points that expressions move least. Columns: number of
+# the point at the left of the picture, number of its twin at the right, and the left point's x (the twin's is
+# the opposite), y (down) and z (away from the camera), in hundredths of the distance between the outer
+# corners of the eyes. It is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by
+# the exact pose and made symmetric.
+_REST_TABLE = np.array(
     [
         (168, 168, 0, -26, -9),  # nose bridge, downwards
         (6, 6, 0, -15, -14),
@@ -39,15 +39,17 @@ _STILL_POINTS = np.array(
         (36, 266, -32, 18, -1),
     ]
 )
-_PAIRS = _STILL_POINTS[_STILL_POINTS[:, 0] != _STILL_POINTS[:, 1]]
-_STILL = np.concatenate([_STILL_POINTS[:, 0], _PAIRS[:, 1]])  # 40 numbers of points
-_REST = np.concatenate([_STILL_POINTS[:, 2:], _PAIRS[:, 2:] * [-1, 1, 1]]).astype(np.float64)  # 40x3
+_PAIRS = _REST_TABLE[_REST_TABLE[:, 0] != _REST_TABLE[:, 1]]
+STILL_POINTS = np.concatenate([_REST_TABLE[:, 0], _PAIRS[:, 1]])  # 40 numbers of points
+FACE_AT_REST = np.concatenate([_REST_TABLE[:, 2:], _PAIRS[:, 2:] * [-1, 1, 1]]).astype(np.float64)  # 40x3
 
 
-def rotation_between(rest: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """The rotation R (...x3x3) that, with a scale and a shift, takes ``rest`` (Nx3) to ``moved`` (...xNx3).
+def fit_rotation(rest: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Return the rotation (...x3x3) that, scaled and shifted, takes ``rest`` (Nx3) to ``moved`` (...xNx3).
 
-    Kabsch's solution of least squares: of the covariance U S V^T, R = V diag(1, 1, det(V U^T)) U^T.
+    This is Kabsch's least-squares solution: of the covariance U S V^T, R = V diag(1, 1, det(V U^T)) U^T.
+    scikit-image's ``SimilarityTransform`` finds the same, but for one set of points at a time, which takes 25
+    times as long for the frames of a clip.
     """
     rest = rest - rest.mean(axis=0)
     moved = moved - moved.mean(axis=-2, keepdims=True)
@@ -58,8 +60,8 @@ def rotation_between(rest: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return (v * handedness[..., None, :]) @ ut
 
 
-def angles_of(rotation: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (...x3, degrees) of rotations ...x3x3 in the axes x right, y down, z away.
+def euler_angles(rotation: np.ndarray) -> np.ndarray:
+    """Return yaw, pitch and roll (...x3, degrees) of rotations ...x3x3 in the axes x right, y down, z away.
 
     Positive yaw turns the nose to the right of the picture, positive pitch lowers it, positive roll leans the
     top of the head to the right: R = yaw @ pitch @ roll, so that the nose (0, 0, -1) goes to
@@ -72,43 +74,44 @@ def angles_of(rotation: np.ndarray) -> np.ndarray:
 
 
 def head_pose(points: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll (...x3, degrees, signs as in ``angles_of``) of faces given by meshes ...x468x3.
+    """Return yaw, pitch and roll (...x3, degrees) of faces, from meshes ...x468x3.
 
-    The points that expressions move least are aligned with those of a face at rest. Against the exact pose
-    of synthetic heads, yaw and roll are right to one or two degrees. Pitch follows a head's motion as well,
-    but its zero depends on the shape of the face: it is off by some degrees from one person to another. A
-    mesh with nan gives nan.
+    Their signs are those of ``euler_angles``. The points that expressions move least are aligned with those
+    of a face at rest. Compared with the exact pose of synthetic heads, yaw and roll are right to one or two
+    degrees. Pitch follows a head's motion as closely, but its zero depends on the shape of the face, and
+    differs by some degrees between people. A mesh with nan gives nan.
     """
-    still = points[..., _STILL, :].astype(np.float64)
+    still = points[..., STILL_POINTS, :].astype(np.float64)
     known = np.isfinite(still).all(axis=(-1, -2))
     pose = np.full((*still.shape[:-2], 3), np.nan)
-    pose[known] = angles_of(rotation_between(_REST, still[known]))
+    pose[known] = euler_angles(fit_rotation(FACE_AT_REST, still[known]))
     return pose
 
 
-_INNER_LIPS = ((13, 14), (81, 178), (311, 402))  # above and below
+_INNER_LIPS = ((13, 14), (81, 178), (311, 402))  # pairs of points, above and below
 _LIDS = (((159, 145), (158, 153), (160, 144)), ((386, 374), (385, 380), (387, 373)))
 _EYE_CORNERS = ((33, 133), (362, 263))
 
 
 def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
+    """Return the distance (...) of two points of meshes ...x468x3."""
     return np.linalg.norm(points[..., pair[0], :] - points[..., pair[1], :], axis=-1)
 
 
 def mouth_opening(points: np.ndarray) -> np.ndarray:
-    """The gap between the lips over the distance of the outer eye corners (...), of meshes ...x468x3.
+    """Return the gap between the lips over the distance of the outer eye corners (...), of meshes ...x468x3.
 
-    0 is closed, a wide-open mouth about 0.3. Distances are taken in three dimensions, so that a turned head
-    counts like one that faces the camera.
+    It is 0 for a closed mouth and about 0.3 for one that is wide open. Distances are in three dimensions, so
+    that turning the head does not change them.
     """
     gap = sum(_distance(points, pair) for pair in _INNER_LIPS) / len(_INNER_LIPS)
     return gap / _distance(points, (33, 263))
 
 
 def eye_opening(points: np.ndarray) -> np.ndarray:
-    """The gap between the lids over the width of the eye (...), the mean of both eyes, of meshes ...x468x3.
+    """Return the gap between the lids over the width of the eye (...), of meshes ...x468x3.
 
-    A closed eye is about 0.1, an open one 0.3.
+    It is the mean of both eyes: about 0.1 for closed ones, 0.3 for open ones.
     """
     ratios = []
     for lids, corners in zip(_LIDS, _EYE_CORNERS, strict=True):
@@ -117,8 +120,8 @@ def eye_opening(points: np.ndarray) -> np.ndarray:
     return (ratios[0] + ratios[1]) / 2
 
 
-# Of the 68 points of the iBUG scheme, in its order, the point of the mesh that comes next to each: the least
-# mean error against the exact landmarks of synthetic heads among symmetric choices.
+# For each of the 68 points of the iBUG scheme, in its order, the nearest point of the mesh: of all symmetric
+# choices, this one has the least mean error against the exact landmarks of synthetic heads.
 IBUG_POINTS = (
     127, 93, 132, 58, 136, 150, 149, 148, 152, 377, 378, 379, 365, 288, 361, 323, 356,  # jaw
     70, 105, 66, 65, 55, 285, 295, 296, 334, 300,  # brows
@@ -130,5 +133,5 @@ IBUG_POINTS = (
 
 
 def ibug_points(points: np.ndarray) -> np.ndarray:
-    """The 68 points that people annotate on faces, ...x68xD, of meshes ...x468xD."""
+    """Return the 68 points of the iBUG scheme, ...x68xD, of meshes ...x468xD."""
     return points[..., list(IBUG_POINTS), :]

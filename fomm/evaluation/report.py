@@ -1,15 +1,14 @@
-"""The numbers of an evaluation, for people, in a few lines of text."""
+"""Print the numbers of an evaluation in a few lines of text."""
 
 from typing import Any
 
 from fomm.evaluation.contestants import DRIVING
-from fomm.evaluation.vocabulary import as_number, words_of
+from fomm.evaluation.modes import MODES
+from fomm.evaluation.vocabulary import format_correlation, format_number, known_metrics
 
-MODES = ("reconstruction", "animation")
 
-
-def as_text(report: dict[str, Any]) -> str:
-    """The numbers over the whole list, from the dict that ``runner.evaluate`` returns."""
+def format_text(report: dict[str, Any]) -> str:
+    """Return the numbers over the whole list as text, from the dict that ``runner.evaluate`` returns."""
     checkpoint = report["checkpoint"]
     lines = [f"{checkpoint['label']}: {checkpoint['file']}, sha256 {checkpoint['sha256'][:12]}"]
     for mode in MODES:
@@ -24,29 +23,27 @@ def as_text(report: dict[str, Any]) -> str:
 
 
 def _table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the lines with the numbers, a column for each contestant."""
     rows = [["", *results]]
-    for word in words_of(results):
+    for word in known_metrics(results):
         rows.append(
-            [word.label, *(as_number(numbers.get(word.key), word.digits) for numbers in results.values())]
+            [word.label, *(format_number(numbers.get(word.key), word.digits) for numbers in results.values())]
         )
     missing = [str(numbers["frames_without_face"]) for numbers in results.values()]
     return _aligned([*rows, ["frames without a face", *missing]])
 
 
 def _correlations(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the lines that say how closely the motion is followed, a column for each contestant."""
     shown = {label: numbers["correlation"] for label, numbers in results.items() if label != DRIVING}
     rows = []
     for trait in next(iter(shown.values())):
-        cells = [
-            f"{as_number(found[trait]['pooled_centred'], 3)} ({as_number(found[trait]['clip_median'], 3)})"
-            for found in shown.values()
-        ]
-        rows.append([trait, *cells])
+        rows.append([trait, *(format_correlation(found[trait]) for found in shown.values())])
     return _aligned([["", *shown], *rows])
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:
-    """Columns under each other: the first to the left, the others to the right."""
+    """Return the lines of a table: the first column flush left, the others flush right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  "

@@ -1,4 +1,4 @@
-"""From the numbers of frames to those of a clip and of a whole list."""
+"""Summarize the numbers of frames into those of a clip and of a whole list of clips."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import numpy as np
 
 from fomm.evaluation import metrics
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
-from fomm.evaluation.faces import TRAITS, followed, mean_of
+from fomm.evaluation.faces import TRAITS, correlate_series, mean_of_known
 from fomm.evaluation.features import GaussianFit
-from fomm.evaluation.measure import Measured
+from fomm.evaluation.measure import Measurement
 
-# In these the result is compared with showing the source unchanged.
+# For these, the report has the ratio to what the unchanged source measures.
 ERRORS = ("l1", "l1_face", "perceptual_vgg19", "perceptual_efficientnet_lite0", "akd", "akd_mesh468")
 
 Numbers = dict[str, Any]
 
 
-def of_clip(measured: Measured, driving: Measured, exact: np.ndarray | None) -> Numbers:
-    """The numbers of one result, with its series over time; ``exact`` Tx3 is the true pose, if known."""
+def summarize_clip(measured: Measurement, driving: Measurement, exact: np.ndarray | None) -> Numbers:
+    """Return the numbers of one result, and its series over time.
+
+    Args:
+        measured: the result's.
+        driving: the driving clip's.
+        exact: the true pose of the result, Tx3 in degrees, where it is known.
+    """
     numbers = _means(measured.frames) | {"flicker": measured.flicker}
     numbers["correlation"] = {
         trait: metrics.correlation(driving.traits[trait], measured.traits[trait]) for trait in TRAITS
@@ -35,24 +41,24 @@ def of_clip(measured: Measured, driving: Measured, exact: np.ndarray | None) -> 
     return numbers
 
 
-def of_list(
-    rows: Sequence[dict[str, Measured]],
+def summarize_list(
+    rows: Sequence[dict[str, Measurement]],
     exact: Sequence[np.ndarray | None],
     fits: dict[str, dict[str, GaussianFit]],
 ) -> dict[str, Numbers]:
-    """The numbers of each contestant over the list.
+    """Return the numbers of each contestant over the list, by its label.
 
     Args:
         rows: for each clip, what was measured on each contestant's result.
-        exact: for each clip the true pose of the result, Tx3, where it is known.
-        fits: of each contestant, the features for each Fréchet distance.
+        exact: for each clip the true pose of the result, Tx3 in degrees, where it is known.
+        fits: for each contestant, the features of each Fréchet distance.
     """
     table = {label: _of_contestant(label, rows, exact) for label in rows[0]}
     for label, numbers in table.items():
         reference = table[DRIVING]["flicker"]
         numbers["flicker_to_driving"] = numbers["flicker"] / reference if reference > 0 else math.nan
         if label != DRIVING:
-            numbers |= _frechet(fits[label], fits[DRIVING])
+            numbers |= _frechet_distances(fits[label], fits[DRIVING])
         if label not in (DRIVING, UNCHANGED):
             unchanged = table[UNCHANGED]
             numbers["ratio_to_unchanged"] = {
@@ -64,41 +70,46 @@ def of_list(
 
 
 def _of_contestant(
-    label: str, rows: Sequence[dict[str, Measured]], exact: Sequence[np.ndarray | None]
+    label: str, rows: Sequence[dict[str, Measurement]], exact: Sequence[np.ndarray | None]
 ) -> Numbers:
+    """Return the numbers of one contestant over the list; the arguments are those of ``summarize_list``."""
     mine = [row[label] for row in rows]
-    names = dict.fromkeys(name for row in mine for name in row.frames)  # in the order they were measured in
+    names = dict.fromkeys(name for row in mine for name in row.frames)  # in the order of measuring
     numbers = _means(
         {name: np.concatenate([row.frames[name] for row in mine if name in row.frames]) for name in names}
     )
-    if "psnr" in numbers:  # a picture that is exactly right would outweigh all others
-        numbers["psnr"] = mean_of(np.array([_means(row.frames)["psnr"] for row in mine]))
-    numbers["flicker"] = mean_of(np.array([row.flicker for row in mine]))
+    if "psnr" in numbers:
+        # The mean of the clips' PSNRs: in a mean over frames, an exact one (100 dB) would outweigh others.
+        numbers["psnr"] = mean_of_known(np.array([_means(row.frames)["psnr"] for row in mine]))
+    numbers["flicker"] = mean_of_known(np.array([row.flicker for row in mine]))
     numbers["frames_without_face"] = int(sum((~row.found).sum() for row in mine))
     traits = [row.traits for row in mine]
     driving = [row[DRIVING].traits for row in rows]
     numbers["correlation"] = {
-        trait: followed([series[trait] for series in driving], [series[trait] for series in traits])
+        trait: correlate_series([series[trait] for series in driving], [series[trait] for series in traits])
         for trait in TRAITS
     }
     posed = [(pose, series) for pose, series in zip(exact, traits, strict=True) if pose is not None]
     if posed:
         numbers["correlation_exact"] = {
-            trait: followed([pose[:, axis] for pose, _ in posed], [series[trait] for _, series in posed])
+            trait: correlate_series(
+                [pose[:, axis] for pose, _ in posed], [series[trait] for _, series in posed]
+            )
             for axis, trait in enumerate(TRAITS[:3])
         }
     return numbers
 
 
 def _means(frames: dict[str, np.ndarray]) -> Numbers:
-    """The mean over frames of each number; the squared error becomes the PSNR of the whole."""
-    numbers = {name: mean_of(values) for name, values in frames.items()}
+    """Return the mean over frames of each number; the mean squared error becomes a PSNR."""
+    numbers = {name: mean_of_known(values) for name, values in frames.items()}
     if "squared_error" in numbers:
         numbers["psnr"] = metrics.psnr(numbers.pop("squared_error"))
     return numbers
 
 
-def _frechet(result: dict[str, GaussianFit], driving: dict[str, GaussianFit]) -> Numbers:
+def _frechet_distances(result: dict[str, GaussianFit], driving: dict[str, GaussianFit]) -> Numbers:
+    """Return the Fréchet distances between the features of results and of driving clips; nan for too few."""
     numbers = {}
     for name, fit in result.items():
         one, other = fit.result(), driving[name].result()
@@ -106,10 +117,10 @@ def _frechet(result: dict[str, GaussianFit], driving: dict[str, GaussianFit]) ->
     return numbers
 
 
-def without_nan(value: Any) -> Any:
-    """JSON knows no nan: None in its place, at any depth."""
+def replace_nan(value: Any) -> Any:
+    """Return ``value`` with None in place of nan, at any depth: JSON has no nan."""
     if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
+        return {key: replace_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_nan(item) for item in value]
+        return [replace_nan(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""What the face networks share: their building block, their weights' file and the pictures they take."""
+"""Building blocks of the face networks, and how their weights are loaded and their pictures checked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from fomm.bundled import check_intact
 from fomm.errors import InputError
 
 WEIGHTS = Path(__file__).parent / "weights"
+CHUNK = 32  # pictures in one pass of a face network
 
 
 class DownConv(nn.Conv2d):
-    """Convolution of stride 2 that pads as TensorFlow's "same" does: the odd pixel goes right and below."""
+    """A convolution of stride 2 that pads as TensorFlow's "same" does: an odd pixel goes right and below."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, groups: int = 1):
         super().__init__(in_channels, out_channels, kernel_size, stride=2, groups=groups)
@@ -28,10 +29,10 @@ class DownConv(nn.Conv2d):
 
 
 class SeparableBlock(nn.Module):
-    """Depthwise 3x3 and pointwise 1x1 convolution, added to the input and activated.
+    """A depthwise 3x3 and a pointwise 1x1 convolution, whose result is added to the input and activated.
 
-    Where the block halves the size, the input is max-pooled before the sum; where it has more channels
-    than its input, the input is filled up with zeros.
+    Where the block halves the size (``down``), the input is max-pooled before the sum. Where the result has
+    more channels than the input, the input is padded with channels of zeros.
     """
 
     def __init__(self, in_channels: int, out_channels: int, activation: nn.Module, down: bool = False):
@@ -53,7 +54,10 @@ class SeparableBlock(nn.Module):
 
 
 def load_weights(network: nn.Module, name: str, device: torch.device) -> nn.Module:
-    """Fill ``network`` from ``weights/NAME.safetensors`` (half precision on disk), ready for inference."""
+    """Load ``weights/NAME.safetensors`` into ``network`` and return it on ``device``, frozen, in eval mode.
+
+    The file holds half precision, the network gets float32. Raises CheckpointError for a changed file.
+    """
     path = WEIGHTS / f"{name}.safetensors"
     check_intact(path)
     weights = load_file(path)
@@ -65,9 +69,9 @@ def check_image(image: np.ndarray) -> None:
     """Raise InputError unless ``image`` is HxWx3 uint8."""
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"A face is looked for in a uint8 array of shape HxWx3 (RGB), not in {got}.")
+        raise InputError(f"a face is looked for in a uint8 array of shape HxWx3 (RGB), not in {got}")
 
 
-def to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
-    """HxWx3 uint8 -> 1x3xHxW float in [0, 1]."""
+def image_to_tensor(image: np.ndarray, device: torch.device) -> Tensor:
+    """Return a picture, HxWx3 uint8, as a 1x3xHxW float32 tensor in [0, 1]."""
     return torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255

@@ -1,8 +1,8 @@
-"""Which part of a picture a face's crop is: boxes, squares, and the tubes of faces that move.
+"""Choose the crop of a face: boxes, squares around them, and tubes of boxes over the frames of a video.
 
-The recipe is the one that the published data sets and the published ``crop-video.py`` share: a face's boxes
-are joined as long as they overlap the first of them enough, and the joined box is enlarged and squared. Pure
-numpy; coordinates are pixels, x right, y down, pixel i covers [i, i + 1).
+The recipe is that of the published data sets and of the published ``crop-video.py``: a face's boxes are
+joined as long as they overlap the first of them enough, and the joined box is enlarged to a square.
+Coordinates are pixels, x right, y down; pixel i covers [i, i + 1).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOREHEAD = 1 / 3  # of our detector's box, added above it
 
 
 class Rect(NamedTuple):
-    """A rectangle anywhere between the pixels, x in [x0, x1] and y in [y0, y1]; it may leave the picture."""
+    """A rectangle, x in [x0, x1] and y in [y0, y1], in fractions of pixels; it may leave the picture."""
 
     x0: float
     y0: float
@@ -28,55 +28,60 @@ class Rect(NamedTuple):
 
     @property
     def width(self) -> float:
+        """Return x1 - x0, in pixels; negative for what is no rectangle."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> float:
+        """Return y1 - y0, in pixels; negative for what is no rectangle."""
         return self.y1 - self.y0
 
     @property
     def area(self) -> float:
+        """Return the area in square pixels, 0 for what is no rectangle."""
         return max(self.width, 0.0) * max(self.height, 0.0)
 
     def contains(self, other: Rect) -> bool:
+        """Return whether ``other`` lies inside, borders included."""
         return union(self, other) == self
 
     def scaled(self, x: float, y: float) -> Rect:
-        """The same rectangle in a picture ``x`` times as wide and ``y`` times as high."""
+        """Return the same rectangle in a picture ``x`` times as wide and ``y`` times as high."""
         return Rect(self.x0 * x, self.y0 * y, self.x1 * x, self.y1 * y)
 
 
 def iou(one: Rect, other: Rect) -> float:
-    """Intersection over union, in [0, 1]; 0 where both are empty."""
+    """Return intersection over union, in [0, 1]; 0 where both are empty."""
     shared = intersection(one, other).area
     joined = one.area + other.area - shared
     return shared / joined if joined > 0 else 0.0
 
 
 def union(one: Rect, other: Rect) -> Rect:
-    """The smallest rectangle around both."""
+    """Return the smallest rectangle around both."""
     return Rect(min(one.x0, other.x0), min(one.y0, other.y0), max(one.x1, other.x1), max(one.y1, other.y1))
 
 
 def intersection(one: Rect, other: Rect) -> Rect:
-    """What both share; its width or height is negative where they lie apart."""
+    """Return what both share; its width or height is negative where they lie apart."""
     return Rect(max(one.x0, other.x0), max(one.y0, other.y0), min(one.x1, other.x1), min(one.y1, other.y1))
 
 
 def published_box(face: Face) -> Rect:
-    """The box that the published recipe's detector would draw around ``face``.
+    """Return the box that the published recipe's detector would draw around ``face``.
 
-    That detector (S3FD, in face-alignment) frames forehead, chin and cheeks, which on a face seen from the
-    front is about three parts wide and four high; the boxes of the published VoxCeleb list have that shape
-    where the head keeps still. Ours is a square from the brows to the chin and from cheek to cheek. So the
-    sides and the lower edge are taken as they are and the upper edge is raised by a third of the height.
+    That detector (S3FD, in face-alignment) frames forehead, chin and cheeks: about three parts wide and four
+    parts high for a face that looks at the camera. The boxes of the published VoxCeleb list have that shape
+    where the head keeps still. Our detector frames a square from the brows to the chin and from cheek to
+    cheek. So this keeps the sides and the lower edge of our box and raises the upper edge by a third of its
+    height.
     """
     x0, y0, x1, y1 = (float(value) for value in face.box)
     return Rect(x0, y0 - FOREHEAD * (y1 - y0), x1, y1)
 
 
 def enlarged_square(box: Rect, increase: float = INCREASE) -> Rect:
-    """``box``, enlarged by ``increase`` of its size on each side and then, by more, to a square.
+    """Return ``box`` enlarged by ``increase`` of its size on each side, then to a square.
 
     The published formula, for a box of width w and height h:
 
@@ -96,15 +101,15 @@ def enlarged_square(box: Rect, increase: float = INCREASE) -> Rect:
 
 
 def published_square(box: Rect, size: tuple[int, int], increase: float = INCREASE) -> Rect:
-    """``enlarged_square``, cut at the border of a picture of ``size`` (height, width), as published.
+    """Return ``enlarged_square``, cut at the border of a picture of ``size`` (height, width), as published.
 
-    At the border the result is no square any more; ``square_inside`` keeps one.
+    Where it is cut, the result is no square any more; ``square_inside`` keeps a square.
     """
     return intersection(enlarged_square(box, increase), Rect(0.0, 0.0, size[1], size[0]))
 
 
 def square_inside(square: Rect, size: tuple[int, int]) -> Rect:
-    """``square`` moved into a picture of ``size`` (height, width), and made smaller where it is larger."""
+    """Return ``square`` moved into a picture of ``size`` (height, width), and shrunk where it is larger."""
     height, width = size
     side = min(square.width, width, height)
     x0 = min(max((square.x0 + square.x1 - side) / 2, 0.0), width - side)
@@ -123,7 +128,7 @@ class Tube(NamedTuple):
 
 @dataclass(eq=False)
 class _Track:
-    """A tube that may still go on."""
+    """A tube that further frames may still extend."""
 
     start: int
     first: Rect
@@ -132,6 +137,7 @@ class _Track:
     missed: int = 0  # detections since then
 
     def add(self, frame: int, box: Rect) -> None:
+        """Extend the tube by a box seen in ``frame``."""
         self.box, self.last, self.missed = union(self.box, box), frame, 0
 
     def tube(self) -> Tube:
@@ -146,13 +152,21 @@ def tubes(
     missed: int = 0,
     max_frames: int | None = None,
 ) -> list[Tube]:
-    """Follow the faces of a video; the tubes in the order of their first frame, then from left to right.
+    """Follow the faces of a video.
 
-    ``seen`` are (frame, boxes found in it), frames ascending; they need not be all frames. A tube begins
-    with a box that no tube takes. It goes on with the box that overlaps its FIRST box most, if their
-    intersection over union is at least ``min_iou``, and no box goes to two tubes. It ends, with the frame in
-    which it was seen last, when there is no such box in more than ``missed`` detections in a row, at each of
-    ``cuts`` (the first frames of new shots), and where it would become longer than ``max_frames``.
+    A tube begins with a box that no other tube takes. It goes on with the box that overlaps its first box
+    most, if their intersection over union is at least ``min_iou``. No box goes to two tubes. A tube ends with
+    the frame in which its face was seen last.
+
+    Args:
+        seen: pairs of a frame's number, ascending, and the boxes found in it; frames may be left out.
+        cuts: the first frames of new shots, where every tube ends.
+        min_iou: the least overlap with the first box, in [0, 1].
+        missed: in how many detections in a row a face may be missing before its tube ends.
+        max_frames: a tube that would become longer ends, and another begins; None: any length.
+
+    Returns:
+        The tubes in the order of their first frame, then from left to right.
     """
     borders = sorted(cuts)
     open_tracks: list[_Track] = []
@@ -184,6 +198,6 @@ def tubes(
 def _matches(
     tracks: Sequence[_Track], boxes: Sequence[Rect], min_iou: float
 ) -> list[tuple[float, _Track, int]]:
-    """Overlap, track and number of box, of all pairs that overlap enough, the best first."""
+    """Return overlap, track and number of the box for all pairs that overlap enough, the best first."""
     pairs = [(iou(track.first, box), track, number) for track in tracks for number, box in enumerate(boxes)]
     return sorted((pair for pair in pairs if pair[0] >= min_iou), key=lambda pair: -pair[0])

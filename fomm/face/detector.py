@@ -1,4 +1,4 @@
-"""Where the faces are: BlazeFace, the short-range face detector of MediaPipe.
+"""Find faces with BlazeFace, the short-range face detector of MediaPipe.
 
 Coordinates are pixels of the image, x then y, x in [0, W]; pixel i covers [i, i + 1).
 """
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fomm.face.blocks import DownConv, SeparableBlock, check_image, load_weights, to_tensor
+from fomm.face.blocks import CHUNK, DownConv, SeparableBlock, check_image, image_to_tensor, load_weights
 
 SIZE = 128  # the network's input is SIZE x SIZE
-OVERLAP = 0.3  # answers that overlap more than this are one face
-CHUNK = 32  # images in one pass of the network
+OVERLAP = 0.3  # answers whose intersection over union is larger are one face
 
 
 class Face(NamedTuple):
@@ -48,10 +47,14 @@ class BlazeFace(nn.Module):
         self.place_fine, self.place_coarse = nn.Conv2d(88, 2 * 16, 1), nn.Conv2d(96, 6 * 16, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: ``image`` Bx3x128x128 in [-1, 1], RGB.
+        """Return scores and places of a face at each anchor.
 
-        Returns scores before the sigmoid (Bx896) and places relative to the anchors in pixels of the
-        128x128 image (Bx896x16: centre x, y, width, height, then six points x, y).
+        Args:
+            image: Bx3x128x128 in [-1, 1], RGB.
+
+        Returns:
+            Scores before the sigmoid, Bx896, and places relative to the anchors in pixels of the 128x128
+            image, Bx896x16: centre x, y, width, height, then six points x, y.
         """
         fine = self.fine(F.relu(self.stem(image)))  # Bx88x16x16
         coarse = self.coarse(fine)  # Bx96x8x8
@@ -61,6 +64,7 @@ class BlazeFace(nn.Module):
 
 
 def _stage(channels: int, plan: Sequence[int | str]) -> nn.Sequential:
+    """Return blocks with the channels of ``plan``; the block after a "down" halves the size."""
     blocks, down = [], False
     for item in plan:
         if item == "down":
@@ -76,7 +80,7 @@ def _per_anchor(x: Tensor, values: int) -> Tensor:  # Bx(A*values)xHxW -> Bx(H*W
 
 
 def anchors() -> np.ndarray:
-    """Centres of the 896 anchors, xy in [0, 1], in the order of the network's answers."""
+    """Return the centres of the 896 anchors, 896x2 float32, xy in [0, 1], in the order of the answers."""
     grids = []
     for cells, repeats in ((16, 2), (8, 6)):
         centre = (np.arange(cells, dtype=np.float32) + 0.5) / cells
@@ -86,7 +90,8 @@ def anchors() -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _detector(device: torch.device) -> BlazeFace:
+def load_detector(device: torch.device) -> BlazeFace:
+    """Return the network with its weights on ``device``, loaded once."""
     network = BlazeFace()
     load_weights(network, "detector", device)
     return network
@@ -95,10 +100,18 @@ def _detector(device: torch.device) -> BlazeFace:
 def detect_faces(
     image: np.ndarray, *, min_score: float = 0.5, device: torch.device | str = "cpu"
 ) -> list[Face]:
-    """Faces in ``image`` (HxWx3 uint8 RGB), the best score first; an empty list where there is none.
+    """Find the faces in ``image`` (HxWx3 uint8 RGB), the best score first; an empty list where there is none.
 
-    The network looks at the whole image in 128x128 pixels: a face smaller than a tenth of the longer
-    side is not found. Raises InputError for anything but a uint8 RGB image.
+    The network sees the whole image in 128x128 pixels, so it overlooks faces smaller than a tenth of the
+    image's longer side.
+
+    Args:
+        image: HxWx3 uint8 RGB.
+        min_score: in [0, 1]; answers below it are left out.
+        device: where the network runs.
+
+    Raises:
+        InputError: ``image`` is not HxWx3 uint8.
     """
     return detect_faces_in([image], min_score=min_score, device=device)[0]
 
@@ -107,27 +120,27 @@ def detect_faces(
 def detect_faces_in(
     images: Sequence[np.ndarray], *, min_score: float = 0.5, device: torch.device | str = "cpu"
 ) -> list[list[Face]]:
-    """``detect_faces`` of many images (of any sizes), in batches: one list of faces for each image."""
+    """Find the faces in many images of any sizes, in batches: one list, as of ``detect_faces``, for each."""
     device = torch.device(device)
     found: list[list[Face]] = []
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK]
         for image in chunk:
             check_image(image)
-        batch = torch.cat([_letterbox(to_tensor(image, device)) for image in chunk])
-        scores, places = _detector(device)(batch * 2 - 1)
+        batch = torch.cat([letterbox(image_to_tensor(image, device)) for image in chunk])
+        scores, places = load_detector(device)(batch * 2 - 1)
         scores = scores.clamp(-100, 100).sigmoid().cpu().numpy()
         places = places.cpu().numpy() / SIZE
         for image, score, place in zip(chunk, scores, places, strict=True):
-            found.append(_faces(score, place, image.shape[:2], min_score))
+            found.append(faces_from_answers(score, place, image.shape[:2], min_score))
     return found
 
 
-def _letterbox(image: Tensor) -> Tensor:
-    """1x3xHxW -> 1x3x128x128: the whole image in the middle of a black square.
+def letterbox(image: Tensor) -> Tensor:
+    """Return the whole image (1x3xHxW) in the middle of a black square, 1x3x128x128.
 
-    As in MediaPipe, pixel i of the 128 is what lies at i times the scale, with no filter before it: the boxes
-    agree with the original's only then.
+    As in MediaPipe, pixel i of the 128 is sampled at i times the scale, without a filter before it. Only so
+    do the boxes agree with MediaPipe's.
     """
     height, width = image.shape[-2:]
     side = max(height, width)
@@ -138,8 +151,17 @@ def _letterbox(image: Tensor) -> Tensor:
     return F.grid_sample(square, grid[None], align_corners=False)
 
 
-def _faces(scores: np.ndarray, places: np.ndarray, size: tuple[int, ...], min_score: float) -> list[Face]:
-    """Scores (896) and places (896x16, shares of the square) -> faces in pixels of an image of ``size``."""
+def faces_from_answers(
+    scores: np.ndarray, places: np.ndarray, size: tuple[int, ...], min_score: float
+) -> list[Face]:
+    """Return the faces, in pixels of an image of ``size`` (height, width), from the network's answers.
+
+    Args:
+        scores: 896 numbers in [0, 1].
+        places: 896x16, in fractions of the square's side, relative to the anchors.
+        size: height and width of the image, pixels.
+        min_score: answers below it are left out.
+    """
     kept = np.flatnonzero(scores >= min_score)
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     scores, places = scores[kept], places[kept].astype(np.float64)
@@ -152,16 +174,17 @@ def _faces(scores: np.ndarray, places: np.ndarray, size: tuple[int, ...], min_sc
     side = max(height, width)
     offset = np.array([(side - width) // 2, (side - height) // 2])
     faces = []
-    for merged, score in _merge(points, scores):
+    for merged, score in merge_answers(points, scores):
         merged = (merged * side - offset).astype(np.float32)
         faces.append(Face(merged[:2].reshape(4), score, merged[2:]))
     return faces
 
 
-def _merge(points: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, float]]:
-    """Blended non-maximum suppression: overlapping answers become one, averaged by their scores.
+def merge_answers(points: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    """Merge overlapping answers into one, averaged with their scores as weights, the best score first.
 
-    ``points`` Nx8x2 begin with the corners of the boxes; the best score comes first.
+    This is blended non-maximum suppression. ``points`` (Nx8x2) begin with two corners of the box, and are in
+    the order of falling ``scores`` (N).
     """
     merged = []
     while len(points):
@@ -173,7 +196,7 @@ def _merge(points: np.ndarray, scores: np.ndarray) -> list[tuple[np.ndarray, flo
 
 
 def _overlap(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Intersection over union of one box (2x2, two corners xy) with each of ``boxes`` (Nx2x2)."""
+    """Return intersection over union of a box (2x2, two corners xy) with each of ``boxes`` (Nx2x2): N."""
     shared = np.minimum(box[1], boxes[:, 1]) - np.maximum(box[0], boxes[:, 0])
     shared = shared.clip(min=0).prod(-1)
     areas = (boxes[:, 1] - boxes[:, 0]).clip(min=0).prod(-1)

@@ -1,7 +1,7 @@
-"""Who a face belongs to: dlib's network, which maps a face to 128 numbers.
+"""Tell people apart with dlib's network, which maps a face to 128 numbers.
 
-Two faces of one person are near to each other (Euclidean distance, usually below 0.6), those of two people
-are not. It serves to measure whether a result still shows the same person, and for nothing else.
+The Euclidean distance of two faces of one person is usually below 0.6, that of two people above. fomm uses
+the network to measure whether a result still shows the same person, and for nothing else.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.nn import functional as F
 
 from fomm.bundled import check_intact
 from fomm.errors import InputError
-from fomm.face.blocks import WEIGHTS, check_image, to_tensor
-from fomm.face.mesh import CHUNK, Crop, Mesh, cut
+from fomm.face.blocks import CHUNK, WEIGHTS, check_image, image_to_tensor
+from fomm.face.mesh import Crop, Mesh, sample_crop
 
 SIZE = 150  # the network's input is SIZE x SIZE
 
@@ -57,16 +57,17 @@ class FaceIdentity(nn.Module):
         self.head = nn.Linear(256, 128, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Args: ``image`` Bx3x150x150 in [0, 1], RGB, aligned as ``chip_of`` does.
+        """Return 128 numbers for each face, Bx128, with gradients.
 
-        Returns Bx128, with gradients.
+        Args:
+            image: Bx3x150x150 in [0, 1], RGB, the square that ``fit_chip`` finds.
         """
         features = F.relu(self.stem((255 * image - self.mean) / 256))  # Bx32x72x72
         return self.head(self.blocks(F.max_pool2d(features, 3, 2)).mean((2, 3)))
 
 
 class ScaledConv(nn.Conv2d):
-    """A convolution, and a factor and a sum for each channel: what a batch norm is after training."""
+    """A convolution, then a factor and an offset for each channel: a batch norm as it is after training."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1):
         padding = kernel_size // 2 if stride == 1 else 0
@@ -79,7 +80,10 @@ class ScaledConv(nn.Conv2d):
 
 
 class Residual(nn.Module):
-    """Two convolutions added to the input, which is made to fit by averaging and zeros."""
+    """Two convolutions, whose result is added to the input.
+
+    Where ``down`` halves the size, the input is average-pooled; the smaller of the two is padded with zeros.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, down: bool = False):
         super().__init__()
@@ -93,21 +97,22 @@ class Residual(nn.Module):
             return F.relu(out + x)
         skip = F.avg_pool2d(x, 2)
         height, width = (max(sizes) for sizes in zip(out.shape[2:], skip.shape[2:], strict=True))
-        return F.relu(_filled(out, out.shape[1], height, width) + _filled(skip, out.shape[1], height, width))
+        return F.relu(_pad_to(out, out.shape[1], height, width) + _pad_to(skip, out.shape[1], height, width))
 
 
-def _filled(x: Tensor, channels: int, height: int, width: int) -> Tensor:
-    """Zeros added to the right, below and behind."""
+def _pad_to(x: Tensor, channels: int, height: int, width: int) -> Tensor:
+    """Return ``x`` (BxCxHxW) padded with zeros on the right, below and in more channels."""
     return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2], 0, channels - x.shape[1]))
 
 
 @lru_cache(maxsize=4)
-def identity_network(device: torch.device) -> FaceIdentity:
-    """The network with its weights, frozen."""
+def load_identity_network(device: torch.device) -> FaceIdentity:
+    """Return the network with its weights on ``device``, frozen, loaded once."""
     path = WEIGHTS / "identity.safetensors"
     check_intact(path)
     with safe_open(path, framework="pt") as file:
-        steps = json.loads(file.metadata()["fomm"])["steps"]  # whole numbers, as the original stores them
+        steps = json.loads(file.metadata()["fomm"])["steps"]
+        # The file holds whole numbers, as the original does: a weight is step * number + offset.
         weights = {name: file.get_tensor(name) * steps[name][0] + steps[name][1] for name in file.keys()}
     network = FaceIdentity()
     network.load_state_dict(weights)
@@ -118,11 +123,15 @@ def identity_network(device: torch.device) -> FaceIdentity:
 def face_identities(
     images: Sequence[np.ndarray], meshes: Sequence[Mesh], *, device: torch.device | str = "cpu"
 ) -> np.ndarray:
-    """What tells the people apart: Nx128 float32, to be compared by Euclidean distance.
+    """Return 128 numbers for each face, Nx128 float32, to be compared by Euclidean distance.
 
     Args:
-        images: N pictures HxWx3 uint8 RGB.
+        images: N pictures HxWx3 uint8 RGB, of any sizes.
         meshes: of the face in each, see ``face_meshes``.
+        device: where the network runs.
+
+    Raises:
+        InputError: there are not as many meshes as images, or an image is not HxWx3 uint8.
     """
     if len(images) != len(meshes):
         raise InputError(f"Each image needs its mesh: {len(images)} images and {len(meshes)} meshes came.")
@@ -132,21 +141,25 @@ def face_identities(
         chips = []
         for image, mesh in zip(images[start : start + CHUNK], meshes[start : start + CHUNK], strict=True):
             check_image(image)
-            chips.append(cut(to_tensor(image, device), chip_of(mesh), SIZE))
-        found.append(identity_network(device)(torch.cat(chips)).cpu().numpy())
+            chips.append(sample_crop(image_to_tensor(image, device), fit_chip(mesh), SIZE))
+        found.append(load_identity_network(device)(torch.cat(chips)).cpu().numpy())
     return np.concatenate(found)
 
 
-def chip_of(mesh: Mesh) -> Crop:
-    """The square that the network wants to see of a face.
+def fit_chip(mesh: Mesh) -> Crop:
+    """Return the square of the picture that the network expects for a face.
 
-    The similarity that takes dlib's five places to those in the picture, by least squares: with points as
-    complex numbers, z -> a z + b where a = sum(conj(z - mean) w) / sum |z - mean|^2.
+    A similarity (scale, turn, shift) takes dlib's five places in the network's input to those of ``mesh``, by
+    least squares. Raises InputError where these five points of the mesh coincide.
     """
+    from skimage.transform import SimilarityTransform
+
     chip = (_CHIP_POINTS + _CHIP_MARGIN) / (1 + 2 * _CHIP_MARGIN) - 0.5  # from the middle, in sides
     here = mesh.points[list(_MESH_POINTS), :2].astype(np.float64)
-    places, wanted = chip @ [1, 1j], here @ [1, 1j]
-    offsets = places - places.mean()
-    factor = (offsets.conj() * (wanted - wanted.mean())).sum() / (np.abs(offsets) ** 2).sum()
-    centre = wanted.mean() - factor * places.mean()
-    return Crop((float(centre.real), float(centre.imag)), float(abs(factor)), float(np.angle(factor)))
+    fit = SimilarityTransform.from_estimate(chip, here)
+    if not fit:  # skimage answers with the reason instead
+        raise InputError(
+            f"the eyes and the nose of a face lie in one point, {here[0]}; detect the face again"
+        )
+    x, y = fit.translation.tolist()
+    return Crop((x, y), float(fit.scale), float(fit.rotation))

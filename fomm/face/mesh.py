@@ -1,4 +1,4 @@
-"""468 points on a face: FaceMesh, the face-landmark network of MediaPipe.
+"""Find 468 points on a face with FaceMesh, the face-landmark network of MediaPipe.
 
 Coordinates are pixels of the image, x then y then z; x in [0, W], pixel i covers [i, i + 1). z has the scale
 of x and y and grows away from the camera; only its differences mean anything.
@@ -17,23 +17,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm.errors import InputError
-from fomm.face.blocks import DownConv, SeparableBlock, check_image, load_weights, to_tensor
+from fomm.face.blocks import CHUNK, DownConv, SeparableBlock, check_image, image_to_tensor, load_weights
 from fomm.face.detector import Face
 
 SIZE = 192  # the network's input is SIZE x SIZE
 MARGIN = 1.5  # side of the crop over the longer side of the detector's box
-CHUNK = 32  # faces in one pass of the network
 
 
 class Mesh(NamedTuple):
     """The points of one face."""
 
     points: np.ndarray  # 468x3 float32, pixels xyz
-    presence: float  # in [0, 1]: whether the network thinks that there is a face in the crop
+    presence: float  # in [0, 1]: how sure the network is that there is a face in the crop
 
 
 class FaceMesh(nn.Module):
-    """A convolutional network from a face, upright and centred, to its 468 points.
+    """A convolutional network that finds 468 points on a face that is upright and in the middle.
 
     Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs", 2019.
     """
@@ -55,16 +54,17 @@ class FaceMesh(nn.Module):
         self.presence = nn.Sequential(_block(128, 128, down=True), *_head(1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Args: ``image`` Bx3x192x192 in [0, 1], RGB.
+        """Return points (Bx468x3, in pixels of the crop) and presence before the sigmoid (B).
 
-        Returns points (Bx468x3, in pixels of the crop) and presence before the sigmoid (B).
+        Args:
+            image: Bx3x192x192 in [0, 1], RGB.
         """
         features = self.backbone(self.stem(image))  # Bx128x6x6
         return self.points(features).reshape(-1, 468, 3), self.presence(features).flatten()
 
 
 def _block(channels: int, out_channels: int | None = None, down: bool | None = None) -> SeparableBlock:
-    """A block of the mesh network; one that changes the number of channels also halves the size."""
+    """Return a block; unless ``down`` says so, it halves the size where it changes the number of channels."""
     out_channels = out_channels or channels
     down = out_channels != channels if down is None else down
     return SeparableBlock(channels, out_channels, nn.PReLU(out_channels), down)
@@ -75,14 +75,15 @@ def _head(values: int) -> tuple[nn.Module, ...]:  # Bx128x3x3 -> Bx(values)x1x1
 
 
 @lru_cache(maxsize=4)
-def _mesh(device: torch.device) -> FaceMesh:
+def load_mesh_network(device: torch.device) -> FaceMesh:
+    """Return the network with its weights on ``device``, loaded once."""
     network = FaceMesh()
     load_weights(network, "mesh", device)
     return network
 
 
 def face_mesh(image: np.ndarray, face: Face, *, device: torch.device | str = "cpu") -> Mesh:
-    """The 468 points of ``face``, one of ``detect_faces(image)``, in ``image`` (HxWx3 uint8 RGB)."""
+    """Find the 468 points of ``face``, one of ``detect_faces(image)``, in ``image`` (HxWx3 uint8 RGB)."""
     return face_meshes([image], [face], device=device)[0]
 
 
@@ -90,54 +91,57 @@ def face_mesh(image: np.ndarray, face: Face, *, device: torch.device | str = "cp
 def face_meshes(
     images: Sequence[np.ndarray], faces: Sequence[Face], *, device: torch.device | str = "cpu"
 ) -> list[Mesh]:
-    """``face_mesh`` of many pairs of image and face, in batches."""
+    """Find the points of one face in each of many images of any sizes, in batches.
+
+    Raises InputError where there are not as many faces as images, or an image is not HxWx3 uint8.
+    """
     if len(images) != len(faces):
         raise InputError(f"Each image needs its face: {len(images)} images and {len(faces)} faces came.")
     device = torch.device(device)
     meshes = []
     for start in range(0, len(images), CHUNK):
-        crops = [crop_of(face) for face in faces[start : start + CHUNK]]
+        crops = [crop_around(face) for face in faces[start : start + CHUNK]]
         batch = []
         for image, crop in zip(images[start : start + CHUNK], crops, strict=True):
             check_image(image)
-            batch.append(cut(to_tensor(image, device), crop))
-        points, presence = _mesh(device)(torch.cat(batch))
+            batch.append(sample_crop(image_to_tensor(image, device), crop))
+        points, presence = load_mesh_network(device)(torch.cat(batch))
         for place, score, crop in zip(points.cpu().numpy(), presence.sigmoid().tolist(), crops, strict=True):
-            meshes.append(Mesh(_to_image(place, crop), score))
+            meshes.append(Mesh(crop_to_image(place, crop), score))
     return meshes
 
 
 class Crop(NamedTuple):
-    """A square in an image, turned so that the eyes are level in it."""
+    """A square part of an image, turned so that the eyes are level in it."""
 
     centre: tuple[float, float]  # pixels xy
     side: float  # pixels
     angle: float  # radians, from the image's x axis towards its y axis
 
 
-def crop_of(face: Face) -> Crop:
-    """The square that the mesh network wants to see of ``face``."""
+def crop_around(face: Face) -> Crop:
+    """Return the square around ``face`` that the mesh network expects."""
     x0, y0, x1, y1 = (float(value) for value in face.box)
     (left_x, left_y), (right_x, right_y) = face.points[:2].tolist()
     angle = math.atan2(right_y - left_y, right_x - left_x)
     return Crop(((x0 + x1) / 2, (y0 + y1) / 2), max(x1 - x0, y1 - y0, 1.0) * MARGIN, angle)
 
 
-def _axes(crop: Crop) -> np.ndarray:
-    """2x2: the crop's x and y directions as columns, in the image."""
+def _crop_axes(crop: Crop) -> np.ndarray:
+    """Return the directions of the crop's x and y axes in the image, as the columns of a 2x2 matrix."""
     cos, sin = math.cos(crop.angle), math.sin(crop.angle)
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def cut(image: Tensor, crop: Crop, size: int = SIZE) -> Tensor:
-    """1x3xHxW -> 1x3x(size)x(size), beyond the border the border's colour.
+def sample_crop(image: Tensor, crop: Crop, size: int = SIZE) -> Tensor:
+    """Return ``crop`` of ``image`` (1x3xHxW) as 1x3x(size)x(size), sampled linearly.
 
-    A crop much larger than that is sampled several times a pixel and averaged, which keeps fine
-    patterns from turning into noise.
+    Beyond the image's border lies the colour of the border. Where the crop is much larger than ``size``, each
+    pixel is the mean of several samples, which keeps fine patterns from aliasing.
     """
     fine = min(max(round(crop.side / size), 1), 8)
     extent = np.array([image.shape[-1], image.shape[-2]])  # width, height
-    linear = _axes(crop) * (crop.side / extent)[:, None]  # from the crop's [-1, 1] to the image's
+    linear = _crop_axes(crop) * (crop.side / extent)[:, None]  # from the crop's [-1, 1] to the image's
     affine = np.concatenate([linear, (np.array(crop.centre) / extent * 2 - 1)[:, None]], axis=1)
     theta = torch.from_numpy(affine).float().to(image.device)
     grid = F.affine_grid(theta[None], [1, 3, size * fine, size * fine], align_corners=False)
@@ -145,8 +149,8 @@ def cut(image: Tensor, crop: Crop, size: int = SIZE) -> Tensor:
     return F.avg_pool2d(pixels, fine)
 
 
-def _to_image(points: np.ndarray, crop: Crop) -> np.ndarray:
-    """468x3 in pixels of the crop -> 468x3 float32 in pixels of the image."""
+def crop_to_image(points: np.ndarray, crop: Crop) -> np.ndarray:
+    """Return points (468x3) in pixels of the crop as float32 in pixels of the image."""
     scaled = points.astype(np.float64) * (crop.side / SIZE)
-    scaled[:, :2] = (scaled[:, :2] - crop.side / 2) @ _axes(crop).T + np.array(crop.centre)
+    scaled[:, :2] = (scaled[:, :2] - crop.side / 2) @ _crop_axes(crop).T + np.array(crop.centre)
     return scaled.astype(np.float32)

@@ -1,4 +1,7 @@
-"""All faces of a picture or a video, however small they are in it: the detector alone overlooks them."""
+"""Find all faces of a picture or a video, also the small ones, which the detector alone overlooks.
+
+The detector sees a picture in 128x128 pixels. So a long picture is searched as a whole and in square tiles.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,23 @@ import numpy as np
 from PIL import Image
 
 from fomm.face.crop import Rect, intersection, iou
-from fomm.face.detector import Face, detect_faces_in
+from fomm.face.detector import OVERLAP, Face, detect_faces_in
 
-DETECTION_SIDE = 256  # pixels of the shorter side, at least, in which faces are looked for
-OVERLAP = 0.3  # answers that overlap more are one face; the detector's own limit
-INSIDE = 0.6  # so is an answer of which more lies inside another
+DETECTION_SIDE = 256  # pixels: the least shorter side to which a picture is reduced before the search
+INSIDE = 0.6  # answers are one face if a larger part of the smaller one lies inside the other
 BATCH = 64  # pictures in one call of the detector
 
 
 def find_faces(picture: np.ndarray) -> list[Face]:
-    """The faces of one picture, HxWx3 uint8, from left to right."""
+    """Find the faces of one picture, HxWx3 uint8 RGB, and return them from left to right."""
     finder = FaceFinder()
     finder.add(0, picture)
-    ((_, faces),) = finder.all()
+    ((_, faces),) = finder.results()
     return sorted(faces, key=lambda face: float(face.box[0]))
 
 
 class FaceFinder:
-    """Collects frames and looks for faces in many at once."""
+    """Finds the faces of many frames, in batches: ``add`` them, then ask for the ``results``."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, list[tuple[int, int]], np.ndarray, float]] = []
@@ -34,19 +36,19 @@ class FaceFinder:
         self._found: list[tuple[int, list[Face]]] = []
 
     def add(self, number: int, frame: np.ndarray) -> None:
-        """Look for the faces of ``frame``, HxWx3 uint8."""
+        """Take ``frame``, HxWx3 uint8 RGB, into the search; ``number`` names it in the results."""
         full_height = frame.shape[0]
-        frame = shrunk(frame)
+        frame = shrink(frame)
         scale = full_height / frame.shape[0]
-        places = tiles(frame.shape[:2])
+        places = tile_corners(frame.shape[:2])
         side = min(frame.shape[:2])
         self._waiting.append((number, places, frame, scale))
         self._pictures += [frame, *(frame[y : y + side, x : x + side] for x, y in places)]
         if len(self._pictures) >= BATCH:
             self._detect()
 
-    def all(self) -> list[tuple[int, list[Face]]]:
-        """The frames' numbers, and the faces in each, in pixels of the frame that was given."""
+    def results(self) -> list[tuple[int, list[Face]]]:
+        """Return each frame's number and its faces, in pixels of the frame as it was added."""
         self._detect()
         return self._found
 
@@ -55,26 +57,30 @@ class FaceFinder:
         for number, places, frame, scale in self._waiting:
             faces = list(next(answers))
             for place in places:
-                faces += _in_whole(next(answers), place, frame.shape[:2])
-            self._found.append((number, [_scaled(face, scale) for face in one_of_each(faces)]))
+                faces += _to_whole_picture(next(answers), place, frame.shape[:2])
+            self._found.append((number, [_scale_face(face, scale) for face in keep_best_answers(faces)]))
         self._waiting, self._pictures = [], []
 
 
-def shrunk(frame: np.ndarray) -> np.ndarray:
-    """The frame at a whole fraction of its size, averaged, its shorter side at least DETECTION_SIDE."""
+def shrink(frame: np.ndarray) -> np.ndarray:
+    """Return the frame reduced by the largest whole factor that leaves a shorter side of 256 pixels or more.
+
+    Pixels are averaged. A frame below 512 pixels stays as it is.
+    """
     factor = max(1, min(frame.shape[:2]) // DETECTION_SIDE)
     return frame if factor == 1 else np.asarray(Image.fromarray(frame).reduce(factor))
 
 
-def _scaled(face: Face, scale: float) -> Face:
+def _scale_face(face: Face, scale: float) -> Face:
+    """Return the face in a picture ``scale`` times as large."""
     return Face(face.box * scale, face.score, face.points * scale)
 
 
-def tiles(size: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Corners (x, y) of squares as high or wide as the shorter side that cover a long picture; else none.
+def tile_corners(size: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return the upper left corners (x, y) of square tiles that cover a picture of ``size`` (height, width).
 
-    The detector overlooks faces smaller than a tenth of the longer side. Neighbours share half their side
-    or more, so that a face as large as that lies whole in one of them.
+    A tile's side is the picture's shorter side. Neighbours share half of it or more, so that every face up to
+    half a tile lies whole in one of them. A picture that is nearly square needs no tiles: the list is empty.
     """
     height, width = size
     side, room = min(size), max(size) - min(size)
@@ -85,8 +91,12 @@ def tiles(size: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(offset, 0) if width > height else (0, offset) for offset in offsets]
 
 
-def _in_whole(faces: Sequence[Face], place: tuple[int, int], size: tuple[int, ...]) -> list[Face]:
-    """Faces of a tile as faces of the whole picture, without those that the tile's inner border cuts."""
+def _to_whole_picture(faces: Sequence[Face], place: tuple[int, int], size: tuple[int, ...]) -> list[Face]:
+    """Return the faces of a tile as faces of the whole picture, without those cut by its inner borders.
+
+    A face that an inner border cuts lies whole in the neighbouring tile. ``place`` is the tile's upper left
+    corner (x, y), ``size`` the picture's height and width.
+    """
     side = min(size)
     shift = np.array(place, np.float32)
     kept = []
@@ -103,8 +113,8 @@ def _in_whole(faces: Sequence[Face], place: tuple[int, int], size: tuple[int, ..
     return kept
 
 
-def one_of_each(faces: Sequence[Face]) -> list[Face]:
-    """The best-scored answer of those that show one face."""
+def keep_best_answers(faces: Sequence[Face]) -> list[Face]:
+    """Return the best-scored answer for each face, the best first."""
     kept: list[tuple[Face, Rect]] = []
     for face in sorted(faces, key=lambda face: -face.score):
         box = Rect(*(float(value) for value in face.box))

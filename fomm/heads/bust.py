@@ -66,7 +66,7 @@ class Bust:
 
 
 def _unpack_shapes(packed: np.ndarray) -> np.ndarray:
-    """The inverse of ``pack_shapes`` in assets/pack.py: 2xNx3xV uint8 -> Nx3xV int16."""
+    """The inverse of ``pack_shapes`` in tools/pack_bust.py: 2xNx3xV uint8 -> Nx3xV int16."""
     zigzag = packed[0].astype(np.uint16) | packed[1].astype(np.uint16) << 8
     delta = (zigzag >> 1).astype(np.int16) ^ -(zigzag & 1).astype(np.int16)
     return np.cumsum(delta, axis=2, dtype=np.int16)

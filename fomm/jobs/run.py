@@ -28,7 +28,7 @@ from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError
 from fomm.jobs.lists import PATHS, Job, are_folders, folder_jobs, read_jobs
 from fomm.model import KPDetector, OcclusionAwareGenerator
-from fomm.workers import Died, work_in_processes
+from fomm.workers import WorkerDeath, work_in_processes
 
 __all__ = [
     "Job",
@@ -173,7 +173,7 @@ def _results(
         return
     with closing(work_in_processes(prepare, work, jobs, processes)) as results:
         for job, result in results:
-            yield Result(job, "failed", result.reason) if isinstance(result, Died) else result
+            yield Result(job, "failed", result.reason) if isinstance(result, WorkerDeath) else result
 
 
 def _write_failures(path: Path, failed: Iterable[Result]) -> None:

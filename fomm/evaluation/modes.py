@@ -1,4 +1,4 @@
-"""One mode of an evaluation: every contestant on every pair of source and driving clip."""
+"""Evaluate in one mode: measure every contestant on every pair of source and driving clip."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from fomm.evaluation.clips import read_clip
 from fomm.evaluation.contestants import DRIVING, UNCHANGED, Contestant
 from fomm.evaluation.faces import TRAITS
 from fomm.evaluation.features import GaussianFit
-from fomm.evaluation.gallery import Gallery, Strip, thin
+from fomm.evaluation.gallery import Gallery, Strip, pick_frames
 from fomm.evaluation.measure import (
     Case,
     KnownFace,
-    Measured,
-    Tools,
-    animation_case,
+    Measurement,
+    MetricNetworks,
     measure,
-    reconstruction_case,
+    prepare_animation,
+    prepare_reconstruction,
 )
 from fomm.evaluation.pairs import Pair
 
+MODES = ("reconstruction", "animation")
 RANKED_BY = {  # the smaller, the better
     "reconstruction": "L1 in the face, or of the frame where there is none",
     "animation": "1 less the mean correlation of yaw, pitch and roll",
@@ -34,34 +35,34 @@ RANKED_BY = {  # the smaller, the better
 
 
 @dataclass
-class Course:
-    """Keeps the numbers of all clips, and pictures of only a few."""
+class ModeEvaluation:
+    """The evaluation in one mode; it keeps the numbers of all clips, and pictures of a few."""
 
-    mode: str
+    mode: str  # one of ``MODES``
     contestants: list[Contestant]
-    tools: Tools
-    rows: list[dict[str, Measured]] = field(default_factory=list)
-    exact: list[np.ndarray | None] = field(default_factory=list)
-    clips: list[dict[str, Any]] = field(default_factory=list)
-    fits: dict[str, dict[str, GaussianFit]] = field(default_factory=dict)
+    networks: MetricNetworks
+    rows: list[dict[str, Measurement]] = field(default_factory=list)  # of each pair, by contestant
+    exact: list[np.ndarray | None] = field(default_factory=list)  # of each pair, the true pose, Tx3
+    clips: list[dict[str, Any]] = field(default_factory=list)  # ``by_clip`` of the report
+    fits: dict[str, dict[str, GaussianFit]] = field(default_factory=dict)  # by contestant and distance
     gallery: Gallery = field(default_factory=Gallery)
 
-    def run(self, pair: Pair) -> None:
-        """Measure everything on one pair."""
+    def measure_pair(self, pair: Pair) -> None:
+        """Measure the results of all contestants, and the two baselines, on one pair."""
         size = self.contestants[0].size
         aspect = size[1] / size[0]
         original = read_clip(pair.driving, aspect)
-        clip = original.resized(*size)
+        clip = original.resize(*size)
         if self.mode == "reconstruction":
-            first, case = original.frames[0], reconstruction_case(clip, self.tools)
+            first, case = original.frames[0], prepare_reconstruction(clip, self.networks)
         else:
             source = read_clip(pair.source, aspect)
-            first, case = source.frames[0], animation_case(source.resized(*size), clip, self.tools)
-        row, rows = {}, {"driving": thin(clip.frames)}
+            first, case = source.frames[0], prepare_animation(source.resize(*size), clip, self.networks)
+        row, rows = {}, {"driving": pick_frames(clip.frames)}
         for contestant in self.contestants:
             made = contestant.animate(first, original.frames, size, relative=not case.is_truth)
             row[contestant.label], frames = self._measure(contestant.label, case, made)
-            rows[contestant.label] = thin(frames)
+            rows[contestant.label] = pick_frames(frames)
         still = itertools.repeat(case.source / np.float32(255), len(clip.frames))
         row[UNCHANGED], _ = self._measure(UNCHANGED, case, still, case.unchanged_face)
         driving = (frame / np.float32(255) for frame in clip.frames)
@@ -71,11 +72,13 @@ class Course:
 
     def _measure(
         self, label: str, case: Case, made: Iterable[np.ndarray], known: KnownFace | None = None
-    ) -> tuple[Measured, np.ndarray]:
-        return measure(case, made, self.tools, self.fits.setdefault(label, {}), known)
+    ) -> tuple[Measurement, np.ndarray]:
+        """Measure one result; ``label`` names whose it is."""
+        return measure(case, made, self.networks, self.fits.setdefault(label, {}), known)
 
-    def _keep(self, case: Case, row: dict[str, Measured]) -> None:
-        # where a relative motion leads is not known exactly
+    def _keep(self, case: Case, row: dict[str, Measurement]) -> None:
+        """Add the numbers of one pair, by contestant, to those of the list."""
+        # With relative motion, as in animation, nobody knows the exact pose of the result.
         exact = case.clip.pose if case.is_truth else None
         self.rows.append(row)
         self.exact.append(exact)
@@ -84,28 +87,29 @@ class Course:
             "source": case.source_name,
             "frames": len(case.clip.frames),
             "results": {
-                label: summary.of_clip(measured, row[DRIVING], exact) for label, measured in row.items()
+                label: summary.summarize_clip(measured, row[DRIVING], exact)
+                for label, measured in row.items()
             },
         }
         if exact is not None:
             entry["exact"] = {t: np.round(exact[:, axis], 4).tolist() for axis, t in enumerate(TRAITS[:3])}
         self.clips.append(entry)
 
-    def _score(self, row: dict[str, Measured]) -> float:
-        """What clips are ranked by, the best first: see ``ranked_by`` of the report."""
+    def _score(self, row: dict[str, Measurement]) -> float:
+        """Return the number that clips are ranked by, the smaller the better: ``ranked_by`` of the report."""
         measured = row[self.contestants[0].label]
-        numbers = summary.of_clip(measured, row[DRIVING], None)
+        numbers = summary.summarize_clip(measured, row[DRIVING], None)
         if self.mode == "reconstruction":
             return numbers["l1"] if math.isnan(numbers["l1_face"]) else numbers["l1_face"]
-        followed = np.array([numbers["correlation"][trait] for trait in TRAITS[:3]])
-        return 2.0 if np.isnan(followed).all() else 1 - float(np.nanmean(followed))
+        correlations = np.array([numbers["correlation"][trait] for trait in TRAITS[:3]])
+        return 2.0 if np.isnan(correlations).all() else 1 - float(np.nanmean(correlations))
 
-    def result(self) -> dict[str, Any]:
-        """The mode's part of the report."""
+    def summarize(self) -> dict[str, Any]:
+        """Return the mode's part of the report."""
         return {
             "clips": len(self.rows),
             "frames": sum(len(row[DRIVING].found) for row in self.rows),
             "ranked_by": RANKED_BY[self.mode],
-            "results": summary.of_list(self.rows, self.exact, self.fits),
+            "results": summary.summarize_list(self.rows, self.exact, self.fits),
             "by_clip": self.clips,
         }

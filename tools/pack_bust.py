@@ -1,8 +1,8 @@
-"""Packs the raw exports of the bust and the environment maps into the small files beside this script.
+"""Pack the raw exports of the bust and of the environment maps into the small files in ``fomm/heads/assets``.
 
-Not imported by fomm. README.md says where the two exports come from and what they hold.
+The README.md in that folder says where the two exports come from and what they hold.
 
-    python pack.py bust-export.npz environments-export.npz
+    python tools/pack_bust.py bust-export.npz environments-export.npz
 """
 
 import io
@@ -13,23 +13,26 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent
+from fomm.heads.bust import ASSETS
+
 SKIN, HAIR_STRIPS, MOUTH_INSIDE = 0, 6, 7
 PHENOTYPE_STEP = 2.5e-5  # metres; the span of an int16 must hold the difference in body height
 SHAPE_STEP = 1e-5
 # A grown-up of middling chest: the shapes that need one of these never apply.
 UNUSED_PHENOTYPES = {"newborn", "baby", "mincup", "maxcup", "minfirmness", "maxfirmness"}
 PHENOTYPES = (
-    "african asian caucasian male female newborn baby child young old minmuscle averagemuscle maxmuscle "
-    "minweight averageweight maxweight minheight maxheight idealproportions uncommonproportions "
-    "mincup averagecup maxcup minfirmness averagefirmness maxfirmness"
-).split()
+    "african", "asian", "caucasian", "male", "female", "newborn",
+    "baby", "child", "young", "old", "minmuscle", "averagemuscle",
+    "maxmuscle", "minweight", "averageweight", "maxweight", "minheight", "maxheight",
+    "idealproportions", "uncommonproportions", "mincup", "averagecup", "maxcup", "minfirmness",
+    "averagefirmness", "maxfirmness",
+)  # fmt: skip
 LOCAL_REGIONS = ("head", "forehead", "eyebrows", "neck", "nose", "mouth", "chin", "l", "r", "cheek")
 NOT_ON_THE_HEAD = ("hand", "foot", "leg", "arm", "shoulder", "breast", "finger", "trans")
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """As np.savez_compressed, but with LZMA, which np.load reads as well and which is far smaller here."""
+    """Write an npz file compressed with LZMA, which ``np.load`` reads and which is far smaller here."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
@@ -38,7 +41,11 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def pack_shapes(shapes: np.ndarray, step: float) -> np.ndarray:
-    """Displacements NxVx3 in metres -> 2xNx3xV bytes: low and high byte of zigzag differences along V."""
+    """Return displacements, NxVx3 in metres, as 2xNx3xV bytes: low and high byte of differences along V.
+
+    A difference is a whole number of steps in zigzag code (0, -1, 1, -2, ...), so that small ones of either
+    sign have a high byte of 0.
+    """
     levels = np.round(shapes.astype(np.float64).transpose(0, 2, 1) / step)
     if np.abs(levels).max() > 32767:
         raise ValueError(f"a displacement of {np.abs(shapes).max():.3f} m does not fit steps of {step} m")
@@ -49,6 +56,7 @@ def pack_shapes(shapes: np.ndarray, step: float) -> np.ndarray:
 
 
 def sample_mask(mask: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Return what ``mask`` (HxW) holds at texture coordinates (...x2, u right, v up, both in [0, 1])."""
     height, width = mask.shape
     x = np.clip((uv[..., 0] * width).astype(int), 0, width - 1)
     y = np.clip(((1 - uv[..., 1]) * height).astype(int), 0, height - 1)
@@ -56,6 +64,7 @@ def sample_mask(mask: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def pack_bust(export: Path) -> None:
+    """Write ``bust.npz``: of the exported body the vertices, shapes and weights that heads are drawn from."""
     raw = dict(np.load(export))
     parts = raw["P"].astype(np.uint8)
     inside = sample_mask(raw["m_inside-mouth"], raw["uv"][raw["FU"]].mean(1)) > 128
@@ -76,7 +85,7 @@ def pack_bust(export: Path) -> None:
     ]
     both_signs = [2 * i + sign for i in local for sign in (0, 1)]
     write_npz(
-        HERE / "bust.npz",
+        ASSETS / "bust.npz",
         {
             "template": raw["T"][used].astype(np.float32),
             "faces": faces.reshape(-1, 3).astype(np.uint16),
@@ -97,17 +106,20 @@ def pack_bust(export: Path) -> None:
 
 
 def pack_environments(export: Path) -> None:
-    """Radiance x -> 8 bits, 255 sqrt(x / (x + m)) with m the mean; the light itself as a coarse grid."""
+    """Write a picture of each environment map, and ``environments.npz`` with the light that comes from where.
+
+    A picture's 8 bits are 255 sqrt(x / (x + m)) of radiance x and its mean m. The light is a grid of 16x32
+    directions.
+    """
     raw = np.load(export)
     scales, lights = [], []
     for name, radiance in zip(raw["names"], raw["h"].astype(np.float64), strict=True):
         radiance = np.maximum(radiance, 0)
-        radiance = np.minimum(
-            radiance, 20 * np.percentile(radiance, 99.9)
-        )  # the sun's disc is one pixel here
+        # the sun's disc is one pixel here
+        radiance = np.minimum(radiance, 20 * np.percentile(radiance, 99.9))
         scale = radiance.mean()
         code = np.round(255 * np.sqrt(radiance / (radiance + scale))).astype(np.uint8)
-        Image.fromarray(code).save(HERE / f"{Path(str(name)).name.split('.')[0]}.png", optimize=True)
+        Image.fromarray(code).save(ASSETS / f"{Path(str(name)).name.split('.')[0]}.png", optimize=True)
         height, width = radiance.shape[:2]
         latitude = (0.5 - (np.arange(height) + 0.5) / height) * np.pi
         solid_angle = np.cos(latitude)[:, None, None] * (np.pi / height) * (2 * np.pi / width)
@@ -116,7 +128,7 @@ def pack_environments(export: Path) -> None:
         lights.append(cells)
     stems = [Path(str(name)).name.split(".")[0] for name in raw["names"]]
     write_npz(
-        HERE / "environments.npz",
+        ASSETS / "environments.npz",
         {
             "names": np.array(stems),
             "scales": np.array(scales, np.float32),

@@ -1,8 +1,8 @@
-"""The driving clip that ships: one drawn head that turns, nods, blinks and speaks with a synthetic voice.
+"""Draw the driving clip that ships: one drawn head that turns, nods, blinks and speaks.
 
-    python -m fomm.heads.demo_clip examples/driving.mp4
+    python tools/draw_demo_clip.py examples/driving.mp4
 
-Nobody is in it and nobody is heard: the head is drawn, and the voice is a buzz through two resonances.
+No real person is in it or heard: the head is drawn, and the voice is a buzz filtered by two resonances.
 """
 
 import sys
@@ -11,9 +11,13 @@ import wave
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import lfilter
 
 from fomm.heads.bust import action_amounts, load_bust
 from fomm.heads.motion import FPS, Motion
+from fomm.heads.people import make_person
+from fomm.heads.render import Renderer, pose
+from fomm.heads.scene import make_scene
 from fomm.media import VideoWriter
 
 SECONDS = 7
@@ -35,15 +39,9 @@ _VOWELS = {
 
 
 def write_demo_clip(path: Path) -> None:
-    """Draws the clip, 256x256, 25 frames a second, 7 seconds, and writes it with its sound."""
-    from fomm.heads.people import make_person
-    from fomm.heads.render import Renderer, pose
-    from fomm.heads.scene import make_scene
-
-    person, scene = (
-        make_person(np.random.default_rng(_PERSON)),
-        make_scene(np.random.default_rng(_SCENE), SIZE),
-    )
+    """Draw the clip (256x256 pixels, 25 frames a second, 7 seconds) and write it with its sound."""
+    person = make_person(np.random.default_rng(_PERSON))
+    scene = make_scene(np.random.default_rng(_SCENE), SIZE)
     motion, renderer = demo_motion(), Renderer(SIZE)
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "voice.wav"
@@ -55,7 +53,7 @@ def write_demo_clip(path: Path) -> None:
 
 
 def demo_motion() -> Motion:
-    """Frontal and at rest at first; then turning to both sides, tilting, nodding, and speaking throughout."""
+    """Return the motion: first facing the camera at rest, then turning, tilting, nodding and speaking."""
     time = np.arange(SECONDS * FPS) / FPS
     yaw = _sweep(time, 1.4, 2.6, 0.45) + _sweep(time, 2.6, 4.4, -0.5)
     pitch = _sweep(time, 4.4, 5.2, 0.22) + _sweep(time, 5.0, 5.8, -0.15)
@@ -67,9 +65,7 @@ def demo_motion() -> Motion:
 
 
 def demo_voice() -> np.ndarray:
-    """float64 samples in [-1, 1]: a pulse train, one resonance pair for each syllable's vowel."""
-    from scipy.signal import lfilter
-
+    """Return the sound: float64 samples in [-1, 1], a train of pulses filtered by each vowel's resonances."""
     time = np.arange(SECONDS * RATE) / RATE
     pitch = 125 * (1 + 0.06 * np.sin(2 * np.pi * 0.7 * time))
     pulses = np.diff(np.floor(np.cumsum(pitch) / RATE), prepend=0.0)
@@ -85,7 +81,7 @@ def demo_voice() -> np.ndarray:
 
 
 def _expression(moment: float) -> dict[str, float]:
-    """The face's actions at a moment in seconds."""
+    """Return how strong each of the face's actions is (in [0, 1]) at ``moment``, in seconds."""
     time = np.array([moment])
     jaw = rounded = wide = 0.0
     for start, vowel in _SYLLABLES:
@@ -102,12 +98,12 @@ def _expression(moment: float) -> dict[str, float]:
 
 
 def _sweep(time: np.ndarray, start: float, end: float, height: float) -> np.ndarray:
-    """From 0 to ``height`` and back, smooth."""
+    """Return a smooth curve from 0 to ``height`` and back between ``start`` and ``end``, in seconds."""
     return height * np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
 
 
 def _swell(time: np.ndarray, start: float, seconds: float) -> np.ndarray:
-    """From 0 to 1 and back within ``seconds``."""
+    """Return a half-wave from 0 to 1 and back that begins at ``start`` and takes ``seconds``."""
     return np.sin(np.pi * np.clip((time - start) / seconds, 0, 1))
 
 

