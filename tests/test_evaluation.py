@@ -71,7 +71,7 @@ def stub_animator(copy):
     """In the place of Animator: shows the driving frame, or the source, by the choice of ``copy``."""
 
     class StubAnimator:
-        def __init__(self, source, generator, kp_detector, *, relative, batch_size):
+        def __init__(self, source, generator, kp_detector, *, motion, compute):
             self.source, self.size = source, generator.frame_shape[:2]
 
         def animate(self, driving):
