@@ -137,7 +137,8 @@ def test_what_is_declared_is_pinned():
 
 
 PAPERS = (
-    "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md", "fomm/py.typed"
+    "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md",
+    "fomm/py.typed",
 )  # fmt: skip
 
 
@@ -249,7 +250,7 @@ def test_readme_is_short():
 
 
 def test_hooks_run_what_is_pinned():
-    """The hooks start programs of the environment, so constraints.txt and the extra ``dev`` have to hold them."""
+    """The hooks start programs of the environment, so constraints.txt and the extra ``dev`` name them."""
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
     assert [repository["repo"] for repository in hooks] == ["local"]
     programs = {hook["entry"].split()[0] for hook in hooks[0]["hooks"] if hook["language"] == "system"}
