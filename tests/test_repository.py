@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -226,7 +227,7 @@ def test_commands_in_documents_exist(name, capsys):
         arguments = fomm_arguments(words)
         if not arguments:
             continue
-        command = arguments[: 2 if arguments[0] == "data" else 1]
+        command = [word for word in arguments[: 2 if arguments[0] == "data" else 1] if word[0] != "-"]
         status = main([*command, "--help"])
         shown = capsys.readouterr()
         assert status == 0, f"fomm {command}: {shown.err}"
@@ -264,3 +265,11 @@ def test_hosted_checks_begin_at_the_oldest_python():
     oldest = read_setup()["options"]["python_requires"].removeprefix(">=").strip()
     assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"][0] == oldest
     assert any(step.get("run") == "bash .ci/run" for step in workflow["jobs"]["everything"]["steps"])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_extras_are_added_to_an_editable_install(name):
+    """Without ``-e`` such a line would replace an editable install by a plain one, without a word."""
+    for words in shell_commands((ROOT / name).read_text(encoding="utf-8")):
+        for before, word in pairwise(words):
+            assert not word.startswith(".[") or before == "-e", shlex.join(words)

@@ -9,7 +9,7 @@ of its numbers, so that ``tests/test_pages.py`` notices a chart that is older th
 
 import csv
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,7 +147,7 @@ def draw_generations(figure: "Figure") -> None:
     rows = {row["measure"]: row for row in read_rows(GENERATIONS)}
     names = [name for name in next(iter(rows.values())) if name != "measure"]
     parts = (("yaw", GREY), ("pitch", PURPLE), ("mouth", ORANGE), ("eyes", GREEN))
-    series: list[tuple[str, Sequence[tuple[str, str, str]]]] = [
+    series: list[tuple[str, list[tuple[str, str, str]]]] = [
         (
             "Error in the face, and sharpness",
             [
