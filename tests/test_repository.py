@@ -5,14 +5,29 @@ import configparser
 import re
 import shlex
 import sys
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
+import yaml
 from checkout import ROOT, tracked_files
 
 import fomm
 
 MIB = 2**20
-DOCUMENTS = ("README.md", "CONTRIBUTING.md")
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "research/*.md",
+        "checkpoints/*.md",
+        "examples/*.md",
+        ".github/**/*.md",
+    )
+    for path in ROOT.glob(pattern)
+)
 # Import names that are not their distribution's name with a dash for an underscore.
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "cv2": "opencv-python"}
 
@@ -30,10 +45,28 @@ def distribution_names(requirements: str) -> set[str]:
 
 
 def shell_commands(text: str) -> list[list[str]]:
-    """Every command in the fenced blocks marked ``sh``, split into words."""
+    """Every command in the fenced blocks marked ``sh`` and in `fomm ...` within a line, split into words."""
     blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    lines += re.findall(r"`(fomm [^`\n]+)`", text)
     return [shlex.split(part, comments=True) for line in lines for part in line.split("&&") if part.strip()]
+
+
+def fomm_arguments(words: list[str]) -> list[str]:
+    """What a command passes to fomm; nothing where it starts another program."""
+    for place, word in enumerate(words):
+        before = words[:place]
+        if word.rpartition("/")[2] == "fomm" and (
+            before[-1:] == ["-m"] or all("=" in part for part in before)
+        ):
+            return words[place + 1 :]
+    return []
+
+
+def anchors(text: str) -> set[str]:
+    """The names by which links reach the headings of a Markdown text."""
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +137,13 @@ def test_what_is_declared_is_pinned():
     assert not declared - distribution_names(pins)
 
 
-@pytest.mark.parametrize(
-    "name", ["LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "fomm/py.typed"]
-)
+PAPERS = (
+    "LICENSE", "THIRD_PARTY.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "SECURITY.md",
+    "fomm/py.typed",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAPERS)
 def test_papers_are_there(name):
     assert (ROOT / name).is_file()
 
@@ -127,12 +164,49 @@ def test_versions_agree():
     assert (cited[1], newest[1]) == (fomm.__version__, fomm.__version__)
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "THIRD_PARTY.md"])
-def test_links_lead_to_files(name):
+def test_commands_are_found():
+    text = (
+        "```sh\nA=1 .venv/bin/fomm live \\\n  --window && ls\npython -m fomm train\n```\nthe `fomm crop a`\n"
+    )
+    found = [fomm_arguments(words) for words in shell_commands(text)]
+    assert found == [["live", "--window"], [], ["train"], ["crop", "a"]]
+
+
+def broken_links(document: Path) -> list[str]:
+    """The relative links and pictures of a Markdown file that lead to no file or to no heading."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)", text):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        known = file.suffix != ".md" or not anchor or anchor in anchors(file.read_text(encoding="utf-8"))
+        if not (file.exists() and known):
+            broken.append(target)
+    return broken
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_files_and_headings(name):
+    assert not broken_links(ROOT / name)
+
+
+def test_broken_links_are_found(tmp_path):
+    (tmp_path / "b.md").write_text("# Here it is\n", encoding="utf-8")
+    page = tmp_path / "a.md"
+    page.write_text(
+        "# A\n[x](b.md) [x](b.md#here-it-is) [x](#a) [x](b.md#there) ![x](c.png)", encoding="utf-8"
+    )
+    assert broken_links(page) == ["b.md#there", "c.png"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_named_in_documents_exist(name):
+    """Such as `fomm/model/keypoints.py`: code that moves takes the pages with it."""
     text = (ROOT / name).read_text(encoding="utf-8")
-    targets = re.findall(r"\]\(([^)#]+)", text)
-    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
-    assert not missing
+    named = set(re.findall(r"`((?:fomm|tests|tools|benchmarks|docs|research|configs)/[\w./-]+\.\w+)`", text))
+    assert not {file for file in named if not (ROOT / file).exists()}
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -140,8 +214,9 @@ def test_python_in_documents_uses_public_names(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for block in re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.ImportFrom) and node.module == "fomm":
-                assert {alias.name for alias in node.names} <= set(fomm.__all__)
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "fomm":
+                imported = {alias.name for alias in node.names}
+                assert imported <= set(import_module(node.module).__all__)
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -149,10 +224,10 @@ def test_commands_in_documents_exist(name, capsys):
     from fomm.cli import main
 
     for words in shell_commands((ROOT / name).read_text(encoding="utf-8")):
-        if words[0].rpartition("/")[2] != "fomm":
+        arguments = fomm_arguments(words)
+        if not arguments:
             continue
-        arguments = words[1:]
-        command = arguments[: 2 if arguments[0] == "data" else 1]
+        command = [word for word in arguments[: 2 if arguments[0] == "data" else 1] if word[0] != "-"]
         status = main([*command, "--help"])
         shown = capsys.readouterr()
         assert status == 0, f"fomm {command}: {shown.err}"
@@ -168,3 +243,33 @@ def test_readme_installs_what_is_tested():
         block = re.search(rf"<!-- {marker} line -->\n```sh\n(.+)\n```", text)
         assert block, f"no {marker} line"
         assert "pip install -c constraints.txt" in block[1] and block[1].endswith(end)
+
+
+def test_readme_is_short():
+    words = len((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert words <= 900
+
+
+def test_hooks_run_what_is_pinned():
+    """The hooks start programs of the environment, so constraints.txt and the extra ``dev`` name them."""
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    assert [repository["repo"] for repository in hooks] == ["local"]
+    programs = {hook["entry"].split()[0] for hook in hooks[0]["hooks"] if hook["language"] == "system"}
+    pinned = distribution_names((ROOT / "constraints.txt").read_text(encoding="utf-8"))
+    developed = distribution_names(read_setup()["options.extras_require"]["dev"])
+    assert len(programs) >= 2 and programs <= pinned & developed
+
+
+def test_hosted_checks_begin_at_the_oldest_python():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    oldest = read_setup()["options"]["python_requires"].removeprefix(">=").strip()
+    assert workflow["jobs"]["tests"]["strategy"]["matrix"]["python"][0] == oldest
+    assert any(step.get("run") == "bash .ci/run" for step in workflow["jobs"]["everything"]["steps"])
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_extras_are_added_to_an_editable_install(name):
+    """Without ``-e`` such a line would replace an editable install by a plain one, without a word."""
+    for words in shell_commands((ROOT / name).read_text(encoding="utf-8")):
+        for before, word in pairwise(words):
+            assert not word.startswith(".[") or before == "-e", shlex.join(words)
