@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -306,3 +308,60 @@ def test_when_the_time_is_over_no_clip_is_begun(tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
     assert make_dataset(tmp_path, minutes=10, workers=2, **OPTIONS) == OPTIONS["people"]
     assert make_dataset(tmp_path, minutes=0, **OPTIONS) == OPTIONS["people"]  # what is there counts
+
+
+def show_cache(**env: str) -> str:
+    """Return where a fresh process keeps the compiled kernels, after it has run one of them."""
+    script = """
+import numba, numpy as np
+before = numba.config.CACHE_DIR
+from fomm.heads.kernels import fractal_noise
+assert numba.config.CACHE_DIR == before
+fractal_noise(2, 2, 1, 1, 1, 1.0, 0)
+print(fractal_noise.stats.cache_path)
+"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "XDG"))}
+    done = subprocess.run([sys.executable, "-c", script], env=kept | env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the user's folder has another name there")
+def test_compiled_code_is_kept_in_the_users_cache_folder(tmp_path):
+    for env, wanted in (
+        ({"HOME": f"{tmp_path}/a"}, tmp_path / "a" / ".cache" / "fomm"),
+        ({"HOME": f"{tmp_path}/b", "XDG_CACHE_HOME": f"{tmp_path}/xdg"}, tmp_path / "xdg" / "fomm"),
+    ):
+        folder = show_cache(**env)
+        assert os.path.dirname(folder) == str(wanted)
+        assert list(wanted.rglob("*fractal_noise*.nbi"))
+
+
+def test_compiled_code_is_kept_where_numba_is_told_to(tmp_path):
+    mine, users = tmp_path / "mine", tmp_path / "users"
+    folder = show_cache(NUMBA_CACHE_DIR=str(mine), XDG_CACHE_HOME=str(users), LOCALAPPDATA=str(users))
+    assert os.path.dirname(folder) == str(mine) and not users.exists()
+    assert list(mine.rglob("*fractal_noise*.nbi"))
+
+
+@pytest.mark.parametrize("name", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, name):
+    """No folder can lie in a file: so the test holds for root, too."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    users = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(blocked))
+    assert show_cache(**{name: str(blocked), **users}) == "None"
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted"),
+    [("linux", "home/.cache/fomm"), ("darwin", "home/Library/Caches/fomm"), ("win32", "local/fomm")],
+)
+def test_the_users_cache_folder_of_each_platform(tmp_path, monkeypatch, platform, wanted):
+    from fomm.heads.compilation import user_cache_folder
+
+    for name, value in {"HOME": "home", "USERPROFILE": "home", "LOCALAPPDATA": "local"}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # which is to be ignored
+    monkeypatch.setattr(sys, "platform", platform)
+    assert user_cache_folder() == tmp_path / wanted

@@ -6,16 +6,16 @@ No fast-math and no threads: every machine is to draw the same picture.
 import math
 
 import numpy as np
-from numba import njit
 
 from fomm.heads.bust import GLASSES, HAIR, LASHES, LEFT_EYE, RIGHT_EYE, SKIN, TEETH, TONGUE
+from fomm.heads.compilation import compile_kernel
 
 EYE_RADIUS = 0.0138  # metres
 _FRONT_TEETH = -0.15  # y of their front on the unchanged bust, metres
 _MOUTH_DARKENS = 0.016  # metres of depth in the mouth that take all but 1/e of the light
 
 
-@njit(cache=True)
+@compile_kernel
 def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
     """Z-buffer of the triangles ``faces`` Fx3 over ``points`` Vx3 (x, y in pixels, depth > 0).
 
@@ -62,7 +62,7 @@ def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
                     barycentric[row, column, 1] = w1 * near1 / near
 
 
-@njit(cache=True)
+@compile_kernel
 def vertex_normals(vertices, faces):
     """Area-weighted unit normals Vx3."""
     normals = np.zeros_like(vertices)
@@ -89,7 +89,7 @@ def vertex_normals(vertices, faces):
     return normals
 
 
-@njit(cache=True)
+@compile_kernel
 def _lattice(seed, x, y):
     """A number in [0, 1) that depends only on its three whole-number arguments."""
     h = np.uint32(seed) + np.uint32(x) * np.uint32(0x9E3779B1) + np.uint32(y) * np.uint32(0x85EBCA77)
@@ -98,7 +98,7 @@ def _lattice(seed, x, y):
     return np.uint32(h ^ (h >> np.uint32(15))) / 4294967296.0
 
 
-@njit(cache=True)
+@compile_kernel
 def fractal_noise(height, width, cells_y, cells_x, octaves, gain, seed):
     """HxW float32 value noise in [0, 1]; each octave doubles the cells and weighs ``gain`` times the last.
 
@@ -131,7 +131,7 @@ def fractal_noise(height, width, cells_y, cells_x, octaves, gain, seed):
     return out / np.float32(total)
 
 
-@njit(cache=True)
+@compile_kernel
 def _texel(texture, u, v):
     """Bilinear sample of an HxWx4 texture at u (wraps, to the right) and v (up) in [0, 1]."""
     height, width = texture.shape[0], texture.shape[1]
@@ -149,7 +149,7 @@ def _texel(texture, u, v):
     return r, g, b, s
 
 
-@njit(cache=True)
+@compile_kernel
 def _cloth(x, y, z, cloth):
     """Whether the point of the unposed bust is covered by cloth, and the cloth's colour there.
 
@@ -168,7 +168,7 @@ def _cloth(x, y, z, cloth):
     return True, cloth[k] * weave, cloth[k + 1] * weave, cloth[k + 2] * weave
 
 
-@njit(cache=True)
+@compile_kernel
 def _eye(x, y, z, iris, iris_radius):
     """Colour of the eyeball at a point relative to its centre, unposed, in metres."""
     d = math.sqrt(x * x + z * z) / EYE_RADIUS
@@ -184,13 +184,13 @@ def _eye(x, y, z, iris, iris_radius):
     return iris[0] * m, iris[1] * m, iris[2] * m
 
 
-@njit(cache=True)
+@compile_kernel
 def _light_in_mouth(y):
     """The share of the light that reaches the depth ``y`` (metres) of the unchanged bust's mouth."""
     return math.exp(-max(0.0, y - _FRONT_TEETH) / _MOUTH_DARKENS)
 
 
-@njit(cache=True)
+@compile_kernel
 def shade(
     face_ids, barycentric, faces, parts, vertices, normals, template, texcoords, texture,
     eye_centres, iris, iris_radius, teeth, tongue, hair, glasses, cloth,
