@@ -5,6 +5,7 @@ import configparser
 import re
 import shlex
 import sys
+from itertools import pairwise
 
 import pytest
 from checkout import ROOT, tracked_files
@@ -168,3 +169,11 @@ def test_readme_installs_what_is_tested():
         block = re.search(rf"<!-- {marker} line -->\n```sh\n(.+)\n```", text)
         assert block, f"no {marker} line"
         assert "pip install -c constraints.txt" in block[1] and block[1].endswith(end)
+
+
+def test_extras_are_added_to_an_editable_install():
+    """Without ``-e`` such a line would replace an editable install by a plain one, without a word."""
+    for path in [*(ROOT / name for name in DOCUMENTS), *ROOT.glob("docs/*.md")]:
+        for words in shell_commands(path.read_text(encoding="utf-8")):
+            for before, word in pairwise(words):
+                assert not word.startswith(".[") or before == "-e", f"{path.name}: {shlex.join(words)}"

@@ -40,14 +40,15 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     numba chooses the folder while it decorates, from one setting for the whole process. That setting is
     changed for this moment only, so that other packages keep theirs.
     """
-    chosen = numba.config.CACHE_DIR
+    config: Any = numba.config  # its names are made at run time
+    chosen = config.CACHE_DIR
     try:
-        numba.config.CACHE_DIR = folder = chosen or str(user_cache_folder())
-        compiled = numba.njit(cache=True)(function)
+        config.CACHE_DIR = folder = chosen or str(user_cache_folder())
+        compiled: Any = numba.njit(cache=True)(function)
     except RuntimeError:  # no home folder, or no folder at all that numba can write to
         return numba.njit(function)
     finally:
-        numba.config.CACHE_DIR = chosen
+        config.CACHE_DIR = chosen
     # with NUMBA_DISABLE_JIT numba returns the function itself
     if compiled is function or Path(compiled.stats.cache_path).is_relative_to(folder):
         return compiled
