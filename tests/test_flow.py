@@ -80,3 +80,22 @@ def test_heads_and_training_need_no_video_package_for_npz():
             if path.name != "demo_clip.py":
                 found = imports(path, top_level=True)
                 assert not {"fomm.media", "fomm.streams", "fomm.ffmpeg"} & found, path
+
+
+@pytest.mark.parametrize(
+    "room", sorted({path.parent for path in MODULES} - {ROOT}), ids=lambda room: room.name
+)
+def test_modules_of_a_room_import_each_other_in_one_direction(room):
+    """Imports that are late, or for types alone, count as well."""
+    prefix = f"fomm.{room.relative_to(ROOT).as_posix().replace('/', '.')}."
+    waiting = {
+        path.stem: {
+            name.removeprefix(prefix).split(".")[0] for name in imports(path) if name.startswith(prefix)
+        }
+        for path in MODULES
+        if path.parent == room and path.name != "__init__.py"
+    }
+    while free := [name for name, needed in waiting.items() if not needed & waiting.keys()]:
+        for name in free:
+            del waiting[name]
+    assert not waiting, "a circle, or what imports from one"

@@ -16,9 +16,10 @@ from fomm.evaluation.clips import read_clip
 from fomm.heads import demo_clip, landmarks
 from fomm.heads.bust import ASSETS, GLASSES, MOUTH_INSIDE, TEETH, TONGUE, angles, load_bust, rotation
 from fomm.heads.dataset import make_dataset, render_clip
+from fomm.heads.figure import Person
 from fomm.heads.glasses import add_glasses
 from fomm.heads.motion import FPS, Motion, blinks, random_motion, wander
-from fomm.heads.people import Person, make_person
+from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
 

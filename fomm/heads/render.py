@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fomm.heads.bust import TEETH, TONGUE, bend, load_bust
+from fomm.heads.figure import Figure, Person
 from fomm.heads.motion import Motion
-from fomm.heads.people import Figure, Person
 from fomm.heads.scene import Scene
 
 SUPERSAMPLING = 2
