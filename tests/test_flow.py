@@ -9,7 +9,11 @@ import fomm
 
 ROOT = Path(fomm.__file__).parent
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "assets" not in path.parts)
-NUMBA = ("compilation.py", "kernels.py")  # of the heads: they load numba, and are imported late themselves
+NUMBA = (
+    "compilation.py",
+    "kernels.py",
+    "shading.py",
+)  # of the heads: they load numba, and are imported late themselves
 MEDIA = ["media", "images", "streams", "ffmpeg", "frame_folder", "atomic", "errors"]
 
 

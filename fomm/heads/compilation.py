@@ -11,6 +11,10 @@ from typing import Any
 
 import numba
 
+# Small functions that are called for every pixel are as fast as one long one only if they are inlined and nothing
+# in them can raise. So each is inlined, and a division by zero gives inf or nan instead of an error.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+
 
 def user_cache_folder() -> Path:
     """Return ``fomm`` below the folder in which programs keep what they can make again for this user.
@@ -44,12 +48,12 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     chosen = config.CACHE_DIR
     try:
         config.CACHE_DIR = folder = chosen or str(user_cache_folder())
-        compiled: Any = numba.njit(cache=True)(function)
+        compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no home folder, or no folder at all that numba can write to
-        return numba.njit(function)
+        return numba.njit(**_OPTIONS)(function)
     finally:
         config.CACHE_DIR = chosen
     # with NUMBA_DISABLE_JIT numba returns the function itself
     if compiled is function or Path(compiled.stats.cache_path).is_relative_to(folder):
         return compiled
-    return numba.njit(function)  # numba could not write there and chose another folder
+    return numba.njit(**_OPTIONS)(function)  # numba could not write there and chose another folder
