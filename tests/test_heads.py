@@ -11,6 +11,7 @@ from scipy.ndimage import binary_dilation
 from skimage.draw import polygon2mask
 
 from fomm.clips import find_clips, sidecar_of
+from fomm.config import LABELS
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
 from fomm.heads import demo_clip, landmarks
@@ -181,18 +182,21 @@ def test_key_points_agree_with_the_landmarks():
     size = 64
     _, points, _, view = draw(size=size)
     found = (landmarks.keypoints(view.points[:, :2]) + 1) / 2 * size
-    names = list(landmarks.KEYPOINT_VERTICES)
     near = {"nose tip": 30, "left mouth corner": 54, "right mouth corner": 48, "chin": 8}
     for name, index in near.items():
-        error = np.abs(found[names.index(name)] - points[index]).max()
+        error = np.abs(found[LABELS.index(name)] - points[index]).max()
         assert error < 3, f"{name} is {error:.1f} pixels from landmark {index}"
+
+
+def test_every_key_point_has_a_vertex():
+    assert set(landmarks.KEYPOINT_VERTICES) == set(LABELS) and len(set(LABELS)) == len(LABELS)
 
 
 def test_jacobians_are_the_local_maps():
     """A larger picture has a larger map; a roll of the whole head turns the maps of its front."""
     _, _, _, rest = draw()
     _, _, _, rolled = draw(roll=20)
-    nose = list(landmarks.KEYPOINT_VERTICES).index("nose tip")
+    nose = LABELS.index("nose tip")
     before, after = (landmarks.jacobians(view.points[:, :2])[nose] for view in (rest, rolled))
     doubled = landmarks.jacobians(rest.points[:, :2] * 2)[nose]
     assert_near(doubled, 2 * before, 1e-9, "twice the size")

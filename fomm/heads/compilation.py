@@ -11,8 +11,8 @@ from typing import Any
 
 import numba
 
-# Small functions that are called for every pixel are as fast as one long one only if they are inlined and nothing
-# in them can raise. So each is inlined, and a division by zero gives inf or nan instead of an error.
+# Small functions that are called for every pixel are as fast as one long one only if they are inlined and
+# nothing in them can raise. So each is inlined, and a division by zero gives inf or nan instead of an error.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
 
 

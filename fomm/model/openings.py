@@ -11,10 +11,11 @@ from torch import Tensor
 from fomm.model.geometry import multiply_2x2, similarity
 from fomm.model.keypoints import Keypoints, Openings
 
-# Of the key points of drawn heads, in the order of fomm/heads/landmarks.py.
-LIPS = (6, 7)  # upper, lower
-_JAW = {7: 1.0, 9: 0.8, 4: 0.3, 5: 0.3}  # lower lip, chin, mouth corners: how much of its movement each makes
-LIDS = ((0, 2), (1, 3))  # upper, lower; left, right
+# Labels of key points.
+LIPS = ("upper lip", "lower lip")
+LIDS = (("left upper eyelid", "left lower eyelid"), ("right upper eyelid", "right lower eyelid"))
+# How much of the lower lip's movement each point makes.
+_JAW = {"lower lip": 1.0, "chin": 0.8, "left mouth corner": 0.3, "right mouth corner": 0.3}
 
 
 def open_like(
@@ -40,8 +41,11 @@ def open_like(
         moved: of B frames, BxKx2 in [-1, 1], from ``relative_motion``; its jacobians stay as they are.
         kp_source, kp_driving_initial: of one image each, or of B.
         kp_driving: of B frames.
-        openings: 1 carries a movement over as it is; more, for painters that follow it in part.
+        openings: with a gain of 1 a movement is carried over as it is; more is for painters that follow it in
+            part. Its ``labels`` say which key point is which.
     """
+    index = openings.labels.index
+    lips, *both_lids = ((index(upper), index(lower)) for upper, lower in (LIPS, *LIDS))
     face = similarity(kp_driving_initial.value, kp_source.value)
     driving, initial = (_laid(kp.value, face) for kp in (kp_driving, kp_driving_initial))
     value = moved.value.clone()
@@ -51,11 +55,11 @@ def open_like(
         wanted = _between(driving, points)
         return wanted * (length.clamp(min=0) / _length(wanted).clamp(min=1e-6)) - _between(value, points)
 
-    rest, now = (_length(_between(points, LIPS)) for points in (kp_source.value, driving))
-    lower = lacking(LIPS, rest + openings.mouth * (now - rest))
-    for point, share in _JAW.items():
-        value[:, point] += share * lower
-    for lids in LIDS:
+    rest, now = (_length(_between(points, lips)) for points in (kp_source.value, driving))
+    lower = lacking(lips, rest + openings.mouth * (now - rest))
+    for label, share in _JAW.items():
+        value[:, index(label)] += share * lower
+    for lids in both_lids:
         rest, now, start = (_length(_between(points, lids)) for points in (kp_source.value, driving, initial))
         apart = lacking(lids, rest + openings.eyes * (now - start)) / 2
         value[:, lids[0]] -= apart
