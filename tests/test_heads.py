@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import draw_demo_clip
 import numpy as np
@@ -9,15 +11,17 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 from skimage.draw import polygon2mask
 
+from fomm.config import LABELS
 from fomm.data.clips import find_clips, sidecar_of
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
 from fomm.heads import landmarks
 from fomm.heads.bust import ASSETS, GLASSES, MOUTH_INSIDE, TEETH, TONGUE, angles, load_bust, rotation
 from fomm.heads.dataset import make_dataset, render_clip
+from fomm.heads.figure import Person
 from fomm.heads.glasses import add_glasses
 from fomm.heads.motion import FPS, Motion, blinks, random_motion, wander
-from fomm.heads.people import Person, make_person
+from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
 
@@ -179,18 +183,21 @@ def test_key_points_agree_with_the_landmarks():
     size = 64
     _, points, _, view = draw(size=size)
     found = (landmarks.keypoints(view.points[:, :2]) + 1) / 2 * size
-    names = list(landmarks.KEYPOINT_VERTICES)
     near = {"nose tip": 30, "left mouth corner": 54, "right mouth corner": 48, "chin": 8}
     for name, index in near.items():
-        error = np.abs(found[names.index(name)] - points[index]).max()
+        error = np.abs(found[LABELS.index(name)] - points[index]).max()
         assert error < 3, f"{name} is {error:.1f} pixels from landmark {index}"
+
+
+def test_every_key_point_has_a_vertex():
+    assert set(landmarks.KEYPOINT_VERTICES) == set(LABELS) and len(set(LABELS)) == len(LABELS)
 
 
 def test_jacobians_are_the_local_maps():
     """A larger picture has a larger map; a roll of the whole head turns the maps of its front."""
     _, _, _, rest = draw()
     _, _, _, rolled = draw(roll=20)
-    nose = list(landmarks.KEYPOINT_VERTICES).index("nose tip")
+    nose = LABELS.index("nose tip")
     before, after = (landmarks.jacobians(view.points[:, :2])[nose] for view in (rest, rolled))
     doubled = landmarks.jacobians(rest.points[:, :2] * 2)[nose]
     assert_near(doubled, 2 * before, 1e-9, "twice the size")
@@ -307,3 +314,60 @@ def test_when_the_time_is_over_no_clip_is_begun(tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
     assert make_dataset(tmp_path, minutes=10, workers=2, **OPTIONS) == OPTIONS["people"]
     assert make_dataset(tmp_path, minutes=0, **OPTIONS) == OPTIONS["people"]  # what is there counts
+
+
+def show_cache(**env: str) -> str:
+    """Return where a fresh process keeps the compiled kernels, after it has run one of them."""
+    script = """
+import numba, numpy as np
+before = numba.config.CACHE_DIR
+from fomm.heads.kernels import fractal_noise
+assert numba.config.CACHE_DIR == before
+fractal_noise(2, 2, 1, 1, 1, 1.0, 0)
+print(fractal_noise.stats.cache_path)
+"""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "XDG"))}
+    done = subprocess.run([sys.executable, "-c", script], env=kept | env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the user's folder has another name there")
+def test_compiled_code_is_kept_in_the_users_cache_folder(tmp_path):
+    for env, wanted in (
+        ({"HOME": f"{tmp_path}/a"}, tmp_path / "a" / ".cache" / "fomm"),
+        ({"HOME": f"{tmp_path}/b", "XDG_CACHE_HOME": f"{tmp_path}/xdg"}, tmp_path / "xdg" / "fomm"),
+    ):
+        folder = show_cache(**env)
+        assert os.path.dirname(folder) == str(wanted)
+        assert list(wanted.rglob("*fractal_noise*.nbi"))
+
+
+def test_compiled_code_is_kept_where_numba_is_told_to(tmp_path):
+    mine, users = tmp_path / "mine", tmp_path / "users"
+    folder = show_cache(NUMBA_CACHE_DIR=str(mine), XDG_CACHE_HOME=str(users), LOCALAPPDATA=str(users))
+    assert os.path.dirname(folder) == str(mine) and not users.exists()
+    assert list(mine.rglob("*fractal_noise*.nbi"))
+
+
+@pytest.mark.parametrize("name", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, name):
+    """No folder can lie in a file: so the test holds for root, too."""
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    users = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(blocked))
+    assert show_cache(**{name: str(blocked), **users}) == "None"
+
+
+@pytest.mark.parametrize(
+    ("platform", "wanted"),
+    [("linux", "home/.cache/fomm"), ("darwin", "home/Library/Caches/fomm"), ("win32", "local/fomm")],
+)
+def test_the_users_cache_folder_of_each_platform(tmp_path, monkeypatch, platform, wanted):
+    from fomm.heads.compilation import user_cache_folder
+
+    for name, value in {"HOME": "home", "USERPROFILE": "home", "LOCALAPPDATA": "local"}.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # which is to be ignored
+    monkeypatch.setattr(sys, "platform", platform)
+    assert user_cache_folder() == tmp_path / wanted

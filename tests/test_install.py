@@ -25,10 +25,13 @@ SCRIPTS = "Scripts" if os.name == "nt" else "bin"
 OFFLINE = ("--no-deps", "--no-index")
 
 
-def run(*command, cwd: Path) -> str:
-    """The command's output; a failure shows all that it said. Nothing of the checkout is on its path."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
-    env |= {"PYTHONNOUSERSITE": "1"}
+def run(*command, cwd: Path, **env: str) -> str:
+    """Return the command's output; a failure shows all that it said. Nothing of the checkout is on its path.
+
+    ``env`` is added to the environment, of which Python's and numba's own settings are left out.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "NUMBA"))}
+    env = kept | {"PYTHONNOUSERSITE": "1"} | env
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -93,10 +96,14 @@ def site_packages(programs: Path) -> Path:
     return Path(run(programs / "python", "-c", script, cwd=programs).strip())
 
 
+def pip(programs: Path, *arguments) -> None:
+    """Run the running environment's pip on another environment."""
+    run(sys.executable, "-m", "pip", "--python", programs / "python", *arguments, cwd=programs)
+
+
 def install(programs: Path, *arguments) -> None:
-    """With the running pip, from local files alone."""
-    pip = [sys.executable, "-m", "pip", "--python", programs / "python"]
-    run(*pip, "install", *OFFLINE, *arguments, cwd=programs)
+    """Install from local files alone."""
+    pip(programs, "install", *OFFLINE, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +154,45 @@ def test_convert(installed, tmp_path, name):
     assert run(installed / "python", "-c", script, cwd=tmp_path).strip() == "False"
 
 
-def test_data_heads(installed, tmp_path):
-    run(
-        *(installed / "fomm", "data", "heads", "--out", "data", "--people", 2, "--frames", 2, "--size", 32),
-        cwd=tmp_path,
+def draw_heads(programs: Path, folder: Path) -> None:
+    """Draw two clips into ``folder / "data"``; what numba compiles is kept in ``folder / "home"``."""
+    command = (
+        programs / "fomm",
+        "data",
+        "heads",
+        "--out",
+        "data",
+        "--people",
+        2,
+        "--frames",
+        2,
+        "--size",
+        32,
     )
+    home = folder / "home"
+    home.mkdir()
+    run(*command, cwd=folder, **dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(home)))
+
+
+def test_data_heads(installed, tmp_path):
+    draw_heads(installed, tmp_path)
     clips = {path.parent.name for path in (tmp_path / "data").rglob("*.npz")}
     assert clips == {"train", "test"}
+
+
+def test_nothing_is_left_after_an_uninstall(checkout, wheel, tmp_path):
+    """A folder that is left would hide an editable fomm, since its finder is asked last."""
+    programs = new_environment(tmp_path / "environment")
+    install(programs, wheel)
+    draw_heads(programs, tmp_path)
+    pip(programs, "uninstall", "--yes", "fomm")
+    site = site_packages(programs)
+    left = [path.relative_to(site).as_posix() for path in [*site.glob("fomm*"), *site.glob("fomm*/**/*")]]
+    assert not left
+    assert list((tmp_path / "home").rglob("*.nbi")), "numba kept nothing anywhere: this test shows nothing"
+    install(programs, "--no-build-isolation", "-e", checkout)
+    where = run(programs / "python", "-c", "import fomm; print(fomm.__file__)", cwd=tmp_path).strip()
+    assert Path(where) == checkout / "fomm" / "__init__.py"
 
 
 def test_module_and_program_are_one(installed, tmp_path):

@@ -7,15 +7,13 @@ from checkout import ROOT
 
 from fomm import Animator, Motion, load_checkpoints
 from fomm.checkpoint import convert, read_checkpoint
-from fomm.config import load_config
-from fomm.heads.landmarks import KEYPOINT_VERTICES
+from fomm.config import LABELS, load_config
 from fomm.model import Keypoints, Openings, open_like, relative_motion
 
-POINT = {name: index for index, name in enumerate(KEYPOINT_VERTICES)}
+POINT = {name: index for index, name in enumerate(LABELS)}
 UPPER, LOWER, CHIN = POINT["upper lip"], POINT["lower lip"], POINT["chin"]
 CORNERS = POINT["left mouth corner"], POINT["right mouth corner"]
 LIDS = [(POINT[f"{side} upper eyelid"], POINT[f"{side} lower eyelid"]) for side in ("left", "right")]
-PLAIN = Openings(mouth=1, eyes=1)
 FACE = {  # xy in [-1, 1], y down
     "left upper eyelid": (0.3, -0.22), "right upper eyelid": (-0.3, -0.22),
     "left lower eyelid": (0.3, -0.12), "right lower eyelid": (-0.3, -0.12),
@@ -26,9 +24,16 @@ FACE = {  # xy in [-1, 1], y down
 }  # fmt: skip
 
 
+def gains(mouth: float, eyes: float) -> Openings:
+    return Openings(mouth, eyes, LABELS)
+
+
+PLAIN = gains(mouth=1, eyes=1)
+
+
 def face(gap: float = 0.08, lids: float = 0.1) -> torch.Tensor:
     """1x16x2: the lower lip ``gap`` below the upper one, the chin with it, the upper lids ``lids`` open."""
-    value = torch.tensor([FACE[name] for name in KEYPOINT_VERTICES])[None]
+    value = torch.tensor([FACE[name] for name in LABELS])[None]
     value[:, CHIN, 1] += gap - 0.08
     value[:, LOWER, 1] = value[:, UPPER, 1] + gap
     for upper, lower in LIDS:
@@ -53,7 +58,7 @@ def laid(value: torch.Tensor, angle: float, scale: float, shift: float) -> torch
 
 
 def test_the_source_itself_stays_as_it_is():
-    plain, opened = moved(face(), face(), face(), Openings(2, 2))
+    plain, opened = moved(face(), face(), face(), gains(2, 2))
     torch.testing.assert_close(opened, plain)
     torch.testing.assert_close(opened, face())
 
@@ -80,13 +85,13 @@ def test_chin_and_corners_move_with_the_lower_lip():
 
 @pytest.mark.parametrize("gain", [0.5, 1, 1.4])
 def test_the_mouth_opens_by_so_much_more_than_the_source(gain):
-    _, opened = moved(face(0.08), face(0.28), face(0.08), Openings(gain, 1))
+    _, opened = moved(face(0.08), face(0.28), face(0.08), gains(gain, 1))
     assert gap(opened, UPPER, LOWER).item() == pytest.approx(0.08 + gain * 0.2, abs=1e-4)
 
 
 @pytest.mark.parametrize("gain", [0.5, 1, 1.5])
 def test_lids_move_so_much_more_than_they_do_in_relative_motion(gain):
-    plain, opened = moved(face(lids=0.12), face(lids=0.07), face(lids=0.1), Openings(1, gain))
+    plain, opened = moved(face(lids=0.12), face(lids=0.07), face(lids=0.1), gains(1, gain))
     for upper, lower in LIDS:
         assert gap(plain, upper, lower).item() == pytest.approx(0.09, abs=1e-4)
         assert gap(opened, upper, lower).item() == pytest.approx(0.12 - gain * 0.03, abs=1e-3)
@@ -94,7 +99,7 @@ def test_lids_move_so_much_more_than_they_do_in_relative_motion(gain):
 
 
 def test_nothing_closes_further_than_shut():
-    _, opened = moved(face(0.08, 0.05), face(0.01, 0.01), face(0.3, 0.1), Openings(3, 3))
+    _, opened = moved(face(0.08, 0.05), face(0.01, 0.01), face(0.3, 0.1), gains(3, 3))
     for pair in (UPPER, LOWER), *LIDS:
         assert gap(opened, *pair).item() == pytest.approx(0, abs=1e-5)
 
@@ -107,9 +112,9 @@ def test_points_that_all_coincide_give_numbers():
 
 def test_where_and_how_large_the_driving_face_is_does_not_matter():
     driving, initial = face(0.25, 0.06), face(0.15, 0.1)
-    _, wanted = moved(face(), driving, initial, Openings(1.4, 1.5))
+    _, wanted = moved(face(), driving, initial, gains(1.4, 1.5))
     elsewhere = [laid(value, 0.4, 0.6, 0.1) for value in (driving, initial)]
-    _, opened = moved(face(), *elsewhere, Openings(1.4, 1.5))
+    _, opened = moved(face(), *elsewhere, gains(1.4, 1.5))
     for pair in (UPPER, LOWER), *LIDS:
         torch.testing.assert_close(gap(opened, *pair), gap(wanted, *pair))
         vectors = [value[:, pair[1]] - value[:, pair[0]] for value in (opened, wanted)]
@@ -118,8 +123,8 @@ def test_where_and_how_large_the_driving_face_is_does_not_matter():
 
 def test_a_batch_is_the_frames_of_it():
     driving = torch.cat([face(wide, lids) for wide, lids in ((0.1, 0.1), (0.2, 0.05), (0.3, 0.02))])
-    _, together = moved(face(), driving, face(0.15), Openings(1.4, 1.5))
-    alone = torch.cat([moved(face(), frame[None], face(0.15), Openings(1.4, 1.5))[1] for frame in driving])
+    _, together = moved(face(), driving, face(0.15), gains(1.4, 1.5))
+    alone = torch.cat([moved(face(), frame[None], face(0.15), gains(1.4, 1.5))[1] for frame in driving])
     torch.testing.assert_close(together, alone)
 
 
@@ -144,12 +149,10 @@ def pictures(seed: int, count: int) -> np.ndarray:
 def test_the_weights_that_ship_know_lips_and_lids(shipped):
     written = load_config("heads-256").model_params.kp_detector_params.openings
     assert written is not None
-    assert shipped[1].openings == Openings(written.mouth, written.eyes)
+    assert shipped[1].openings == gains(written.mouth, written.eyes)
 
 
-@pytest.mark.parametrize(
-    ("eyes", "openings"), [("2.5", Openings(1.4, 2.5)), ("1", Openings(1.4, 1)), (None, None)]
-)
+@pytest.mark.parametrize(("eyes", "openings"), [("2.5", gains(1.4, 2.5)), ("1", gains(1.4, 1)), (None, None)])
 def test_a_configuration_beside_the_weights_that_ship_may_have_others_or_none(tmp_path, eyes, openings):
     text = (ROOT / "configs" / "heads-256.yaml").read_text(encoding="utf-8")
     old = text[text.index("    openings:") : text.index("  generator_params:")]
@@ -191,5 +194,4 @@ def test_a_converted_file_keeps_them(tmp_path, shipped):
     config = read_checkpoint(tmp_path / "again.safetensors").config
     assert config is not None
     kept = config.model_params.kp_detector_params.openings
-    assert kept is not None
-    assert (kept.mouth, kept.eyes) == shipped[1].openings
+    assert kept is not None and gains(kept.mouth, kept.eyes) == shipped[1].openings

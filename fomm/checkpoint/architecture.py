@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from fomm.config import Config, config_from_dict
+from fomm.config import LABELS, Config, config_from_dict
 from fomm.errors import CheckpointError, ConfigError, shown
 from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator, Openings
 
@@ -32,7 +32,7 @@ def build_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]
     openings = detector.pop("openings")  # no part of the network
     kp_detector = KPDetector(**common, **detector)
     generator.frame_shape = config.dataset_params.frame_shape
-    kp_detector.openings = None if openings is None else Openings(**openings)
+    kp_detector.openings = None if openings is None else Openings(**openings, labels=LABELS)
     return generator, kp_detector
 
 

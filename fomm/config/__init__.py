@@ -1,7 +1,7 @@
 """Declare the settings of networks, data and training, each once, and read the YAML files that hold them."""
 
 from fomm.config.schema import (
-    LABELLED,
+    LABELS,
     AugmentationParams,
     CameraParams,
     Config,
@@ -20,7 +20,7 @@ from fomm.config.schema import (
 )
 
 __all__ = [
-    "LABELLED",
+    "LABELS",
     "AugmentationParams",
     "CameraParams",
     "Config",

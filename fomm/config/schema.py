@@ -109,7 +109,14 @@ class CommonParams:
     estimate_jacobian: bool = False  # a 2x2 local affine map with each key point
 
 
-LABELLED = 16  # key points of drawn heads: lids, lips and so on, in the order of fomm/heads/landmarks.py
+# The key points of drawn heads, in the one order that data sets, networks and weights have them in. "Left" is
+# the person's own left. The networks cannot import this: they get it with the settings, see ``Openings``.
+LABELS = (
+    "left upper eyelid", "right upper eyelid", "left lower eyelid", "right lower eyelid",
+    "left mouth corner", "right mouth corner", "upper lip", "lower lip",
+    "nose tip", "chin", "left outer brow", "right outer brow",
+    "forehead", "left temple", "right temple", "neck",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,8 @@ class LossWeights:
     deformation: float = _between(0, 1e6, default=0)  # of the flow at the true key points, from the true flow
     flow: float = _between(0, 1e6, default=0)  # of the flow at every pixel; what the source hides counts less
     occlusion: float = _between(0, 1e6, default=0)  # cross entropy of what the source shows
-    # of each true key point in l1_keypoints and motion_keypoints; empty: all alike
+    # of each true key point in l1_keypoints and motion_keypoints, for drawn heads in the order of LABELS;
+    # empty: all alike
     keypoint_shares: tuple[float, ...] = _between(0, 1, default=())
     # how many times more flow and occlusion count under gaussians around the true key points
     motion_keypoints: float = _between(0, 1e6, default=0)
@@ -303,9 +311,9 @@ def config_from_dict(data: Mapping[str, Any], where: str = "configuration") -> C
             f"but model_params.common_params.num_channels is {expected}; make them equal"
         )
     count = config.model_params.common_params.num_kp
-    if config.model_params.kp_detector_params.openings and count != LABELLED:
+    if config.model_params.kp_detector_params.openings and count != len(LABELS):
         raise ConfigError(
-            f"{where}: model_params.kp_detector_params.openings is for the {LABELLED} key points of drawn "
+            f"{where}: model_params.kp_detector_params.openings is for the {len(LABELS)} key points of drawn "
             f"heads, but model_params.common_params.num_kp is {count}; leave openings out"
         )
     return config

@@ -1,17 +1,13 @@
 """What a person wears on the bust: sheets of points that move as the face below them does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from fomm.heads.bust import SKIN, load_bust
-
-if TYPE_CHECKING:
-    from fomm.heads.people import Person
+from fomm.heads.figure import Person
 
 SKULL_CENTRE = np.array([0.0, -0.065, 0.735])  # metres, on the unposed bust
 

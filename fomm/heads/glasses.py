@@ -1,17 +1,12 @@
 """Glasses: two rims, a bridge and two temples, each a tube that sits still on the head."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fomm.heads.attached import Sheet, Skull, attach
 from fomm.heads.bust import EYE_CENTRES, GLASSES
-
-if TYPE_CHECKING:
-    from fomm.heads.people import Person
+from fomm.heads.figure import Person
 
 # Linear RGB: horn and plastic, then metal.
 _COLOURS = np.array(

@@ -1,18 +1,13 @@
 """Long hair: sheets of strands that run from a parting over the skull and then hang down."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fomm.heads.attached import SKULL_CENTRE, Sheet, Skull, attach
 from fomm.heads.bust import HAIR
+from fomm.heads.figure import Person
 from fomm.heads.texture import above_hairline
-
-if TYPE_CHECKING:
-    from fomm.heads.people import Person
 
 _STRANDS, _ON_SKULL, _HANGING = 40, 14, 14  # strands a sheet, points a strand on the skull and below it
 

@@ -4,9 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from fomm.config import LABELS
 from fomm.heads.bust import SKIN, load_bust
 
-# Vertices of the bust. "Left" is the person's own left, the right-hand side of a frontal picture.
+# The bust's vertex at each key point. Their order is that of ``LABELS`` in fomm/config/schema.py.
 KEYPOINT_VERTICES = {
     "left upper eyelid": 2990,
     "right upper eyelid": 2,
@@ -39,13 +40,18 @@ _NEIGHBOURS = 24
 _CANONICAL_SCALE = 7.0  # makes the map of a frontal head about the identity
 
 
+def _keypoint_vertices() -> list[int]:
+    """Return the vertices of the key points in their order."""
+    return [KEYPOINT_VERTICES[label] for label in LABELS]
+
+
 @lru_cache(maxsize=1)
 def _surroundings() -> tuple[np.ndarray, np.ndarray]:
     """Each key point's nearest vertices of skin (16x24), and their centred places in the canonical plane."""
     bust = load_bust()
     skin = np.flatnonzero(bust.vertex_parts == SKIN)
     neighbours = []
-    for vertex in KEYPOINT_VERTICES.values():
+    for vertex in _keypoint_vertices():
         distance = np.linalg.norm(bust.template[skin] - bust.template[vertex], axis=1)
         neighbours.append(skin[np.argsort(np.round(distance, 7), kind="stable")[:_NEIGHBOURS]])
     index = np.array(neighbours)
@@ -77,7 +83,7 @@ def visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
 
 def keypoints(points: np.ndarray) -> np.ndarray:
     """Projected vertices Vx2 in [0, 1] -> the 16 key points 16x2, xy in [-1, 1] from edge to edge."""
-    return points[list(KEYPOINT_VERTICES.values())] * 2 - 1
+    return points[_keypoint_vertices()] * 2 - 1
 
 
 def jacobians(points: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fomm.heads.bust import TEETH, TONGUE, bend, load_bust
+from fomm.heads.figure import Figure, Person
 from fomm.heads.motion import Motion
-from fomm.heads.people import Figure, Person
 from fomm.heads.scene import Scene
 
 SUPERSAMPLING = 2
@@ -60,20 +60,35 @@ class Renderer:
 
     def draw(self, person: Person, scene: Scene, view: View, rng: np.random.Generator) -> np.ndarray:
         """SxSx3 uint8. ``rng`` makes the sensor's noise."""
-        from fomm.heads import kernels
+        from fomm.heads import kernels, shading
 
         n = self.size * SUPERSAMPLING
         pixels = view.points * [n, n, 1]
         pixels[:, :2] = np.round(pixels[:, :2] * _SUBPIXELS) / _SUBPIXELS
         recess = np.where(np.isin(person.parts, (TEETH, TONGUE)), _MOUTH_RECESS, 0.0)
         kernels.rasterize(pixels, person.faces, recess, self.inverse_depth, self.face_ids, self.barycentric)
-        normals = kernels.vertex_normals(view.vertices, person.faces)
-        kernels.shade(
-            self.face_ids, self.barycentric, person.faces, person.parts, view.vertices, normals,
-            person.template, person.texcoords, person.texture, person.eye_centres, person.iris,
-            person.iris_radius, person.teeth, person.tongue, person.hair, person.glasses, scene.cloth,
-            scene.lights, scene.light_colours, scene.ambient, view.camera, self._colour,
-        )  # fmt: skip
+        mesh = shading.Mesh(
+            faces=person.faces,
+            parts=person.parts,
+            vertices=view.vertices,
+            normals=kernels.vertex_normals(view.vertices, person.faces),
+            template=person.template,
+            texcoords=person.texcoords,
+        )
+        materials = shading.Materials(
+            texture=person.texture,
+            cloth=scene.cloth,
+            eye_centres=person.eye_centres,
+            iris=person.iris,
+            iris_radius=person.iris_radius,
+            teeth=person.teeth,
+            tongue=person.tongue,
+            hair=person.hair,
+            glasses=person.glasses,
+        )
+        lighting = shading.Lighting(scene.lights, scene.light_colours, scene.ambient)
+        coverage = shading.Coverage(self.face_ids, self.barycentric)
+        shading.shade(coverage, mesh, materials, lighting, view.camera, self._colour)
         cells = self._colour.reshape(self.size, SUPERSAMPLING, self.size, SUPERSAMPLING, 4).mean((1, 3))
         return _develop(cells[..., :3] + (1 - cells[..., 3:]) * scene.background, scene, rng)
 

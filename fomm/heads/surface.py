@@ -10,7 +10,7 @@ from functools import cache
 import numpy as np
 
 from fomm.heads.bust import load_bust
-from fomm.heads.people import Person
+from fomm.heads.figure import Person
 
 SURFACE_SIZE = 64  # of the map, as the networks of motion see the picture
 SURFACE_STEP = 2e-5  # metres

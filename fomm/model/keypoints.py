@@ -23,10 +23,14 @@ class Keypoints(NamedTuple):
 
 
 class Openings(NamedTuple):
-    """Gains of mouth and eyes, for key points labelled as those of drawn heads; see ``open_like``."""
+    """How far mouth and eyes follow the driving ones, where it is known what each key point is.
+
+    See ``open_like`` for what the gains mean.
+    """
 
     mouth: float
     eyes: float
+    labels: tuple[str, ...]  # what each of the K key points is, such as "upper lip"
 
 
 class KPDetector(nn.Module):

@@ -12,11 +12,11 @@ from torch import Tensor
 from fomm.model.geometry import fit_similarity, multiply_2x2
 from fomm.model.keypoints import Keypoints, Openings
 
-# Of the key points of drawn heads, in the order of fomm/heads/landmarks.py.
-LIPS = (6, 7)  # upper, lower
-# Shares of the lower lip's movement: itself, chin, mouth corners.
-_JAW = {7: 1.0, 9: 0.8, 4: 0.3, 5: 0.3}
-LIDS = ((0, 2), (1, 3))  # upper, lower; left, right
+# Labels of key points.
+LIPS = ("upper lip", "lower lip")
+LIDS = (("left upper eyelid", "left lower eyelid"), ("right upper eyelid", "right lower eyelid"))
+# How much of the lower lip's movement each point makes.
+_JAW = {"lower lip": 1.0, "chin": 0.8, "left mouth corner": 0.3, "right mouth corner": 0.3}
 
 
 def open_like(
@@ -45,8 +45,10 @@ def open_like(
         kp_source, kp_driving_initial: of one image each, or of B.
         kp_driving: of B frames.
         openings: the gains; 1 carries a movement over as it is, and more suits generators that follow key
-            points only in part.
+            points only in part. Its ``labels`` say which key point is which.
     """
+    index = openings.labels.index
+    lips, *both_lids = ((index(upper), index(lower)) for upper, lower in (LIPS, *LIDS))
     face = fit_similarity(kp_driving_initial.value, kp_source.value)
     driving, initial = (_transform(kp.value, face) for kp in (kp_driving, kp_driving_initial))
     value = moved.value.clone()
@@ -56,11 +58,11 @@ def open_like(
         wanted = _vector(driving, points)
         return wanted * (length.clamp(min=0) / _length(wanted).clamp(min=1e-6)) - _vector(value, points)
 
-    rest, now = (_length(_vector(points, LIPS)) for points in (kp_source.value, driving))
-    lower = missing(LIPS, rest + openings.mouth * (now - rest))
-    for point, share in _JAW.items():
-        value[:, point] += share * lower
-    for lids in LIDS:
+    rest, now = (_length(_vector(points, lips)) for points in (kp_source.value, driving))
+    lower = missing(lips, rest + openings.mouth * (now - rest))
+    for label, share in _JAW.items():
+        value[:, index(label)] += share * lower
+    for lids in both_lids:
         rest, now, start = (_length(_vector(points, lids)) for points in (kp_source.value, driving, initial))
         apart = missing(lids, rest + openings.eyes * (now - start)) / 2
         value[:, lids[0]] -= apart

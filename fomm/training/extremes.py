@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fomm.config import LABELLED
+from fomm.config import LABELS
 from fomm.data.clips import read_arrays, sidecar_of
 from fomm.errors import InputError
 from fomm.model.openings import LIDS, LIPS
@@ -31,14 +31,15 @@ def read_gaps(clips: list[Path]) -> Gaps:
     gaps = Gaps([], [])
     for clip in clips:
         points = read_arrays(sidecar_of(clip), "keypoints")["keypoints"].astype(np.float64)
-        if points.shape[1:] != (LABELLED, 2):
+        if points.shape[1:] != (len(LABELS), 2):
             raise InputError(
                 f"{sidecar_of(clip)} holds key points {points.shape}; dataset_params.shut_eyes and "
-                f"open_mouths need those of `fomm data heads`, (T, {LABELLED}, 2): set them to 0 for others"
+                f"open_mouths need those of `fomm data heads`, (T, {len(LABELS)}, 2): "
+                "set them to 0 for others"
             )
         size = np.sqrt(points.var(axis=1).sum(axis=-1))
         lips, *lids = (
-            np.linalg.norm(points[:, upper] - points[:, lower], axis=-1) / size
+            np.linalg.norm(points[:, LABELS.index(upper)] - points[:, LABELS.index(lower)], axis=-1) / size
             for upper, lower in (LIPS, *LIDS)
         )
         gaps.lips.append(lips)

@@ -1,0 +1,59 @@
+"""How the functions that run per pixel are compiled, and where numba keeps the result.
+
+Import this module late: it loads numba.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+# Small functions that are called for every pixel are as fast as one long one only if they are inlined and
+# nothing in them can raise. So each is inlined, and a division by zero gives inf or nan instead of an error.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
+
+
+def user_cache_folder() -> Path:
+    """Return ``fomm`` below the folder in which programs keep what they can make again for this user.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        named = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(named) if os.path.isabs(named) else Path.home() / ".cache"
+    return base / "fomm"
+
+
+def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function compiled by numba, without fast-math and without threads.
+
+    The machine code is kept for later processes in ``NUMBA_CACHE_DIR`` where that is set, else in
+    ``user_cache_folder``. Where that folder cannot be written to, nothing is kept.
+
+    By itself numba would write beside the source. In an installed package pip does not know such files, and
+    leaves them behind when it uninstalls. The folder that is left then hides an editable installation.
+
+    numba chooses the folder while it decorates, from one setting for the whole process. That setting is
+    changed for this moment only, so that other packages keep theirs.
+    """
+    config: Any = numba.config  # its names are made at run time
+    chosen = config.CACHE_DIR
+    try:
+        config.CACHE_DIR = folder = chosen or str(user_cache_folder())
+        compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no home folder, or no folder at all that numba can write to
+        return numba.njit(**_OPTIONS)(function)
+    finally:
+        config.CACHE_DIR = chosen
+    # with NUMBA_DISABLE_JIT numba returns the function itself
+    if compiled is function or Path(compiled.stats.cache_path).is_relative_to(folder):
+        return compiled
+    return numba.njit(**_OPTIONS)(function)  # numba could not write there and chose another folder
