@@ -2,7 +2,7 @@
 
     python -m fomm.heads.demo_clip examples/driving.mp4
 
-Nobody is in it and nobody is heard: the head is drawn, and the voice is a buzz through two resonances.
+It shows and records nobody: the head is drawn, and the voice is a buzz that is filtered by two resonances.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fomm.heads.bust import action_amounts, load_bust
+from fomm.heads.bust import load_bust, make_action_amounts
 from fomm.heads.motion import FPS, Motion
 from fomm.media import VideoWriter
 
@@ -35,7 +35,7 @@ _VOWELS = {
 
 
 def write_demo_clip(path: Path) -> None:
-    """Draws the clip, 256x256, 25 frames a second, 7 seconds, and writes it with its sound."""
+    """Draw the clip, 256x256, 25 frames a second, 7 seconds, and write it with its sound."""
     from fomm.heads.people import make_person
     from fomm.heads.render import Renderer, pose
     from fomm.heads.scene import make_scene
@@ -44,30 +44,33 @@ def write_demo_clip(path: Path) -> None:
         make_person(np.random.default_rng(_PERSON)),
         make_scene(np.random.default_rng(_SCENE), SIZE),
     )
-    motion, renderer = demo_motion(), Renderer(SIZE)
+    motion, renderer = make_demo_motion(), Renderer(SIZE)
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "voice.wav"
-        _write_wave(sound, demo_voice())
+        _write_wave(sound, make_demo_voice())
         with VideoWriter(path, fps=FPS, audio=sound) as writer:
             for frame in range(SECONDS * FPS):
                 view = pose(person, scene, motion, frame)
                 writer.write(renderer.draw(person, scene, view, np.random.default_rng(frame)))
 
 
-def demo_motion() -> Motion:
-    """Frontal and at rest at first; then turning to both sides, tilting, nodding, and speaking throughout."""
+def make_demo_motion() -> Motion:
+    """Return the motion of the clip.
+
+    It begins frontal and at rest. Then the head turns to both sides, tilts and nods, and speaks all the time.
+    """
     time = np.arange(SECONDS * FPS) / FPS
     yaw = _sweep(time, 1.4, 2.6, 0.45) + _sweep(time, 2.6, 4.4, -0.5)
     pitch = _sweep(time, 4.4, 5.2, 0.22) + _sweep(time, 5.0, 5.8, -0.15)
     roll = _sweep(time, 0.4, 1.6, 0.1) + _sweep(time, 5.4, 6.9, -0.14)
     bust = load_bust()
-    actions = np.stack([action_amounts(bust, _expression(moment)) for moment in time])
+    actions = np.stack([make_action_amounts(bust, _make_expression(moment)) for moment in time])
     still = np.zeros((len(time), 2))
     return Motion(np.stack([yaw, pitch, roll], 1), still, np.ones(len(time)), actions)
 
 
-def demo_voice() -> np.ndarray:
-    """float64 samples in [-1, 1]: a pulse train, one resonance pair for each syllable's vowel."""
+def make_demo_voice() -> np.ndarray:
+    """Return the voice as float64 samples in [-1, 1]: pulses, through two resonances for each vowel."""
     from scipy.signal import lfilter
 
     time = np.arange(SECONDS * RATE) / RATE
@@ -84,8 +87,8 @@ def demo_voice() -> np.ndarray:
     return 0.6 * voice / np.abs(voice).max()
 
 
-def _expression(moment: float) -> dict[str, float]:
-    """The face's actions at a moment in seconds."""
+def _make_expression(moment: float) -> dict[str, float]:
+    """Return the amounts of the face's actions by name, at a moment in seconds."""
     time = np.array([moment])
     jaw = rounded = wide = 0.0
     for start, vowel in _SYLLABLES:
@@ -102,16 +105,17 @@ def _expression(moment: float) -> dict[str, float]:
 
 
 def _sweep(time: np.ndarray, start: float, end: float, height: float) -> np.ndarray:
-    """From 0 to ``height`` and back, smooth."""
+    """Go from 0 to ``height`` and back, smoothly, between two times in seconds."""
     return height * np.sin(np.pi * np.clip((time - start) / (end - start), 0, 1)) ** 2
 
 
 def _swell(time: np.ndarray, start: float, seconds: float) -> np.ndarray:
-    """From 0 to 1 and back within ``seconds``."""
+    """Go from 0 to 1 and back within ``seconds``."""
     return np.sin(np.pi * np.clip((time - start) / seconds, 0, 1))
 
 
 def _write_wave(path: Path, samples: np.ndarray) -> None:
+    """Write samples in [-1, 1] as a WAV file of 16 bits and one channel."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

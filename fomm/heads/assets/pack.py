@@ -1,4 +1,4 @@
-"""Packs the raw exports of the bust and the environment maps into the small files beside this script.
+"""Pack the raw exports of the bust and the environment maps into the small files beside this script.
 
 Not imported by fomm. README.md says where the two exports come from and what they hold.
 
@@ -29,7 +29,7 @@ NOT_ON_THE_HEAD = ("hand", "foot", "leg", "arm", "shoulder", "breast", "finger",
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """As np.savez_compressed, but with LZMA, which np.load reads as well and which is far smaller here."""
+    """Write as np.savez_compressed does, but with LZMA: far smaller here, and np.load reads it too."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
         for name, array in arrays.items():
             buffer = io.BytesIO()
@@ -38,17 +38,22 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def pack_shapes(shapes: np.ndarray, step: float) -> np.ndarray:
-    """Displacements NxVx3 in metres -> 2xNx3xV bytes: low and high byte of zigzag differences along V."""
+    """Pack displacements NxVx3 in metres into 2xNx3xV uint8.
+
+    They are counted in steps. The differences along V are written in zigzag (0, -1, 1, -2, ...), first all
+    low bytes and then all high ones.
+    """
     levels = np.round(shapes.astype(np.float64).transpose(0, 2, 1) / step)
     if np.abs(levels).max() > 32767:
         raise ValueError(f"a displacement of {np.abs(shapes).max():.3f} m does not fit steps of {step} m")
-    # differences wrap, and unwrap on loading
+    # differences may overflow an int16; the sum of them overflows back on loading
     delta: np.ndarray = np.diff(levels.astype(np.int16), axis=2, prepend=np.int16(0))
     zigzag = ((delta << 1) ^ (delta >> 15)).astype(np.uint16)
     return np.stack([zigzag & 255, zigzag >> 8]).astype(np.uint8)
 
 
 def sample_mask(mask: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Return the values of an HxW mask at texture coordinates ...x2."""
     height, width = mask.shape
     x = np.clip((uv[..., 0] * width).astype(int), 0, width - 1)
     y = np.clip(((1 - uv[..., 1]) * height).astype(int), 0, height - 1)
@@ -56,6 +61,7 @@ def sample_mask(mask: np.ndarray, uv: np.ndarray) -> np.ndarray:
 
 
 def pack_bust(export: Path) -> None:
+    """Write bust.npz from the raw export of the mesh."""
     raw = dict(np.load(export))
     parts = raw["P"].astype(np.uint8)
     inside = sample_mask(raw["m_inside-mouth"], raw["uv"][raw["FU"]].mean(1)) > 128
@@ -97,14 +103,18 @@ def pack_bust(export: Path) -> None:
 
 
 def pack_environments(export: Path) -> None:
-    """Radiance x -> 8 bits, 255 sqrt(x / (x + m)) with m the mean; the light itself as a coarse grid."""
+    """Write the environment maps from their raw export.
+
+    A picture holds radiance x as 8 bits, 255 sqrt(x / (x + m)) with m the mean. The light itself becomes
+    a grid of 16x32 cells in environments.npz.
+    """
     raw = np.load(export)
     scales, lights = [], []
     for name, radiance in zip(raw["names"], raw["h"].astype(np.float64), strict=True):
         radiance = np.maximum(radiance, 0)
         radiance = np.minimum(
             radiance, 20 * np.percentile(radiance, 99.9)
-        )  # the sun's disc is one pixel here
+        )  # the sun is one pixel of these maps
         scale = radiance.mean()
         code = np.round(255 * np.sqrt(radiance / (radiance + scale))).astype(np.uint8)
         Image.fromarray(code).save(HERE / f"{Path(str(name)).name.split('.')[0]}.png", optimize=True)
