@@ -16,11 +16,20 @@ from fomm.data.clips import find_clips, sidecar_of
 from fomm.errors import InputError
 from fomm.evaluation.clips import read_clip
 from fomm.heads import landmarks
-from fomm.heads.bust import ASSETS, GLASSES, MOUTH_INSIDE, TEETH, TONGUE, angles, load_bust, rotation
+from fomm.heads.bust import (
+    ASSETS,
+    GLASSES,
+    MOUTH_INSIDE,
+    TEETH,
+    TONGUE,
+    find_angles,
+    load_bust,
+    make_rotation,
+)
 from fomm.heads.dataset import make_dataset, render_clip
 from fomm.heads.figure import Person
 from fomm.heads.glasses import add_glasses
-from fomm.heads.motion import FPS, Motion, blinks, random_motion, wander
+from fomm.heads.motion import FPS, Motion, make_blinks, make_motion, wander
 from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
@@ -47,9 +56,9 @@ def draw_parts(
     scene, renderer = make_scene(np.random.default_rng([9, 1, person]), size), Renderer(size)
     view = pose(someone, scene, motion, 0)
     picture = renderer.draw(someone, scene, view, np.random.default_rng(0))
-    points = landmarks.landmarks(view.points)
+    points = landmarks.pick_landmarks(view.points)
     part = np.where(renderer.face_ids < 0, -1, someone.parts.astype(int)[renderer.face_ids])
-    return picture, points[:, :2] * size, landmarks.visible(points, renderer.inverse_depth), view, part
+    return picture, points[:, :2] * size, landmarks.find_visible(points, renderer.inverse_depth), view, part
 
 
 def test_the_assets_are_small():
@@ -111,7 +120,7 @@ def test_signs_of_the_pose(turn, point, axis, sign):
     _, turned, _, view = draw(**turn)
     moved = (turned - rest)[point, axis] - (turned - rest)[8, axis] * (turn.keys() == {"roll"})
     assert sign * moved > 2, f"moved by {moved:.1f} pixels"
-    found = dict(zip(("yaw", "pitch", "roll"), np.degrees(angles(view.rotation)), strict=True))
+    found = dict(zip(("yaw", "pitch", "roll"), np.degrees(find_angles(view.rotation)), strict=True))
     for name, angle in found.items():
         assert angle == pytest.approx(turn.get(name, 0), abs=0.2), name
 
@@ -182,7 +191,7 @@ def test_glasses_sit_around_the_eyes_and_turn_with_the_head():
 def test_key_points_agree_with_the_landmarks():
     size = 64
     _, points, _, view = draw(size=size)
-    found = (landmarks.keypoints(view.points[:, :2]) + 1) / 2 * size
+    found = (landmarks.pick_keypoints(view.points[:, :2]) + 1) / 2 * size
     near = {"nose tip": 30, "left mouth corner": 54, "right mouth corner": 48, "chin": 8}
     for name, index in near.items():
         error = np.abs(found[LABELS.index(name)] - points[index]).max()
@@ -198,8 +207,8 @@ def test_jacobians_are_the_local_maps():
     _, _, _, rest = draw()
     _, _, _, rolled = draw(roll=20)
     nose = LABELS.index("nose tip")
-    before, after = (landmarks.jacobians(view.points[:, :2])[nose] for view in (rest, rolled))
-    doubled = landmarks.jacobians(rest.points[:, :2] * 2)[nose]
+    before, after = (landmarks.fit_jacobians(view.points[:, :2])[nose] for view in (rest, rolled))
+    doubled = landmarks.fit_jacobians(rest.points[:, :2] * 2)[nose]
     assert_near(doubled, 2 * before, 1e-9, "twice the size")
     cos, sin = np.cos(np.radians(20)), np.sin(np.radians(20))
     assert_near(after, np.array([[cos, -sin], [sin, cos]]) @ before, 0.12, "rolled")
@@ -207,17 +216,17 @@ def test_jacobians_are_the_local_maps():
 
 def test_rotation_and_angles_are_inverse():
     for turn in ((0.3, 0.1, -0.2), (-0.8, 0.4, 0.5)):
-        assert np.allclose(angles(rotation(*turn)), turn)
+        assert np.allclose(find_angles(make_rotation(*turn)), turn)
 
 
 def test_motion_is_smooth_and_has_the_asked_spread():
     rng = np.random.default_rng(0)
     series = wander(rng, 20000, seconds=1.0)
     assert series.std() == pytest.approx(1, abs=0.1) and abs(np.diff(series)).max() < 0.4
-    lids = blinks(rng, 25 * 600, per_second=0.5)
+    lids = make_blinks(rng, 25 * 600, per_second=0.5)
     starts = ((lids[1:] > 0.5) & (lids[:-1] <= 0.5)).sum()
     assert 0.2 < starts / 600 < 0.6 and lids.max() <= 1
-    motion = random_motion(rng, 100)
+    motion = make_motion(rng, 100)
     assert motion.actions.shape == (100, 52) and 0 <= motion.actions.min() <= motion.actions.max() <= 1
 
 
@@ -296,7 +305,7 @@ def test_options_that_make_no_sense(tmp_path, option, value):
 
 
 def test_the_demo_clip_begins_at_rest_and_speaks_while_the_mouth_moves():
-    motion, voice = draw_demo_clip.demo_motion(), draw_demo_clip.demo_voice()
+    motion, voice = draw_demo_clip.make_demo_motion(), draw_demo_clip.make_demo_voice()
     assert np.abs(motion.angles[0]).max() == 0 and motion.actions[0].max() == 0
     spread = np.degrees(np.ptp(motion.angles, axis=0))
     assert spread[0] > 40 and spread[1] > 15 and spread[2] > 10
@@ -321,10 +330,10 @@ def show_cache(**env: str) -> str:
     script = """
 import numba, numpy as np
 before = numba.config.CACHE_DIR
-from fomm.heads.kernels import fractal_noise
+from fomm.heads.kernels import make_fractal_noise
 assert numba.config.CACHE_DIR == before
-fractal_noise(2, 2, 1, 1, 1, 1.0, 0)
-print(fractal_noise.stats.cache_path)
+make_fractal_noise(2, 2, 1, 1, 1, 1.0, 0)
+print(make_fractal_noise.stats.cache_path)
 """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "XDG"))}
     done = subprocess.run([sys.executable, "-c", script], env=kept | env, capture_output=True, text=True)
@@ -340,14 +349,14 @@ def test_compiled_code_is_kept_in_the_users_cache_folder(tmp_path):
     ):
         folder = show_cache(**env)
         assert os.path.dirname(folder) == str(wanted)
-        assert list(wanted.rglob("*fractal_noise*.nbi"))
+        assert list(wanted.rglob("*make_fractal_noise*.nbi"))
 
 
 def test_compiled_code_is_kept_where_numba_is_told_to(tmp_path):
     mine, users = tmp_path / "mine", tmp_path / "users"
     folder = show_cache(NUMBA_CACHE_DIR=str(mine), XDG_CACHE_HOME=str(users), LOCALAPPDATA=str(users))
     assert os.path.dirname(folder) == str(mine) and not users.exists()
-    assert list(mine.rglob("*fractal_noise*.nbi"))
+    assert list(mine.rglob("*make_fractal_noise*.nbi"))
 
 
 @pytest.mark.parametrize("name", ["NUMBA_CACHE_DIR", "XDG_CACHE_HOME"])

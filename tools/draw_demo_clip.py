@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import lfilter
 
-from fomm.heads.bust import action_amounts, load_bust
+from fomm.heads.bust import load_bust, make_action_amounts
 from fomm.heads.motion import FPS, Motion
 from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
@@ -42,29 +42,29 @@ def write_demo_clip(path: Path) -> None:
     """Draw the clip (256x256 pixels, 25 frames a second, 7 seconds) and write it with its sound."""
     person = make_person(np.random.default_rng(_PERSON))
     scene = make_scene(np.random.default_rng(_SCENE), SIZE)
-    motion, renderer = demo_motion(), Renderer(SIZE)
+    motion, renderer = make_demo_motion(), Renderer(SIZE)
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "voice.wav"
-        _write_wave(sound, demo_voice())
+        _write_wave(sound, make_demo_voice())
         with VideoWriter(path, fps=FPS, audio=sound) as writer:
             for frame in range(SECONDS * FPS):
                 view = pose(person, scene, motion, frame)
                 writer.write(renderer.draw(person, scene, view, np.random.default_rng(frame)))
 
 
-def demo_motion() -> Motion:
+def make_demo_motion() -> Motion:
     """Return the motion: first facing the camera at rest, then turning, tilting, nodding and speaking."""
     time = np.arange(SECONDS * FPS) / FPS
     yaw = _sweep(time, 1.4, 2.6, 0.45) + _sweep(time, 2.6, 4.4, -0.5)
     pitch = _sweep(time, 4.4, 5.2, 0.22) + _sweep(time, 5.0, 5.8, -0.15)
     roll = _sweep(time, 0.4, 1.6, 0.1) + _sweep(time, 5.4, 6.9, -0.14)
     bust = load_bust()
-    actions = np.stack([action_amounts(bust, _expression(moment)) for moment in time])
+    actions = np.stack([make_action_amounts(bust, _make_expression(moment)) for moment in time])
     still = np.zeros((len(time), 2))
     return Motion(np.stack([yaw, pitch, roll], 1), still, np.ones(len(time)), actions)
 
 
-def demo_voice() -> np.ndarray:
+def make_demo_voice() -> np.ndarray:
     """Return the sound: float64 samples in [-1, 1], a train of pulses filtered by each vowel's resonances."""
     time = np.arange(SECONDS * RATE) / RATE
     pitch = 125 * (1 + 0.06 * np.sin(2 * np.pi * 0.7 * time))
@@ -80,7 +80,7 @@ def demo_voice() -> np.ndarray:
     return 0.6 * voice / np.abs(voice).max()
 
 
-def _expression(moment: float) -> dict[str, float]:
+def _make_expression(moment: float) -> dict[str, float]:
     """Return how strong each of the face's actions is (in [0, 1]) at ``moment``, in seconds."""
     time = np.array([moment])
     jaw = rounded = wide = 0.0
@@ -108,6 +108,7 @@ def _swell(time: np.ndarray, start: float, seconds: float) -> np.ndarray:
 
 
 def _write_wave(path: Path, samples: np.ndarray) -> None:
+    """Write samples in [-1, 1] as a WAV file of 16 bits and one channel."""
     with wave.open(str(path), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)

@@ -49,7 +49,7 @@ def pack_shapes(shapes: np.ndarray, step: float) -> np.ndarray:
     levels = np.round(shapes.astype(np.float64).transpose(0, 2, 1) / step)
     if np.abs(levels).max() > 32767:
         raise ValueError(f"a displacement of {np.abs(shapes).max():.3f} m does not fit steps of {step} m")
-    # differences wrap, and unwrap on loading
+    # differences may overflow an int16; the sum of them overflows back on loading
     delta: np.ndarray = np.diff(levels.astype(np.int16), axis=2, prepend=np.int16(0))
     zigzag = ((delta << 1) ^ (delta >> 15)).astype(np.uint16)
     return np.stack([zigzag & 255, zigzag >> 8]).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""Synthetic talking heads: drawn, not photographed. ``dataset.make_dataset`` is the way in."""
+"""Talking heads that are drawn, not photographed. Start with ``dataset.make_dataset``."""

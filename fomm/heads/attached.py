@@ -1,4 +1,4 @@
-"""What a person wears on the bust: sheets of points that move as the face below them does."""
+"""Hair and glasses as sheets of points that lie over a bust and move with the face below them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,11 +9,15 @@ import numpy as np
 from fomm.heads.bust import SKIN, load_bust
 from fomm.heads.figure import Person
 
-SKULL_CENTRE = np.array([0.0, -0.065, 0.735])  # metres, on the unposed bust
+SKULL_CENTRE = np.array([0.0, -0.065, 0.735])  # metres, on the unchanged bust
 
 
 class Skull:
-    """The scalp as seen from the skull's centre: how far it is, and how a person's own shape moves it."""
+    """The scalp as seen from the skull's centre.
+
+    In each direction it knows how far away the scalp is on the unchanged bust, and how far the person's own
+    shape moves it.
+    """
 
     def __init__(self, person: Person):
         from scipy.spatial import cKDTree
@@ -28,40 +32,49 @@ class Skull:
         self._radius, self._move = self._radius[outer], move[chosen][outer]
 
     def __call__(self, directions: np.ndarray, thickness: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points ...x3 on the unchanged bust, ``thickness`` above the scalp, and their displacement ...x3."""
+        """Return points above the scalp, and how far the person's own shape moves them.
+
+        Args:
+            directions: ...x3 unit vectors from the skull's centre.
+            thickness: ..., height above the scalp in metres.
+
+        Returns:
+            Points ...x3 on the unchanged bust and their displacement ...x3, metres.
+        """
         index, weight = self._nearest(directions)
         radius = (self._radius[index] * weight).sum(-1) + thickness
-        return SKULL_CENTRE + directions * radius[..., None], self._moved(index, weight)
+        return SKULL_CENTRE + directions * radius[..., None], self._mean_move(index, weight)
 
     def move(self, points: np.ndarray) -> np.ndarray:
-        """The displacement ...x3 of what lies above the scalp or the face at ``points`` ...x3."""
+        """Return how far the person's own shape moves points ...x3 above the scalp or face: ...x3, metres."""
         rays = points - SKULL_CENTRE
-        return self._moved(*self._nearest(rays / np.linalg.norm(rays, axis=-1, keepdims=True)))
+        return self._mean_move(*self._nearest(rays / np.linalg.norm(rays, axis=-1, keepdims=True)))
 
-    def _moved(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def _mean_move(self, index: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the weighted mean of the neighbours' displacements, ...x8 -> ...x3."""
         return (self._move[index] * weight[..., None]).sum(-2)
 
     def _nearest(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of 8 neighbours ...x8: their numbers and their weights, which sum to 1."""
+        """Return the 8 scalp points nearest to directions ...x3: numbers ...x8, and weights that sum to 1."""
         distance, index = self._tree.query(directions, k=8)
         weight = 1 / (distance + 0.02) ** 2
         return index, weight / weight.sum(-1, keepdims=True)
 
 
 class Sheet(NamedTuple):
-    """A grid of RxC points with triangles between the neighbours."""
+    """A grid of RxC points with two triangles between each four neighbours."""
 
     points: np.ndarray  # RxCx3 on the unchanged bust, metres
-    move: np.ndarray  # RxCx3, how the person's own shape moves them
+    move: np.ndarray  # RxCx3, metres: how far the person's own shape moves them
     texcoords: np.ndarray  # RxCx2
-    held: np.ndarray  # RxC in [0, 1]: 1 turns with the head, 0 stays with the shoulders
+    held: np.ndarray  # RxC in [0, 1]: a point at 1 turns with the head, one at 0 stays with the shoulders
 
 
 def attach(person: Person, sheets: Sequence[Sheet], part: int) -> Person:
-    """The same person with sheets of that part; their vertices and triangles come last."""
+    """Return the person with sheets added as that part. Their vertices and triangles come last."""
     faces, count = [person.faces], len(person.template)
     for sheet in sheets:
-        faces.append(_grid_faces(*sheet.held.shape) + count)
+        faces.append(_make_grid_faces(*sheet.held.shape) + count)
         count += sheet.held.size
     points, move, texcoords, held = (
         np.concatenate([array.reshape(-1, *array.shape[2:]) for array in arrays])
@@ -81,8 +94,8 @@ def attach(person: Person, sheets: Sequence[Sheet], part: int) -> Person:
     )
 
 
-def _grid_faces(rows: int, columns: int) -> np.ndarray:
-    """The triangles, Fx3, between the neighbours of a grid of points."""
+def _make_grid_faces(rows: int, columns: int) -> np.ndarray:
+    """Return the triangles, Fx3, between the neighbours of a grid of points."""
     corner = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = corner[:-1, :-1], corner[1:, :-1], corner[1:, 1:], corner[:-1, 1:]
     return np.concatenate([np.stack([a, b, c], -1), np.stack([a, c, d], -1)]).reshape(-1, 3)

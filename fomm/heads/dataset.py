@@ -1,4 +1,4 @@
-"""Clips of synthetic heads, in memory and on disk."""
+"""Clips of drawn heads, in memory and on disk."""
 
 import math
 import os
@@ -14,38 +14,39 @@ from fomm.atomic import atomic_path
 from fomm.data.clips import sidecar_of
 from fomm.data.records import PARTS, claim
 from fomm.errors import InputError
-from fomm.heads.motion import FPS, Motion, random_motion
+from fomm.heads.motion import FPS, Motion, make_motion
 from fomm.heads.scene import Scene, make_scene
 from fomm.workers import work_on_all
 
-VERSION = 5  # of what is drawn and noted; other numbers give other files
-_PERSON, _CLIP, _NOISE, _OTHER = range(4)  # separate streams of random numbers
-_OTHER_POSE = (0.4, 0.2, 0.14)  # yaw, pitch and roll in radians: how otherwise another person is held
-_OTHER_REST = 0.3  # of the actions of a random moment: another face at rest
+VERSION = 5  # goes up when the same arguments give other files
+_PERSON, _CLIP, _NOISE, _OTHER = range(4)  # each seeds a stream of random numbers of its own
+# How differently another person's head is held: standard deviations of yaw, pitch and roll, radians.
+_OTHER_POSE = (0.4, 0.2, 0.14)
+_OTHER_REST = 0.3  # another person's face at rest shows so much of the actions of a random moment
 
 
 @dataclass(frozen=True)
 class Clip:
-    """T frames of one person, with what is exactly known about them.
+    """T frames of one person, and what is exactly known about them.
 
-    Pixel i covers [i, i + 1): x runs from 0 at the left edge to S at the right one, y from the top to the
-    bottom.
+    Pixel i covers [i, i + 1). So x runs from 0 at the left edge to S at the right one, and y from the top to
+    the bottom.
     """
 
     frames: np.ndarray  # TxSxSx3 uint8, RGB
     landmarks: np.ndarray  # Tx68x2 float32, xy in pixels; the iBUG order, see landmarks.py
     visible: np.ndarray  # Tx68 bool: in the picture and not hidden behind something
-    pose: np.ndarray  # Tx3 float32, degrees: yaw, pitch, roll, see below
+    pose: np.ndarray  # Tx3 float32, degrees: yaw, pitch, roll, see render_clip
     keypoints: np.ndarray  # Tx16x2 float32, xy in [-1, 1] from edge to edge
     jacobians: np.ndarray  # Tx16x2x2 float32: from the canonical plane to the picture around each key point
     surface: np.ndarray  # Tx64x64x8 uint16: the piece of surface in each cell, see surface.py
-    vertices: np.ndarray  # TxUx2 float16, xy in [-1, 1]: where those are that the surface names, seen or not
-    other_keypoints: np.ndarray  # as keypoints and jacobians: of another person who moves alike, see
-    other_jacobians: np.ndarray  # _points_of_another
+    vertices: np.ndarray  # TxUx2 float16, xy in [-1, 1]: the vertices that the surface names, seen or not
+    other_keypoints: np.ndarray  # as keypoints, but of another person who moves in the same way
+    other_jacobians: np.ndarray  # as jacobians, of that other person
 
 
 def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, step: int = 1) -> Clip:
-    """Draws one clip; the arguments alone decide every pixel.
+    """Draw one clip. The arguments alone decide every pixel.
 
     ``seed``, ``person`` and ``clip`` (all >= 0) name the clip: a person keeps face, hair and skin over clips,
     while light, clothes, camera and motion change. Motion runs at 25 frames a second and every ``step``-th of
@@ -56,51 +57,51 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
     along the camera's axis. The rotation is first roll, then pitch, then yaw.
     """
     from fomm.heads import landmarks
-    from fomm.heads.bust import angles
+    from fomm.heads.bust import find_angles
     from fomm.heads.people import make_person
     from fomm.heads.render import Renderer, pose
-    from fomm.heads.surface import shown_vertices, surface_map
+    from fomm.heads.surface import keep_shown_vertices, map_surface
 
     if min(seed, person, clip) < 0 or min(frames, size, step) < 1:
         raise InputError("a clip needs seed, person and clip >= 0, and frames, size and step >= 1")
     someone = make_person(np.random.default_rng([seed, _PERSON, person]))
     scene_rng, motion_rng = np.random.default_rng([seed, _CLIP, person, clip]).spawn(2)
     scene = make_scene(scene_rng, size)
-    motion = random_motion(motion_rng, (frames - 1) * step + 1)[::step]
+    motion = make_motion(motion_rng, (frames - 1) * step + 1)[::step]
     renderer = Renderer(size)
     parts: list[tuple[np.ndarray, ...]] = []
     for frame in range(frames):
         view = pose(someone, scene, motion, frame)
         noise = np.random.default_rng([seed, _NOISE, person, clip, frame])
         picture = renderer.draw(someone, scene, view, noise)
-        points = landmarks.landmarks(view.points)
+        points = landmarks.pick_landmarks(view.points)
         parts.append(
             (
                 picture,
                 points[:, :2] * size,
-                landmarks.visible(points, renderer.inverse_depth),
-                np.degrees(angles(view.rotation)),
-                landmarks.keypoints(view.points[:, :2]),
-                landmarks.jacobians(view.points[:, :2]),
-                surface_map(someone, renderer.face_ids, renderer.barycentric),
+                landmarks.find_visible(points, renderer.inverse_depth),
+                np.degrees(find_angles(view.rotation)),
+                landmarks.pick_keypoints(view.points[:, :2]),
+                landmarks.fit_jacobians(view.points[:, :2]),
+                map_surface(someone, renderer.face_ids, renderer.barycentric),
                 2 * view.points[:, :2] - 1,
             )
         )
     pictures, points, seen, turned, values, maps, surfaces, vertices = map(np.stack, zip(*parts, strict=True))
-    surfaces, vertices = shown_vertices(surfaces, vertices)
+    surfaces, vertices = keep_shown_vertices(surfaces, vertices)
     points, turned, values, maps = (array.astype(np.float32) for array in (points, turned, values, maps))
-    others = _points_of_another(np.random.default_rng([seed, _OTHER, person, clip]), scene, motion)
+    others = _render_other_points(np.random.default_rng([seed, _OTHER, person, clip]), scene, motion)
     vertices = vertices.astype(np.float16)
     return Clip(pictures, points, seen, turned, values, maps, surfaces, vertices, *others)
 
 
-def _points_of_another(
+def _render_other_points(
     rng: np.random.Generator, scene: Scene, motion: Motion
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Key points and jacobians of another head before the same camera, which changes as ``motion`` does.
+    """Return key points and jacobians of another head, in front of the same camera and with the same motion.
 
-    It is held otherwise all the time, and its face at rest is another one: what relative motion gets to see
-    when one person drives the picture of another.
+    This head is held in another way all the time, and its face at rest is another one. So one person drives
+    the picture of another, which is what relative motion is for.
     """
     from fomm.heads import landmarks
     from fomm.heads.people import make_figure
@@ -108,12 +109,12 @@ def _points_of_another(
 
     figure = make_figure(rng)
     angles = motion.angles + rng.normal(0, _OTHER_POSE)
-    actions = np.clip(motion.actions + _OTHER_REST * random_motion(rng, 1).actions, 0, 1)
+    actions = np.clip(motion.actions + _OTHER_REST * make_motion(rng, 1).actions, 0, 1)
     motion = replace(motion, angles=angles, actions=actions)
     views = [pose(figure, scene, motion, frame).points[:, :2] for frame in range(len(angles))]
     return (
-        np.stack([landmarks.keypoints(view) for view in views]).astype(np.float32),
-        np.stack([landmarks.jacobians(view) for view in views]).astype(np.float32),
+        np.stack([landmarks.pick_keypoints(view) for view in views]).astype(np.float32),
+        np.stack([landmarks.fit_jacobians(view) for view in views]).astype(np.float32),
     )
 
 
@@ -130,8 +131,8 @@ class _Plan:
     seed: int
     test_people: int
 
-    def names(self) -> Iterator[tuple[str, int, int]]:
-        """(path without suffix, person, clip) of every clip; the last people are the test people."""
+    def list_clips(self) -> Iterator[tuple[str, int, int]]:
+        """Yield path without suffix, person and clip of every clip. The last people are the test people."""
         for person in range(self.people):
             part = "test" if person >= self.people - self.test_people else "train"
             for clip in range(self.clips):
@@ -153,21 +154,24 @@ def make_dataset(
     minutes: float | None = None,
     progress: bool = True,
 ) -> int:
-    """Writes ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels below the folder
-    ``out``.
+    """Draw clips of many people below the folder ``out``, and return how many clips are there.
 
+    There are ``people`` x ``clips`` clips of ``frames`` frames of ``size`` x ``size`` pixels.
     ``out/train`` and ``out/test`` hold ``PERSON#CLIP.npz`` (array ``frames``, TxSxSx3 uint8) or
     ``PERSON#CLIP.mp4`` (25 frames a second), and beside each ``PERSON#CLIP.landmarks.npz`` with the other
-    arrays of :class:`Clip`. ``test_fraction`` of the people, at least one where it is not 0, are in ``test``
-    alone. Successive frames lie ``step`` / 25 seconds apart: with 1 the clips play at natural speed, the
-    default gives pairs that differ more.
+    arrays of :class:`Clip`. ``test_fraction`` of the people, at least one where it is not 0, are in
+    ``test`` alone. Successive frames lie ``step`` / 25 seconds apart: with 1 the clips play at natural
+    speed, the default gives pairs that differ more.
 
-    A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so that a run
-    that was stopped goes on where it was; the set does not depend on ``workers`` (processes), nor on being
-    stopped. A folder that was begun with other arguments raises :class:`~fomm.errors.InputError`.
+    A person looks the same in any data set of the same ``seed``. Clips that exist are kept, so a run that was
+    stopped goes on where it was. The set depends neither on ``workers``, the number of processes, nor on
+    being stopped.
 
-    With ``minutes``, no clip is begun after so long: the set then holds the first people, as many as there
-    was time for. Returns the number of clips that are there.
+    With ``minutes``, no clip is begun after that time. The set then holds the first people, as many as there
+    was time for.
+
+    Raises:
+        InputError: an argument makes no sense, or the folder was begun with other arguments.
     """
     if format not in ("npz", "mp4"):
         raise InputError(f"format is npz or mp4, not {format!r}")
@@ -184,19 +188,21 @@ def make_dataset(
     end = math.inf if minutes is None else time.time() + 60 * minutes
     missing = [
         (root / name, person, clip, plan, end)
-        for name, person, clip in plan.names()
-        if not _is_done(root / name, format)
+        for name, person, clip in plan.list_clips()
+        if not _is_written(root / name, format)
     ]
     done = people * clips - len(missing)
-    return done + _run(missing, workers, done, progress)
+    return done + _write_clips(missing, workers, done, progress)
 
 
-def _file(name: Path, format: str) -> Path:
+def _name_file(name: Path, format: str) -> Path:
+    """Return the path of a clip from its path without suffix."""
     return name.with_name(f"{name.name}.{format}")
 
 
-def _is_done(name: Path, format: str) -> bool:
-    clip = _file(name, format)
+def _is_written(name: Path, format: str) -> bool:
+    """Return whether both files of a clip are there."""
+    clip = _name_file(name, format)
     return clip.exists() and sidecar_of(clip).exists()
 
 
@@ -204,29 +210,31 @@ _Job = tuple[Path, int, int, _Plan, float]
 
 
 def _write_clip(job: _Job) -> bool:
-    """Whether there was time for it."""
+    """Draw and write one clip, unless its time is over. Return whether it was written."""
     name, person, clip, plan, end = job
     if time.time() > end:
         return False
     drawn = render_clip(plan.seed, person, clip, plan.frames, plan.size, step=plan.step)
-    target = _file(name, plan.format)
+    target = _name_file(name, plan.format)
     rest = {key: value for key, value in drawn.__dict__.items() if key != "frames"}
     with atomic_path(sidecar_of(target)) as path:
         np.savez_compressed(path, **rest)
     if plan.format == "npz":
         with atomic_path(target) as path:
-            np.savez(path, frames=drawn.frames)  # not compressed: noise is most of it, and reading is quick
+            np.savez(
+                path, frames=drawn.frames
+            )  # not compressed: most of it is noise, and plain files are read faster
     else:
         from fomm.media import VideoWriter
 
-        with VideoWriter(target, fps=FPS) as writer:  # whole or absent by itself
+        with VideoWriter(target, fps=FPS) as writer:  # leaves a whole file or none
             for frame in drawn.frames:
                 writer.write(frame)
     return True
 
 
-def _run(jobs: list[_Job], workers: int, done: int, progress: bool) -> int:
-    """The number of clips that were written."""
+def _write_clips(jobs: list[_Job], workers: int, done: int, progress: bool) -> int:
+    """Write the clips in processes, with a bar, and return how many were written."""
     from tqdm import tqdm
 
     written = 0

@@ -1,4 +1,4 @@
-"""A head: its shape, which can be posed, and what else is needed to draw it."""
+"""A head: its shape, which can be posed, and all that is needed to draw it."""
 
 from dataclasses import dataclass
 
@@ -9,32 +9,35 @@ from fomm.heads.bust import LEFT_EYE, RIGHT_EYE, load_bust
 
 @dataclass(frozen=True)
 class Figure:
-    """The shape of a head, which can be posed: V vertices, the bust's first."""
+    """The shape of a head, which can be posed. Its V vertices begin with the bust's."""
 
-    vertices: np.ndarray  # Vx3 float64, metres, neutral
-    skin_weights: np.ndarray  # Vx4
+    vertices: np.ndarray  # Vx3 float64, metres, with a neutral face
+    skin_weights: np.ndarray  # Vx4, see ``Bust.skin_weights``
     joints: np.ndarray  # 4x3, metres
 
     @property
     def eye_height(self) -> float:
-        """Height of the eyes in metres, where cameras look."""
+        """Height of the eyes, metres. Cameras stand near it."""
         eyes = np.flatnonzero(np.isin(load_bust().vertex_parts, (LEFT_EYE, RIGHT_EYE)))
         return float(self.vertices[eyes, 2].mean())
 
 
 @dataclass(frozen=True)
 class Person(Figure):
-    """A head that can be posed and drawn: V vertices (the bust's, then hair's and glasses'), F triangles."""
+    """A head that can be posed and drawn.
 
-    template: np.ndarray  # Vx3 float64: the same points on the unchanged bust; colours are decided there
+    It has V vertices, the bust's and then those of hair and glasses, and F triangles. Colours are linear RGB.
+    """
+
+    template: np.ndarray  # Vx3 float64, metres: the same points on the unchanged bust; colours depend on it
     faces: np.ndarray  # Fx3 int64
-    parts: np.ndarray  # F uint8
-    texcoords: np.ndarray  # Vx2
-    texture: np.ndarray  # HxWx4 float32
-    eye_centres: np.ndarray  # 2x3, on the template
-    iris: np.ndarray  # linear RGB
+    parts: np.ndarray  # F uint8, see ``Bust.parts``
+    texcoords: np.ndarray  # Vx2, see ``compute_texcoords``
+    texture: np.ndarray  # HxWx4 float32, see ``draw_texture``
+    eye_centres: np.ndarray  # 2x3, metres, on the template
+    iris: np.ndarray  # 3, as the colours below
     iris_radius: float  # in radii of the eyeball
     teeth: np.ndarray
     tongue: np.ndarray
     hair: np.ndarray
-    glasses: np.ndarray  # of their frame
+    glasses: np.ndarray  # of the frame

@@ -1,4 +1,4 @@
-"""Glasses: two rims, a bridge and two temples, each a tube that sits still on the head."""
+"""Glasses: two rims, a bridge and two temples. Each is a tube that turns with the head."""
 
 from dataclasses import replace
 
@@ -13,15 +13,15 @@ _COLOURS = np.array(
     [[0.01, 0.01, 0.012], [0.08, 0.03, 0.015], [0.2, 0.02, 0.03], [0.02, 0.03, 0.1], [0.4, 0.28, 0.12],
      [0.35, 0.35, 0.37]]
 )  # fmt: skip
-_SIDES = 6  # points around a tube, the last where the first is
+_SIDES = 6  # points around a tube; the last lies where the first does, so a cross-section has 5 corners
 _EAR = np.array([0.076, -0.058, 0.735])  # where the left temple ends, on the unchanged bust, metres
 
 
-def _tube(line: np.ndarray, radius: float) -> np.ndarray:
-    """Points MxSx3 around a line Mx3."""
+def _make_tube(line: np.ndarray, radius: float) -> np.ndarray:
+    """Return points MxSx3 on a tube around a line Mx3, metres."""
     along = np.gradient(line, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
-    across = np.cross(along, [0.31, 0.93, 0.2])  # no tube runs that way
+    across = np.cross(along, [0.31, 0.93, 0.2])  # a direction that no tube runs in
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     up = np.cross(along, across)
     angle = np.linspace(0, 2 * np.pi, _SIDES)
@@ -29,8 +29,8 @@ def _tube(line: np.ndarray, radius: float) -> np.ndarray:
     return line[:, None] + radius * ring
 
 
-def _lines(rng: np.random.Generator) -> list[np.ndarray]:
-    """The middles of the tubes on the unchanged bust, Mx3 each, in metres."""
+def _make_lines(rng: np.random.Generator) -> list[np.ndarray]:
+    """Return the lines in the middle of each tube, Mx3 on the unchanged bust, metres."""
     width, height = rng.uniform(0.021, 0.029), rng.uniform(0.015, 0.024)
     roundness = rng.uniform(1.8, 4)  # of the superellipse: 2 is an ellipse
     forward, drop, tilt = rng.uniform(0.024, 0.03), rng.uniform(0.0, 0.005), rng.uniform(0, 0.15)
@@ -56,12 +56,12 @@ def _lines(rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def add_glasses(person: Person, rng: np.random.Generator) -> Person:
-    """The same person with glasses of a random shape and colour."""
+    """Return the person with glasses of a random shape and colour."""
     thickness = rng.uniform(0.0007, 0.003)
     skull = Skull(person)
     sheets = []
-    for line in _lines(rng):
-        points = _tube(line, thickness)
+    for line in _make_lines(rng):
+        points = _make_tube(line, thickness)
         rows, columns = points.shape[:2]
         sheets.append(
             Sheet(points, skull.move(points), np.zeros((rows, columns, 2)), np.ones((rows, columns)))

@@ -7,16 +7,16 @@ import numpy as np
 from fomm.heads.attached import SKULL_CENTRE, Sheet, Skull, attach
 from fomm.heads.bust import HAIR
 from fomm.heads.figure import Person
-from fomm.heads.texture import above_hairline
+from fomm.heads.texture import measure_above_hairline
 
-_STRANDS, _ON_SKULL, _HANGING = 40, 14, 14  # strands a sheet, points a strand on the skull and below it
+_STRANDS, _ON_SKULL, _HANGING = 40, 14, 14  # in a sheet; points of a strand on the skull, and below it
 
 
 @dataclass(frozen=True)
 class Hairstyle:
     """How the hair of one person falls; angles in radians, lengths in metres."""
 
-    parting: float  # how far the parting is to the side
+    parting: float  # how far the parting is turned to the side, radians
     front_edge: float  # angle from the middle of the forehead where the hair beside the face begins
     thickness: float
     length: float  # below the ears
@@ -26,7 +26,8 @@ class Hairstyle:
     fringe: float | None  # height above the eyes' middle where a fringe ends; None for no fringe
 
 
-def random_hairstyle(rng: np.random.Generator) -> Hairstyle:
+def make_hairstyle(rng: np.random.Generator) -> Hairstyle:
+    """Return a random style of long hair."""
     return Hairstyle(
         parting=rng.uniform(-0.45, 0.45),
         front_edge=rng.uniform(1.15, 1.5),
@@ -39,42 +40,46 @@ def random_hairstyle(rng: np.random.Generator) -> Hairstyle:
     )
 
 
-def _directions(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
-    """Unit vectors ...x3; azimuth 0 is straight ahead of the face, positive to its left."""
+def _point_towards(azimuth: np.ndarray, elevation: np.ndarray) -> np.ndarray:
+    """Return unit vectors ...x3. Azimuth 0 looks where the face does, a positive one to its left."""
     level = np.cos(elevation)
     return np.stack([np.sin(azimuth) * level, -np.cos(azimuth) * level, np.sin(elevation)], -1)
 
 
-def _great_circle(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
-    """Nx3 and Nx3 unit vectors -> Nxstepsx3 along the shortest way from one to the other."""
+def _follow_great_circle(start: np.ndarray, end: np.ndarray, steps: int) -> np.ndarray:
+    """Return the shortest way on a sphere between unit vectors, Nx3 and Nx3 -> N x ``steps`` x3."""
     angle = np.arccos(np.clip((start * end).sum(-1), -1, 1))[:, None, None]
     t = np.linspace(0, 1, steps)[None, :, None]
     return (np.sin((1 - t) * angle) * start[:, None] + np.sin(t * angle) * end[:, None]) / np.sin(angle)
 
 
-def _above_face(points: np.ndarray, edge: float) -> np.ndarray:
-    """Lifts points ...x3 that would lie on the face up to the hair line."""
+def _lift_above_face(points: np.ndarray, edge: float) -> np.ndarray:
+    """Lift points ...x3 that would lie on the face up to the hair line."""
     angle = np.abs(np.arctan2(points[..., 0], SKULL_CENTRE[1] - points[..., 1]))
-    sunk = np.maximum(-above_hairline(points) - 0.004, 0) * (angle < edge + 0.1)
+    sunk = np.maximum(-measure_above_hairline(points) - 0.004, 0) * (angle < edge + 0.1)
     return points + sunk[..., None] * np.array([0, 0.35, 1.0])
 
 
-def _side(
+def _make_side(
     style: Hairstyle, skull: Skull, sign: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One side of the hair: points Nx M x3 on the unchanged bust and their displacement."""
+    """Return the hair left (``sign`` 1) or right (-1) of the parting.
+
+    Returns:
+        N strands of M points, NxMx3 on the unchanged bust, and how far the person's shape moves them; metres.
+    """
     along = np.linspace(0, 1, _STRANDS)
     over = 0.75 + along * 1.7  # from the hair line over the top to the back of the head
     roots = np.stack([np.zeros(_STRANDS), -np.cos(over), np.sin(over)], -1)
     c, s = np.cos(style.parting), np.sin(style.parting)
     roots = roots @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
     azimuth = sign * (style.front_edge + along * (np.pi + 0.05 - style.front_edge))
-    ends = _directions(azimuth, np.full(_STRANDS, -0.35))
+    ends = _point_towards(azimuth, np.full(_STRANDS, -0.35))
     lift = style.thickness * (0.35 + 0.65 * np.sin(np.linspace(0.15, 1, _ON_SKULL) * np.pi / 2))
     on_skull, move = skull(
-        _great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL))
+        _follow_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL))
     )
-    on_skull = _above_face(on_skull, style.front_edge)
+    on_skull = _lift_above_face(on_skull, style.front_edge)
 
     ragged = np.convolve(rng.uniform(0.8, 1.1, _STRANDS + 4), np.ones(5) / 5, "valid")
     depth = np.linspace(0, 1, _HANGING + 1)[1:] * (style.length * ragged)[:, None]
@@ -86,28 +91,29 @@ def _side(
     return points, np.concatenate([move, np.repeat(move[:, -1:], _HANGING, 1)], 1)
 
 
-def _fringe(
+def _make_fringe(
     style: Hairstyle, height: float, skull: Skull, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return a fringe that ends ``height`` metres above the eyes' middle, as ``_make_side`` does."""
     azimuth = np.linspace(-0.95, 0.95, _STRANDS)
     ragged = np.convolve(rng.uniform(-0.008, 0.008, _STRANDS + 2), np.ones(3) / 3, "valid")
-    roots = _directions(0.8 * azimuth, np.full(_STRANDS, 1.25))
-    ends = _directions(azimuth, np.arctan2(height - 0.007 + ragged, 0.09))
+    roots = _point_towards(0.8 * azimuth, np.full(_STRANDS, 1.25))
+    ends = _point_towards(azimuth, np.arctan2(height - 0.007 + ragged, 0.09))
     lift = style.thickness * np.sin(np.linspace(0.2, 0.8, _ON_SKULL) * np.pi)
-    return skull(_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL)))
+    return skull(_follow_great_circle(roots, ends, _ON_SKULL), np.broadcast_to(lift, (_STRANDS, _ON_SKULL)))
 
 
 def add_hair(person: Person, rng: np.random.Generator) -> Person:
-    """The same person with long hair in a random style."""
-    style = random_hairstyle(rng)
+    """Return the person with long hair in a random style."""
+    style = make_hairstyle(rng)
     skull = Skull(person)
-    parts = [_side(style, skull, sign, rng) for sign in (1, -1)]
+    parts = [_make_side(style, skull, sign, rng) for sign in (1, -1)]
     if style.fringe is not None:
-        parts.append(_fringe(style, style.fringe, skull, rng))
+        parts.append(_make_fringe(style, style.fringe, skull, rng))
     sheets = []
     for number, (points, move) in enumerate(parts):
         strands, steps = points.shape[:2]
         across, along = np.meshgrid(np.linspace(0, 1, strands), np.linspace(0, 1, steps), indexing="ij")
-        held = np.clip((points[..., 2] - 0.50) / 0.12, 0, 1)  # the tips lie still on the shoulders
+        held = np.clip((points[..., 2] - 0.50) / 0.12, 0, 1)  # the lowest points stay on the shoulders
         sheets.append(Sheet(points, move, np.stack([across + 1.7 * number, along], -1), held))
     return attach(person, sheets, HAIR)

@@ -1,6 +1,7 @@
-"""The loops that run per pixel, compiled by numba. Import this module late: it loads numba.
+"""Which triangle each pixel shows, normals, and noise, compiled by numba.
 
-No fast-math and no threads: every machine is to draw the same picture.
+Import this module late: it loads numba. Nothing uses fast-math or threads, so that every machine draws the
+same picture.
 """
 
 import math
@@ -12,11 +13,15 @@ from fomm.heads.compilation import compile_kernel
 
 @compile_kernel
 def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
-    """Z-buffer of the triangles ``faces`` Fx3 over ``points`` Vx3 (x, y in pixels, depth > 0).
+    """Find the nearest triangle at the centre of each pixel (a z-buffer), and write it into the last three.
 
-    ``recess`` F holds back a triangle by that share of its depth where others are as near. Fills HxW
-    ``inverse_depth`` (0 where empty), ``face_ids`` (-1 where empty) and HxWx2 ``barycentric``
-    (perspective-correct weights of the first two corners). A pixel is sampled at its centre.
+    Args:
+        points: Vx3: x and y in pixels, and depth > 0.
+        faces: Fx3 vertices of each triangle.
+        recess: F. A triangle is taken to lie farther away, by about this share of its depth.
+        inverse_depth: HxW, overwritten; 0 where no triangle is.
+        face_ids: HxW numbers of triangles, overwritten; -1 where none is.
+        barycentric: HxWx2, overwritten: perspective-correct weights of the triangle's first two corners.
     """
     height, width = face_ids.shape
     inverse_depth[:] = 0.0
@@ -58,8 +63,8 @@ def rasterize(points, faces, recess, inverse_depth, face_ids, barycentric):
 
 
 @compile_kernel
-def vertex_normals(vertices, faces):
-    """Area-weighted unit normals Vx3."""
+def compute_normals(vertices, faces):
+    """Return unit normals Vx3: the mean of the triangles at each vertex, weighted by their areas."""
     normals = np.zeros_like(vertices)
     for i in range(faces.shape[0]):
         a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
@@ -85,8 +90,8 @@ def vertex_normals(vertices, faces):
 
 
 @compile_kernel
-def _lattice(seed, x, y):
-    """A number in [0, 1) that depends only on its three whole-number arguments."""
+def _hash(seed, x, y):
+    """Return a number in [0, 1) that depends on nothing but the three whole numbers."""
     h = np.uint32(seed) + np.uint32(x) * np.uint32(0x9E3779B1) + np.uint32(y) * np.uint32(0x85EBCA77)
     h = np.uint32(h ^ (h >> np.uint32(15))) * np.uint32(0x2C1B3C6D)
     h = np.uint32(h ^ (h >> np.uint32(12))) * np.uint32(0x297A2D39)
@@ -94,10 +99,15 @@ def _lattice(seed, x, y):
 
 
 @compile_kernel
-def fractal_noise(height, width, cells_y, cells_x, octaves, gain, seed):
-    """HxW float32 value noise in [0, 1]; each octave doubles the cells and weighs ``gain`` times the last.
+def make_fractal_noise(height, width, cells_y, cells_x, octaves, gain, seed):
+    """Return HxW float32 value noise in [0, 1] that wraps around in x.
 
-    It wraps around in x.
+    Args:
+        height, width: H and W.
+        cells_y, cells_x: cells of the first octave; each further octave has twice as many in both directions.
+        octaves: how many layers of noise are added.
+        gain: how much an octave counts, times the one before.
+        seed: a whole number; another gives other noise.
     """
     out = np.zeros((height, width), np.float32)
     total, weight = 0.0, 1.0
@@ -115,8 +125,8 @@ def fractal_noise(height, width, cells_y, cells_x, octaves, gain, seed):
                 ix = int(u)
                 if ix != last:  # the two sides of this cell, blended along y
                     a, b = ix % nx, (ix + 1) % nx
-                    low = _lattice(seed + octave, a, iy) * (1 - fy) + _lattice(seed + octave, a, iy + 1) * fy
-                    high = _lattice(seed + octave, b, iy) * (1 - fy) + _lattice(seed + octave, b, iy + 1) * fy
+                    low = _hash(seed + octave, a, iy) * (1 - fy) + _hash(seed + octave, a, iy + 1) * fy
+                    high = _hash(seed + octave, b, iy) * (1 - fy) + _hash(seed + octave, b, iy + 1) * fy
                     last = ix
                 fx = u - ix
                 fx = fx * fx * (3.0 - 2.0 * fx)

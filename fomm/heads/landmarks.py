@@ -1,4 +1,4 @@
-"""What the renderer knows about a face: 68 landmarks, 16 key points, and the local affine map around each."""
+"""What is exactly known of a drawn face: 68 landmarks, 16 key points, and the affine map around each."""
 
 from functools import lru_cache
 
@@ -35,23 +35,29 @@ LANDMARK_VERTICES = (
     2037, 410, 456, 455, 3419, 3374, 4909, 3370, 3445, 492, 486, 406,  # outer lips
     431, 515, 474, 3466, 3395, 3469, 523, 518,  # inner lips
 )  # fmt: skip
-_HIDDEN_BEHIND = 0.008  # metres: eyelids and lips hide the points on their own edge by less
-_NEIGHBOURS = 24
-_CANONICAL_SCALE = 7.0  # makes the map of a frontal head about the identity
+# Metres. A surface that is nearer to the camera by more than this hides a landmark. By less it is the edge of
+# the lid or lip that the landmark lies on.
+_HIDDEN_BEHIND = 0.008
+_NEIGHBOURS = 24  # vertices around a key point that its affine map is fitted to
+_CANONICAL_SCALE = 7.0  # so that the maps of a frontal head are about the identity
 
 
-def _keypoint_vertices() -> list[int]:
+def _order_vertices() -> list[int]:
     """Return the vertices of the key points in their order."""
     return [KEYPOINT_VERTICES[label] for label in LABELS]
 
 
 @lru_cache(maxsize=1)
-def _surroundings() -> tuple[np.ndarray, np.ndarray]:
-    """Each key point's nearest vertices of skin (16x24), and their centred places in the canonical plane."""
+def _find_neighbours() -> tuple[np.ndarray, np.ndarray]:
+    """Return the 24 vertices of skin around each key point, and where they lie in the canonical plane.
+
+    Returns:
+        Numbers of vertices 16x24, and places 16x24x2 with a mean of 0 for each key point.
+    """
     bust = load_bust()
     skin = np.flatnonzero(bust.vertex_parts == SKIN)
     neighbours = []
-    for vertex in _keypoint_vertices():
+    for vertex in _order_vertices():
         distance = np.linalg.norm(bust.template[skin] - bust.template[vertex], axis=1)
         neighbours.append(skin[np.argsort(np.round(distance, 7), kind="stable")[:_NEIGHBOURS]])
     index = np.array(neighbours)
@@ -59,16 +65,19 @@ def _surroundings() -> tuple[np.ndarray, np.ndarray]:
     return index, plane - plane.mean(1, keepdims=True)
 
 
-def landmarks(points: np.ndarray) -> np.ndarray:
-    """Projected vertices VxC -> the 68 landmarks 68xC."""
+def pick_landmarks(points: np.ndarray) -> np.ndarray:
+    """Pick the 68 landmarks, 68xC, out of projected vertices VxC."""
     return points[list(LANDMARK_VERTICES)]
 
 
-def visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
-    """Which landmarks (68x3: x, y in [0, 1], depth in metres) lie in the picture with nothing before them.
+def find_visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
+    """Return which landmarks lie in the picture with nothing before them, 68 bools.
 
-    ``inverse_depth`` NxN is the z-buffer the picture was drawn with, 0 where it is empty. A point on an
-    outline counts as seen when the surface reaches it in any of the nine pixels around it.
+    A point on an outline counts as seen where the surface is near enough in any of the nine pixels around it.
+
+    Args:
+        points: 68x3: x and y in [0, 1], and depth in metres.
+        inverse_depth: NxN, the z-buffer that the picture was drawn with, 0 where it is empty.
     """
     n = len(inverse_depth)
     column, row = np.floor(points[:, :2] * n).astype(int).T
@@ -81,19 +90,19 @@ def visible(points: np.ndarray, inverse_depth: np.ndarray) -> np.ndarray:
     return inside & (nearest <= 1 / (points[:, 2] - _HIDDEN_BEHIND))
 
 
-def keypoints(points: np.ndarray) -> np.ndarray:
-    """Projected vertices Vx2 in [0, 1] -> the 16 key points 16x2, xy in [-1, 1] from edge to edge."""
-    return points[_keypoint_vertices()] * 2 - 1
+def pick_keypoints(points: np.ndarray) -> np.ndarray:
+    """Pick the key points, 16x2, xy in [-1, 1] from edge to edge, out of projected vertices Vx2 in [0, 1]."""
+    return points[_order_vertices()] * 2 - 1
 
 
-def jacobians(points: np.ndarray) -> np.ndarray:
-    """Projected vertices Vx2 in [0, 1] -> 16x2x2.
+def fit_jacobians(points: np.ndarray) -> np.ndarray:
+    """Return the jacobian at each key point, 16x2x2, for projected vertices Vx2 in [0, 1].
 
-    The linear map, by least squares over the 24 nearest vertices, from the canonical plane (a frontal,
-    neutral head seen from far away) to the picture in [-1, 1]. Directions that the neighbours hardly span
-    count for nothing (singular values below 1 % of the largest).
+    It is the linear map from the canonical plane to the picture in [-1, 1], by least squares over the 24
+    vertices around the key point. The canonical plane shows a frontal, neutral head from far away. Directions
+    that these vertices hardly span are left out (singular values below 1 % of the largest).
     """
-    neighbours, plane = _surroundings()
+    neighbours, plane = _find_neighbours()
     here = points[neighbours] * 2 - 1
     here = here - here.mean(1, keepdims=True)
     return np.einsum("kin,knj->kji", np.linalg.pinv(plane, rcond=1e-2), here)

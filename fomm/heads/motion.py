@@ -1,6 +1,6 @@
-"""How a head moves: turning, nodding, speaking, blinking, looking around. Everything is smooth in time.
+"""Random motion of a head: it turns, nods, speaks, blinks and looks around, smoothly in time.
 
-Motion is drawn at 25 frames a second.
+Motion has 25 frames a second.
 """
 
 from dataclasses import dataclass
@@ -11,17 +11,18 @@ from fomm.heads.bust import load_bust
 
 FPS = 25
 
-# Actions that have their own rhythm below, or that make no sense by themselves.
+# Actions that ``make_motion`` does not also add at random: it gives them a rhythm of their own, or they make
+# sense only beside another action.
 _SCRIPTED = {"jawOpen", "mouthClose", "tongueOut", "eyeBlinkLeft", "eyeBlinkRight"}
 
 
 @dataclass(frozen=True)
 class Motion:
-    """T frames of motion."""
+    """The motion of one head over T frames."""
 
-    angles: np.ndarray  # Tx3: yaw, pitch, roll in radians, signs as in bust.rotation
+    angles: np.ndarray  # Tx3: yaw, pitch, roll in radians, signs as in bust.make_rotation
     shift: np.ndarray  # Tx2: metres to the right and up in the picture
-    zoom: np.ndarray  # T, a factor
+    zoom: np.ndarray  # T, factors of the focal length
     actions: np.ndarray  # Tx52 amounts of the face actions, in [0, 1]
 
     def __getitem__(self, frames: slice) -> "Motion":
@@ -29,7 +30,10 @@ class Motion:
 
 
 def wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray:
-    """Smooth noise of mean 0 and standard deviation 1; values ``seconds`` apart hardly know each other."""
+    """Return smooth noise, one number a frame, of mean 0 and standard deviation 1.
+
+    Values that lie ``seconds`` or more apart hardly depend on each other.
+    """
     sigma = max(seconds * FPS / 2.5, 1e-3)
     reach = int(np.ceil(3 * sigma))
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
@@ -37,8 +41,11 @@ def wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray:
     return np.convolve(rng.normal(size=frames + 2 * reach), kernel, "valid")
 
 
-def blinks(rng: np.random.Generator, frames: int, per_second: float) -> np.ndarray:
-    """How far the lids are closed, 0 to 1: quick closing, slower opening, now and then a long rest."""
+def make_blinks(rng: np.random.Generator, frames: int, per_second: float) -> np.ndarray:
+    """Return how far the lids are closed in each frame, 0 to 1.
+
+    They close quickly and open more slowly. Now and then they stay closed for up to a second.
+    """
     lids, start = np.zeros(frames), rng.exponential(FPS / per_second)
     while start < frames:
         hold = rng.exponential(2.0) if rng.random() < 0.8 else rng.uniform(5, 25)
@@ -50,15 +57,18 @@ def blinks(rng: np.random.Generator, frames: int, per_second: float) -> np.ndarr
     return lids
 
 
-def speech(rng: np.random.Generator, frames: int) -> np.ndarray:
-    """How far the jaw is open, 0 to 0.9: syllables, four to six a second, in phrases with rests between."""
+def make_speech(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """Return how far the jaw is open in each frame, 0 to 0.9.
+
+    There are four to six syllables a second, in phrases with pauses between them.
+    """
     phrases = np.clip(1.2 * wander(rng, frames, 1.5) + 0.9, 0, 1)
     syllables = np.clip(0.6 * wander(rng, frames, 0.18) + 0.1, 0, 0.9)
     return np.clip(phrases * syllables + 0.1 * np.clip(wander(rng, frames, 1.0), 0, None), 0, 0.9)
 
 
-def random_motion(rng: np.random.Generator, frames: int) -> Motion:
-    """``frames`` frames at 25 frames a second."""
+def make_motion(rng: np.random.Generator, frames: int) -> Motion:
+    """Return random motion of so many frames, at 25 frames a second."""
     names = load_bust().action_names
     turning, place, mouth, eyes, brows, others, habits = rng.spawn(7)
     lively = habits.uniform(0.7, 1.3)
@@ -75,30 +85,30 @@ def random_motion(rng: np.random.Generator, frames: int) -> Motion:
 
     amounts = {name: np.zeros(frames) for name in names}
     jaw, smile, pucker, funnel, wide, grin = mouth.spawn(6)
-    amounts["jawOpen"] = speech(jaw, frames)
-    _both(amounts, "mouthSmile", 0.7 * np.clip(0.5 * wander(smile, frames, 1.0), 0, 1))
+    amounts["jawOpen"] = make_speech(jaw, frames)
+    _add_both(amounts, "mouthSmile", 0.7 * np.clip(0.5 * wander(smile, frames, 1.0), 0, 1))
     _add(amounts, "mouthPucker", 0.6 * np.clip(0.5 * wander(pucker, frames, 0.3), 0, 1))
     _add(amounts, "mouthFunnel", 0.6 * np.clip(0.4 * wander(funnel, frames, 0.3), 0, 1))
-    _both(amounts, "mouthStretch", 0.6 * np.clip(0.4 * wander(wide, frames, 0.3), 0, 1))
+    _add_both(amounts, "mouthStretch", 0.6 * np.clip(0.4 * wander(wide, frames, 0.3), 0, 1))
     teeth = np.clip(0.6 * wander(grin, frames, 1.0) - 0.1, 0, 0.8)  # shown in a smile
-    _both(amounts, "mouthSmile", 0.7 * teeth)
-    _both(amounts, "mouthUpperUp", 0.7 * teeth)
-    _both(amounts, "mouthLowerDown", 0.5 * teeth)
+    _add_both(amounts, "mouthSmile", 0.7 * teeth)
+    _add_both(amounts, "mouthUpperUp", 0.7 * teeth)
+    _add_both(amounts, "mouthLowerDown", 0.5 * teeth)
     lids, across, updown, narrow = eyes.spawn(4)
     squint = np.clip(0.4 * wander(narrow, frames, 1.2) - 0.2, 0, 0.7)
-    _both(amounts, "eyeBlink", np.maximum(blinks(lids, frames, habits.uniform(0.3, 1.5)), squint))
+    _add_both(amounts, "eyeBlink", np.maximum(make_blinks(lids, frames, habits.uniform(0.3, 1.5)), squint))
     look = np.clip(0.35 * wander(across, frames, 0.5), -1, 1)
     _add(amounts, "eyeLookOutLeft", np.maximum(look, 0))
     _add(amounts, "eyeLookInRight", np.maximum(look, 0))
     _add(amounts, "eyeLookInLeft", np.maximum(-look, 0))
     _add(amounts, "eyeLookOutRight", np.maximum(-look, 0))
     look = np.clip(0.3 * wander(updown, frames, 0.5), -1, 1)
-    _both(amounts, "eyeLookUp", np.maximum(look, 0))
-    _both(amounts, "eyeLookDown", np.maximum(-look, 0))
+    _add_both(amounts, "eyeLookUp", np.maximum(look, 0))
+    _add_both(amounts, "eyeLookDown", np.maximum(-look, 0))
     raised = 0.5 * wander(brows, frames, 0.8)
     _add(amounts, "browInnerUp", np.clip(raised, 0, 1))
-    _both(amounts, "browOuterUp", 0.8 * np.clip(raised, 0, 1))
-    _both(amounts, "browDown", 0.6 * np.clip(-raised, 0, 1))
+    _add_both(amounts, "browOuterUp", 0.8 * np.clip(raised, 0, 1))
+    _add_both(amounts, "browDown", 0.6 * np.clip(-raised, 0, 1))
     free = [name for name in names if name not in _SCRIPTED]
     for name, child in zip(habits.choice(free, 6, replace=False), others.spawn(6), strict=True):
         _add(amounts, str(name), 0.7 * np.clip(0.5 * wander(child, frames, 0.6), 0, 1))
@@ -107,9 +117,11 @@ def random_motion(rng: np.random.Generator, frames: int) -> Motion:
 
 
 def _add(amounts: dict[str, np.ndarray], name: str, amount: np.ndarray) -> None:
+    """Add to the amount of the action of that name."""
     amounts[name] = amounts[name] + amount
 
 
-def _both(amounts: dict[str, np.ndarray], name: str, amount: np.ndarray) -> None:
+def _add_both(amounts: dict[str, np.ndarray], name: str, amount: np.ndarray) -> None:
+    """Add to the amounts of the left and the right action of that name."""
     _add(amounts, name + "Left", amount)
     _add(amounts, name + "Right", amount)

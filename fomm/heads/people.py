@@ -1,4 +1,4 @@
-"""People: a face shape, a complexion and hair, drawn at random."""
+"""Random people: a face's shape, its complexion, hair and glasses."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from fomm.heads.bust import EYE_CENTRES, SKIN, Bust, load_bust
 from fomm.heads.figure import Figure, Person
 from fomm.heads.glasses import add_glasses
 from fomm.heads.hair import add_hair
-from fomm.heads.texture import Complexion, above_hairline, draw_texture, texture_coordinates
+from fomm.heads.texture import Complexion, compute_texcoords, draw_texture, measure_above_hairline
 
 # Skin from light to dark, as sRGB-like values; a tone in [0, 1] picks a place between them.
 _SKIN_TONES = np.array(
@@ -24,7 +24,7 @@ _IRIS_COLOURS = np.array(
 )  # fmt: skip
 _LIPSTICKS = np.array([[0.5, 0.05, 0.08], [0.55, 0.15, 0.18], [0.35, 0.05, 0.12], [0.6, 0.2, 0.15]])
 _TRAITS = {
-    # where each trait's named values lie between 0 and 1, in the order of the bust's phenotype mask
+    # where the named values of each trait lie, in the order of the columns of ``Bust.phenotype_mask``
     "gender": (0, 1),
     "age": (-1 / 3, 0, 1 / 3, 2 / 3, 1),
     "muscle": (0, 0.5, 1),
@@ -34,20 +34,20 @@ _TRAITS = {
     "cupsize": (0, 0.5, 1),
     "firmness": (0, 0.5, 1),
 }
-_WITH_GLASSES = 0.15  # of the people
+_WITH_GLASSES = 0.15  # share of the people
 BALD, SHORT_HAIR, LONG_HAIR = range(3)
 
 
-def _phenotype_amounts(bust: Bust, origins: np.ndarray, traits: dict[str, float]) -> np.ndarray:
-    """How much of each phenotype shape applies: the product of the weights of the traits it needs."""
+def _weigh_phenotypes(bust: Bust, origins: np.ndarray, traits: dict[str, float]) -> np.ndarray:
+    """Return the amount of each phenotype shape: the product of the weights of the traits that it needs."""
     weights = [origins]
     for name, knots in _TRAITS.items():
         weights.append(np.array([np.interp(traits[name], knots, row) for row in np.eye(len(knots))]))
     return np.prod(np.where(bust.phenotype_mask, np.concatenate(weights), 1.0), axis=1)
 
 
-def _local_amounts(bust: Bust, rng: np.random.Generator) -> np.ndarray:
-    """Amounts of the local shapes; those of the two sides differ a little."""
+def _make_local_amounts(bust: Bust, rng: np.random.Generator) -> np.ndarray:
+    """Return random amounts of the local shapes. The two sides of a face differ a little."""
     amounts = np.zeros(2 * len(bust.local_names))
     shared: dict[str, float] = {}
     for index, name in enumerate(bust.local_names):
@@ -60,9 +60,10 @@ def _local_amounts(bust: Bust, rng: np.random.Generator) -> np.ndarray:
     return amounts
 
 
-def _complexion(
+def _make_complexion(
     rng: np.random.Generator, origins: np.ndarray, male: bool, age: float, style: int
 ) -> Complexion:
+    """Return the random colours of a person of these origins."""
     tone = float(np.clip(origins @ [0.75, 0.3, 0.17] + rng.normal(0, 0.13), 0, 1)) * (len(_SKIN_TONES) - 1)
     knots = np.arange(len(_SKIN_TONES))
     skin = np.array([np.interp(tone, knots, channel) for channel in _SKIN_TONES.T]) ** 1.7
@@ -99,34 +100,34 @@ def _complexion(
 def _raise_hair(
     bust: Bust, vertices: np.ndarray, rng: np.random.Generator, style: int, shift: float
 ) -> np.ndarray:
-    """The scalp pushed outwards by the thickness of the hair."""
-    from fomm.heads.kernels import vertex_normals
+    """Return the vertices with the scalp pushed outwards by the thickness of the hair."""
+    from fomm.heads.kernels import compute_normals
 
     thickness = rng.uniform(0.004, 0.022) if style == SHORT_HAIR else 0.004
     x, y, z = bust.template.T
     (fx, fy), (px, py) = rng.uniform(30, 90, 2), rng.uniform(0, 2 * np.pi, 2)
     waves = 1 + 0.3 * np.sin(x * fx + px) * np.sin(y * fy + py)
     on_scalp = (bust.vertex_parts == SKIN) & (z > 0.63) & (y > -0.125)
-    height = np.clip(above_hairline(bust.template, shift) / 0.03, 0, 1) ** 0.7 * on_scalp
-    normals = vertex_normals(vertices, bust.faces[bust.parts == SKIN])
+    height = np.clip(measure_above_hairline(bust.template, shift) / 0.03, 0, 1) ** 0.7 * on_scalp
+    normals = compute_normals(vertices, bust.faces[bust.parts == SKIN])
     return vertices + normals * (height * thickness * waves)[:, None]
 
 
 def make_figure(rng: np.random.Generator) -> Figure:
-    """The bald head of the person that ``make_person`` makes of the same ``rng``."""
-    return _draw_figure(rng)[0]
+    """Return the bald head of the person that ``make_person`` returns for the same state of ``rng``."""
+    return _make_bald_figure(rng)[0]
 
 
-def _draw_figure(rng: np.random.Generator) -> tuple[Figure, np.ndarray, dict[str, float]]:
-    """A bald head of random origins, build and features; the origins, and the traits by name."""
+def _make_bald_figure(rng: np.random.Generator) -> tuple[Figure, np.ndarray, dict[str, float]]:
+    """Return a random bald head, the weights of its 3 origins, and its other traits by name, in [0, 1]."""
     bust = load_bust()
     origins = rng.dirichlet([0.6] * 3)
     traits = {name: 0.5 for name in _TRAITS}
     traits |= {"gender": rng.random(), "age": rng.uniform(0.5, 1.0), "muscle": rng.uniform(0.3, 0.7)}
     traits |= {"weight": rng.uniform(0.2, 0.85), "proportions": rng.uniform(0.3, 1.0)}
-    amounts = _phenotype_amounts(bust, origins, traits)
-    move = bust.displacement(bust.phenotype_shapes, amounts, bust.phenotype_step)
-    move = move + bust.displacement(bust.local_shapes, _local_amounts(bust, rng), bust.shape_step)
+    amounts = _weigh_phenotypes(bust, origins, traits)
+    move = bust.sum_shapes(bust.phenotype_shapes, amounts, bust.phenotype_step)
+    move = move + bust.sum_shapes(bust.local_shapes, _make_local_amounts(bust, rng), bust.shape_step)
     joints = bust.joints + np.stack(
         [move[weight > min(0.5, 0.9 * weight.max())].mean(0) for weight in bust.skin_weights.T]
     )
@@ -135,13 +136,16 @@ def _draw_figure(rng: np.random.Generator) -> tuple[Figure, np.ndarray, dict[str
 
 
 def make_person(rng: np.random.Generator) -> Person:
-    """A person of random origins, age, build, features, complexion and hair. About half a second."""
+    """Return a person of random origins, age, build, features, complexion and hair.
+
+    This takes about half a second.
+    """
     bust = load_bust()
-    figure, origins, traits = _draw_figure(rng)
+    figure, origins, traits = _make_bald_figure(rng)
     vertices = figure.vertices
     male = traits["gender"] < 0.5
     style = int(rng.choice(3, p=[0.15, 0.60, 0.25] if male else [0.04, 0.31, 0.65]))
-    complexion = _complexion(rng, origins, male, traits["age"], style)
+    complexion = _make_complexion(rng, origins, male, traits["age"], style)
     if style != BALD:
         vertices = _raise_hair(bust, vertices, rng, style, complexion.hairline_shift)
     person = Person(
@@ -151,7 +155,7 @@ def make_person(rng: np.random.Generator) -> Person:
         joints=figure.joints,
         faces=bust.faces,
         parts=bust.parts,
-        texcoords=texture_coordinates(bust.template),
+        texcoords=compute_texcoords(bust.template),
         texture=draw_texture(complexion, int(rng.integers(1 << 30))),
         eye_centres=EYE_CENTRES,
         iris=_IRIS_COLOURS[rng.integers(len(_IRIS_COLOURS))] * rng.uniform(0.8, 1.2),

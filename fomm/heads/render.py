@@ -11,15 +11,17 @@ from fomm.heads.scene import Scene
 
 SUPERSAMPLING = 2
 GAMMA = 2.2
-# Corners are moved to a fine grid, so that rounding errors of a machine do not decide what covers a pixel.
+# Corners are rounded to so many steps in a pixel. Else the rounding errors of a machine would decide which
+# triangle covers a pixel.
 _SUBPIXELS = 256
-# Lips that a face's shape moves into the teeth still cover them, up to this share of the distance.
+# Teeth and tongue are drawn as if they lay farther away, by this share of the distance. So lips that a face's
+# shape moves a little into the teeth still cover them.
 _MOUTH_RECESS = 0.004
 
 
 @dataclass(frozen=True)
 class View:
-    """One frame's geometry. V vertices."""
+    """The geometry of one frame: V vertices and a camera."""
 
     vertices: np.ndarray  # Vx3, metres
     rotation: np.ndarray  # 3x3 of the head
@@ -28,10 +30,10 @@ class View:
 
 
 def pose(figure: Figure, scene: Scene, motion: Motion, frame: int) -> View:
-    """The figure and the camera at one frame of the motion."""
+    """Return the figure and the camera as they are at one frame of the motion."""
     bust = load_bust()
     vertices = figure.vertices.copy()
-    vertices[: len(bust.template)] += bust.displacement(
+    vertices[: len(bust.template)] += bust.sum_shapes(
         bust.action_shapes, motion.actions[frame], bust.shape_step
     )
     vertices, rotation = bend(vertices, figure.skin_weights, figure.joints, motion.angles[frame])
@@ -41,14 +43,18 @@ def pose(figure: Figure, scene: Scene, motion: Motion, frame: int) -> View:
 
 
 def _project(vertices: np.ndarray, camera: np.ndarray, focal: float) -> np.ndarray:
-    """The camera looks along +y: Vx3 metres -> Vx3 of x, y in [0, 1] and depth."""
+    """Project vertices Vx3, metres, into a camera that looks along +y.
+
+    Returns:
+        Vx3: x and y in [0, 1] of the picture (y down), and depth in metres.
+    """
     offset = vertices - camera
     depth = offset[:, 1]
     return np.stack([0.5 + focal * offset[:, 0] / depth, 0.5 - focal * offset[:, 2] / depth, depth], 1)
 
 
 class Renderer:
-    """Draws views at ``size`` x ``size`` pixels; keeps its buffers between frames."""
+    """Draws pictures of ``size`` x ``size`` pixels, and keeps its buffers from one to the next."""
 
     def __init__(self, size: int):
         self.size = size
@@ -59,7 +65,7 @@ class Renderer:
         self._colour = np.zeros((n, n, 4))
 
     def draw(self, person: Person, scene: Scene, view: View, rng: np.random.Generator) -> np.ndarray:
-        """SxSx3 uint8. ``rng`` makes the sensor's noise."""
+        """Draw a person as SxSx3 uint8. ``rng`` makes the noise of the camera's sensor."""
         from fomm.heads import kernels, shading
 
         n = self.size * SUPERSAMPLING
@@ -71,7 +77,7 @@ class Renderer:
             faces=person.faces,
             parts=person.parts,
             vertices=view.vertices,
-            normals=kernels.vertex_normals(view.vertices, person.faces),
+            normals=kernels.compute_normals(view.vertices, person.faces),
             template=person.template,
             texcoords=person.texcoords,
         )
@@ -94,7 +100,7 @@ class Renderer:
 
 
 def _develop(light: np.ndarray, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Linear RGB SxSx3 -> uint8: the lens's blur, contrast, gamma and the sensor's noise."""
+    """Turn linear RGB SxSx3 into uint8, with the lens's blur, contrast, gamma and the sensor's noise."""
     if scene.blur:
         from scipy.ndimage import gaussian_filter
 
