@@ -112,9 +112,8 @@ def pack_environments(export: Path) -> None:
     scales, lights = [], []
     for name, radiance in zip(raw["names"], raw["h"].astype(np.float64), strict=True):
         radiance = np.maximum(radiance, 0)
-        radiance = np.minimum(
-            radiance, 20 * np.percentile(radiance, 99.9)
-        )  # the sun is one pixel of these maps
+        # The sun is one pixel of these maps.
+        radiance = np.minimum(radiance, 20 * np.percentile(radiance, 99.9))
         scale = radiance.mean()
         code = np.round(255 * np.sqrt(radiance / (radiance + scale))).astype(np.uint8)
         Image.fromarray(code).save(HERE / f"{Path(str(name)).name.split('.')[0]}.png", optimize=True)
