@@ -221,9 +221,8 @@ def _write_clip(job: _Job) -> bool:
         np.savez_compressed(path, **rest)
     if plan.format == "npz":
         with atomic_path(target) as path:
-            np.savez(
-                path, frames=drawn.frames
-            )  # not compressed: most of it is noise, and plain files are read faster
+            # Not compressed: most of it is noise, and plain files are read faster.
+            np.savez(path, frames=drawn.frames)
     else:
         from fomm.media import VideoWriter
 
