@@ -103,8 +103,8 @@ def plain_loop(networks: Networks, frames: Tensor) -> Tensor:
     source, results = frames[:1], []
     kp_source = kp_detector(source)
     for driving in frames[1:].split(1):
-        output = generator(source, kp_source=kp_source, kp_driving=kp_detector(driving))
-        results.append(output["prediction"])
+        motion = generator.dense_motion_network(source, kp_source, kp_detector(driving))
+        results.append(generator.decode(generator.encode(source), motion, source))
     return torch.cat(results)
 
 

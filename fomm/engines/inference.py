@@ -153,9 +153,8 @@ class _FusedDetector(nn.Module):
         self.temperature = detector.temperature
         self.num_kp = len(detector.kp.weight)
         self.with_jacobian = detector.jacobian is not None
-        heads = [fold_norm(head) for head in (detector.kp, detector.jacobian) if head is not None]
-        weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
-        self.heads = Convolution(weight, bias, torch.float32, padding=int(detector.kp.padding[0]))
+        heads = _join_outputs(detector.kp, detector.jacobian)
+        self.heads = Convolution(*heads, torch.float32, padding=int(detector.kp.padding[0]))
 
     def forward(self, image: Tensor) -> Keypoints:
         image = image.contiguous(memory_format=torch.channels_last)
@@ -180,9 +179,7 @@ class _FusedMotion(nn.Module):
         self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
         self.num_motions = len(network.mask.weight)
         self.with_occlusion = network.occlusion is not None
-        heads = [fold_norm(head) for head in (network.mask, network.occlusion) if head is not None]
-        weight, bias = (torch.cat(parts) for parts in zip(*heads, strict=True))
-        self.heads = Convolution(weight, bias, dtype, padding=3)
+        self.heads = Convolution(*_join_outputs(network.mask, network.occlusion), dtype, padding=3)
 
     def forward(
         self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints
@@ -190,9 +187,8 @@ class _FusedMotion(nn.Module):
         """Estimate the deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1]."""
         height, width = small.shape[2:]
         motions = sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
-        rows = motions.reshape(
-            1, -1, width, 2
-        )  # the warps one below the other, of one picture that is not copied
+        # all warps one below the other, so that the source is not copied
+        rows = motions.reshape(1, -1, width, 2)
         deformed = warp(small, rows, align_corners=self.align_corners)[0]  # CxB(K+1)hxw
         deformed = deformed.view(deformed.shape[0], -1, self.num_motions, height, width).permute(
             1, 2, 0, 3, 4
@@ -304,6 +300,12 @@ def _cubic_weights(share: Tensor) -> list[Tensor]:
         return ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
 
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
+
+
+def _join_outputs(*convolutions: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of one convolution that gives the outputs of all that are there."""
+    folded = [fold_norm(conv) for conv in convolutions if conv is not None]
+    return torch.cat([weight for weight, _ in folded]), torch.cat([bias for _, bias in folded])
 
 
 def _copy_downsampling(down: AntiAliasInterpolation2d | None) -> nn.Module:

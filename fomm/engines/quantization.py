@@ -101,9 +101,7 @@ def _observe_ranges(networks: InferenceNetworks, ranges: dict[str, tuple[float, 
                 ranges[name] = min(low, new_low), max(high, new_high)
 
             handles.append(module.register_forward_pre_hook(observe))
-    networks.decoder.bottleneck.uses_winograd = (
-        False  # in it there are no convolutions to observe or quantise
-    )
+    networks.decoder.bottleneck.uses_winograd = False  # it would run no convolutions to observe
     try:
         yield
     finally:
