@@ -1,9 +1,9 @@
-"""The published demo's command line, over fomm: the same flags, the same defaults.
+r"""The published demo's command line, over fomm: the same flags, the same defaults.
 
 The photo may be of any size and shape: a face is found in it and in the video, and put back into the photo.
 For pictures that show no face, or a head alone at 256x256 as the published demo took them: --crop none.
 
-    python demo.py --config vox-256 --checkpoint vox-cpk.pth.tar --source_image photo.png \\
+    python demo.py --config vox-256 --checkpoint vox-cpk.pth.tar --source_image photo.png \
         --driving_video driving.mp4 --relative --adapt_scale
 """
 

@@ -74,7 +74,7 @@ def _interrupts_noted() -> Iterator[list[int]]:
 
 @contextmanager
 def _tidy_end() -> Iterator[None]:
-    """A signal that ends the process unwinds it first, as Ctrl-C does: nothing half-written stays.
+    """Let a signal that ends the process unwind it first, as Ctrl-C does: nothing half-written stays.
 
     One that is ignored, as ``nohup`` arranges, stays ignored. Only the main thread may set handlers.
     """

@@ -15,6 +15,7 @@ from fomm.errors import FommError, InputError
 
 
 def add_animate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm animate``, and what it calls."""
     photo = parser.add_argument(
         "photo", metavar="PHOTO", type=Path, help="the picture to animate, or a folder of them"
     )
@@ -135,6 +136,7 @@ def _animate_many(options: argparse.Namespace) -> None:
 
 
 def add_demo(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm demo``, and what it calls."""
     parser.add_argument(
         "-o", "--output", metavar="RESULT", type=Path, default=Path("demo.mp4"), help="the video to write"
     )

@@ -7,6 +7,7 @@ from fomm.commands.options import add_config
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm convert``, and what it calls."""
     parser.add_argument(
         "source", metavar="IN", type=Path, help="a published .pth.tar or any other file of weights"
     )

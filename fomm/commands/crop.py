@@ -9,6 +9,7 @@ from fomm.errors import FommError
 
 
 def add_crop(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm crop``, and what it calls."""
     parser.add_argument(
         "inputs", metavar="FILE", type=Path, nargs="+", help="photos, videos, or folders of them"
     )

@@ -11,6 +11,7 @@ from fomm.errors import FommError
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm data``, and what it calls."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     _add_heads(kinds)
     _add_prepare(kinds)

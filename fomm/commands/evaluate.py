@@ -7,6 +7,7 @@ from fomm.commands.options import add_config, add_options
 
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm evaluate``, and what it calls."""
     parser.add_argument(
         "checkpoint", metavar="CHECKPOINT", help="a file of weights, or 'default' for those that ship"
     )

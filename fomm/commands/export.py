@@ -7,6 +7,7 @@ from fomm.commands.options import add_weights
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm export``, and what it calls."""
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", type=Path, required=True,
         help="gets keypoints.onnx, source.onnx, render.onnx and fomm.json",

@@ -19,6 +19,7 @@ FILE_RATE = 25.0  # frames a second of a file, where the source is no file that 
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm live``, and what it calls."""
     parser.add_argument("photo", metavar="PHOTO", type=Path, help="the picture to move")
     _add_source(parser)
     result = parser.add_argument_group("result")

@@ -8,6 +8,7 @@ from fomm.commands.train import progress_line
 
 
 def add_make_weights(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm make-weights``, and what it calls."""
     parser.add_argument(
         "--config", metavar="FILE|NAME", default="heads-256",
         help="a YAML file, or the name of one that ships",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm train``, and what it calls."""
     parser.add_argument(
         "--config", metavar="FILE|NAME", required=True, help="a YAML file, or the name of one that ships"
     )

@@ -30,22 +30,30 @@ def _count(high: int, **default: Any) -> Any:
 
 @dataclass(frozen=True)
 class FlipParams:
+    """Flips that pairs are augmented by."""
+
     horizontal_flip: bool = False  # mirror a clip, half of the time
     time_flip: bool = False  # play it backwards, half of the time
 
 
 @dataclass(frozen=True)
 class ResizeParams:
+    """Changes of size that pairs are augmented by."""
+
     ratio: tuple[float, float] = _between(0.1, 10)  # smallest and largest factor
 
 
 @dataclass(frozen=True)
 class CropParams:
+    """Crops that pairs are augmented by."""
+
     size: tuple[int, int] = _count(8192)  # height, width of a random crop, pixels
 
 
 @dataclass(frozen=True)
 class JitterParams:
+    """Changes of colour that pairs are augmented by."""
+
     brightness: float = _between(0, 10, default=0)  # a factor drawn from 1 - this to 1 + this
     contrast: float = _between(0, 10, default=0)
     saturation: float = _between(0, 10, default=0)
@@ -90,6 +98,8 @@ class AugmentationParams:
 
 @dataclass(frozen=True)
 class DatasetParams:
+    """The data set, and which pairs of its frames are trained on."""
+
     frame_shape: tuple[int, int, int] = _count(8192)  # height, width, channels: the network's size
     root_dir: str | None = None  # the folder that holds train/ and test/
     id_sampling: bool = False  # draw a person first, then one of the clips PERSON#CLIP
@@ -104,6 +114,8 @@ class DatasetParams:
 
 @dataclass(frozen=True)
 class CommonParams:
+    """What all networks share."""
+
     num_kp: int = _count(1024)  # key points
     num_channels: int = _count(64)  # of an image
     estimate_jacobian: bool = False  # a 2x2 local affine map with each key point
@@ -129,6 +141,8 @@ class OpeningsParams:
 
 @dataclass(frozen=True)
 class KPDetectorParams:
+    """The key-point detector."""
+
     block_expansion: int = _count(4096)  # width of the hourglass's outermost level
     max_features: int = _count(65536)  # no level is wider than this; each is twice the one before
     num_blocks: int = _count(12)  # levels of the hourglass
@@ -142,6 +156,8 @@ class KPDetectorParams:
 
 @dataclass(frozen=True)
 class DenseMotionParams:
+    """The dense motion network."""
+
     block_expansion: int = _count(4096)
     max_features: int = _count(65536)
     num_blocks: int = _count(12)
@@ -152,6 +168,8 @@ class DenseMotionParams:
 
 @dataclass(frozen=True)
 class GeneratorParams:
+    """The generator."""
+
     block_expansion: int = _count(4096)
     max_features: int = _count(65536)
     num_down_blocks: int = _between(0, 12)  # halvings between the image and the features that are warped
@@ -165,6 +183,8 @@ class GeneratorParams:
 
 @dataclass(frozen=True)
 class DiscriminatorParams:
+    """The discriminators."""
+
     block_expansion: int = _count(4096)
     max_features: int = _count(65536)
     num_blocks: int = _count(12)
@@ -177,6 +197,8 @@ class DiscriminatorParams:
 
 @dataclass(frozen=True)
 class ModelParams:
+    """All networks."""
+
     common_params: CommonParams
     kp_detector_params: KPDetectorParams
     generator_params: GeneratorParams
@@ -225,6 +247,8 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class TrainParams:
+    """The training."""
+
     num_epochs: int = _count(10**6)
     num_repeats: int = _count(10**6)  # times that each clip (id_sampling: person) is drawn in an epoch
     epoch_milestones: tuple[int, ...] = _between(0, 10**6)  # the learning rates fall tenfold at each
@@ -259,12 +283,16 @@ class TrainParams:
 
 @dataclass(frozen=True)
 class ReconstructionParams:
+    """Settings of the published code's reconstruction: checked, and used by nothing in fomm."""
+
     num_videos: int = _count(10**9)  # of the test set, at most
     format: str = ".mp4"
 
 
 @dataclass(frozen=True)
 class NormalizationParams:
+    """How the published code carries motion over in animation."""
+
     adapt_movement_scale: bool = False  # scale the motion by the size of the source's key points' hull
     use_relative_movement: bool = False  # move by the difference to the driving video's reference frame
     use_relative_jacobian: bool = False
@@ -272,6 +300,8 @@ class NormalizationParams:
 
 @dataclass(frozen=True)
 class AnimateParams:
+    """Settings of the published code's animation: checked, and used by nothing in fomm."""
+
     num_pairs: int = _count(10**9)
     format: str = ".mp4"
     normalization_params: NormalizationParams = NormalizationParams()
@@ -279,6 +309,8 @@ class AnimateParams:
 
 @dataclass(frozen=True)
 class VisualizerParams:
+    """Pictures of a training."""
+
     kp_size: int = _count(1024, default=5)  # radius of a drawn key point, pixels
     draw_border: bool = False  # white lines between the pictures
     colormap: str = "gist_rainbow"  # of the key points, a name of matplotlib

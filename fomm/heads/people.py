@@ -122,7 +122,7 @@ def _make_bald_figure(rng: np.random.Generator) -> tuple[Figure, np.ndarray, dic
     """Return a random bald head, the weights of its 3 origins, and its other traits by name, in [0, 1]."""
     bust = load_bust()
     origins = rng.dirichlet([0.6] * 3)
-    traits = {name: 0.5 for name in _TRAITS}
+    traits = dict.fromkeys(_TRAITS, 0.5)
     traits |= {"gender": rng.random(), "age": rng.uniform(0.5, 1.0), "muscle": rng.uniform(0.3, 0.7)}
     traits |= {"weight": rng.uniform(0.2, 0.85), "proportions": rng.uniform(0.3, 1.0)}
     amounts = _weigh_phenotypes(bust, origins, traits)

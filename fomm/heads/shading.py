@@ -131,7 +131,7 @@ def _find_finish(part, corners, weights, mesh, materials):
     x, y, z = _interpolate(mesh.template, corners, weights)
     if part == SKIN:
         return _finish_skin(x, y, z, corners, weights, mesh.texcoords, materials.texture, materials.cloth)
-    if part == LEFT_EYE or part == RIGHT_EYE:
+    if part == LEFT_EYE or part == RIGHT_EYE:  # noqa: SIM109 (compiled by numba)
         centres, eye = materials.eye_centres, part - LEFT_EYE
         x, y, z = x - centres[eye, 0], y - centres[eye, 1], z - centres[eye, 2]
         return _finish_eye(x, y, z, materials.iris, materials.iris_radius)

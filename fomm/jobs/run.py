@@ -177,8 +177,10 @@ def _results(
 
 
 def _write_failures(path: Path, failed: Iterable[Result]) -> None:
-    with atomic_path(path, InputError) as temporary:
-        with open(temporary, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file)
-            table.writerow([*PATHS, "reason"])
-            table.writerows([job.source, job.driving, job.output, reason] for job, _, reason in failed)
+    with (
+        atomic_path(path, InputError) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        table = csv.writer(file)
+        table.writerow([*PATHS, "reason"])
+        table.writerows([job.source, job.driving, job.output, reason] for job, _, reason in failed)

@@ -147,7 +147,7 @@ class Reader:
         # Decoders with a thread for each frame would hold back as many frames.
         threads = ["-thread_type", "slice"]
         output = ["-map", "0:V:0", "-vf", filters, "-pix_fmt", "rgb24", "-fps_mode", "passthrough"]
-        output += "-c:v ppm -f image2pipe -flush_packets 1 pipe:1".split()
+        output += ["-c:v", "ppm", "-f", "image2pipe", "-flush_packets", "1", "pipe:1"]
         self._log = tempfile.TemporaryFile()
         self._process = start_process(
             ["-loglevel", "error", *threads, *source.arguments, *output],

@@ -4,6 +4,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -130,10 +131,8 @@ class VirtualCamera(Screen):
     def __exit__(self, *_: object) -> None:
         if self._process is not None:
             assert self._process.stdin is not None
-            try:
+            with suppress(OSError):  # it has died already
                 self._process.stdin.close()
-            except OSError:
-                pass  # it has died already
             self._process.kill()
             self._process.wait()
         self._log.close()
