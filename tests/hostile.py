@@ -17,7 +17,7 @@ from safetensors.torch import save
 from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
 from fomm.media import save_video
-from fomm.media.ffmpeg import executable, run
+from fomm.media.ffmpeg import find_executable, run
 
 # -- weights -----------------------------------------------------------------------------------------
 
@@ -203,4 +203,4 @@ def video_file(folder: Path, name: str, frames: int = 4, size: int = 32, *more: 
 def ffmpeg(*arguments: object) -> None:
     """Make a file with ffmpeg; what it says of a failure is shown."""
     code, _, log = run(["-loglevel", "error", "-y", *map(str, arguments)])
-    assert code == 0, f"{executable()} {arguments}: {log}"
+    assert code == 0, f"{find_executable()} {arguments}: {log}"

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -24,26 +25,12 @@ from fomm.bundled import bundled
 from fomm.checkpoint import convert
 from fomm.engines.inference import InferenceNetworks
 from fomm.errors import CheckpointError, MediaError
-from fomm.media import VideoReader, VideoWriter, save_video, streams, write_image
+from fomm.media import VideoReader, VideoWriter, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
 TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)  # more than a pipe holds
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """The ffmpeg processes that were started with pipes for frames."""
-    started = []
-    start = streams.start_process
-
-    def record(*arguments, **options):
-        started.append(start(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(streams, "start_process", record)
-    return started
 
 
 @pytest.fixture
@@ -150,16 +137,15 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
 
 
 def test_an_interrupt_while_ffmpeg_starts_leaves_nothing(tmp_path, monkeypatch, processes):
-    """It comes when the process is there and nobody knows of it yet."""
-    start = streams.start_process
+    """It comes when the process runs and no variable of the writer holds it yet."""
 
-    def interrupted(*arguments):
-        process = start(*arguments)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)  # time for the handler
-        return process
+    class Interrupted(subprocess.Popen):  # of the class that records
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # time for the handler
 
-    monkeypatch.setattr(streams, "start_process", interrupted)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_video(tmp_path / "out.mp4", [NOISE] * 3, 25)
     [process] = processes

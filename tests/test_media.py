@@ -13,20 +13,29 @@ from PIL import Image
 
 from fomm import __version__
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoReader, VideoWriter, read_image, save_video, streams, write_image
-from fomm.media.ffmpeg import exact_rate, executable, probe
+from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.media.encode import ENCODINGS
+from fomm.media.ffmpeg import find_executable, probe, to_exact_rate
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 20]]], np.uint8)
 
 
 def ffmpeg(*arguments) -> bytes:
-    command = [executable(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *map(str, arguments)]
+    command = [
+        find_executable(),
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-nostdin",
+        "-y",
+        *map(str, arguments),
+    ]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def describe(path) -> str:
     """What ffmpeg says of a file."""
-    command = [executable(), "-hide_banner", "-nostdin", "-i", str(path)]
+    command = [find_executable(), "-hide_banner", "-nostdin", "-i", str(path)]
     return subprocess.run(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL).stderr.decode()
 
 
@@ -77,20 +86,6 @@ def clip(tmp_path):
     path = tmp_path / "clip.mp4"
     save_video(path, gray_frames(50, step=4), 25)
     return path
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """The ffmpeg processes that were started with pipes for frames."""
-    started = []
-    start = streams.start_process
-
-    def record(*arguments, **options):
-        started.append(start(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(streams, "start_process", record)
-    return started
 
 
 # ---- Reading ----
@@ -216,7 +211,7 @@ def test_transparency_of_a_gif_is_laid_over_white(tmp_path):
     ],
 )
 def test_rates_are_ratios(fps, expected):
-    assert exact_rate(fps) == expected
+    assert to_exact_rate(fps) == expected
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "frames"])
@@ -469,7 +464,7 @@ TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
 
 
 def test_the_last_words_of_ffmpeg_are_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(streams.ENCODINGS, "mp4", ["-c:v", "nosuchcodec", "-f", "mp4"])
+    monkeypatch.setitem(ENCODINGS, "mp4", ["-c:v", "nosuchcodec", "-f", "mp4"])
     with pytest.raises(MediaError, match=r"a\.mp4 stopped after \d+ frames: Unknown encoder 'nosuchcodec'"):
         save_video(tmp_path / "a.mp4", smooth_frames(50), 25)
     assert names(tmp_path) == []

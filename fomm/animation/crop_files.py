@@ -7,11 +7,11 @@ from typing import Any
 
 from fomm.animation.framing import cut, photo_squares, video_squares
 from fomm.animation.options import Crop
-from fomm.data.prepare import VIDEO_SUFFIXES
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, VideoWriter, write_image
-from fomm.media.images import IMAGE_SUFFIXES, read_image
+from fomm.media.images import read_image
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 
 def crop_files(

@@ -20,7 +20,7 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
 from fomm.face.search import FaceFinder, find_faces
-from fomm.media.images import most_pixels
+from fomm.media.images import get_max_pixels
 
 WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
@@ -185,9 +185,9 @@ def _given(crop: tuple[int, int, int, int], size: tuple[int, int], name: str) ->
             f"{name} is {size[1]}x{size[0]} pixels; "
             f"the part {x},{y},{width},{height} (x,y,w,h) shows nothing of it"
         )
-    if width * height > most_pixels():
+    if width * height > get_max_pixels():
         raise InputError(
-            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {most_pixels()} pixels; "
+            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {get_max_pixels()} pixels; "
             "take a smaller one"
         )
     return Rect(float(x), float(y), float(x + width), float(y + height))

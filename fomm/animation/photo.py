@@ -15,7 +15,7 @@ from fomm.animation.paste import Paste
 from fomm.engines.gpu import Beside, enough_memory
 from fomm.errors import InputError
 from fomm.face.crop import Rect
-from fomm.media.images import most_pixels
+from fomm.media.images import get_max_pixels
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 
@@ -147,9 +147,9 @@ def choose_size(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
         height, width = (max(min(1, size), round(side * size / max(natural))) for side in natural)
     else:
         height, width = size
-    if min(height, width) < 1 or height * width > most_pixels():
+    if min(height, width) < 1 or height * width > get_max_pixels():
         raise InputError(
-            f"size is {width}x{height} (width x height); expected pixels, at most {most_pixels()} in all"
+            f"size is {width}x{height} (width x height); expected pixels, at most {get_max_pixels()} in all"
         )
     return height, width
 

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from fomm.data.clips import (
-    VIDEO_SUFFIXES,
     check_frames,
     read_arrays,
     read_header,
@@ -25,8 +24,9 @@ from fomm.data.clips import (
     strip_count,
 )
 from fomm.errors import InputError, MediaError
-from fomm.media.folder import look_into_folder
+from fomm.media.folder import list_pictures
 from fomm.media.images import IMAGE_FORMATS, read_image
+from fomm.media.paths import VIDEO_SUFFIXES
 
 # Frames decoded before the first that is wanted: the most that H.264 and its kin show in another order than
 # they are coded, so that what a key frame leaves undecodable around itself is never among the wanted.
@@ -81,7 +81,7 @@ class _Pictures(ClipFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        files, _, self._size = look_into_folder(path)
+        files, _, self._size = list_pictures(path)
         self.count = len(files)
         self._names = np.array([os.fsencode(file.name) for file in files])  # small: many clips are kept open
 
@@ -117,14 +117,15 @@ class _Video(ClipFile):
     """A video file; frame i is what ``VideoReader`` gives as frame i of the whole."""
 
     def __init__(self, path: Path) -> None:
-        from fomm.media import ffmpeg, streams  # late: a machine without ffmpeg reads the other formats
+        from fomm.media.decode import find_timing
+        from fomm.media.ffmpeg import probe
 
         self.path = path
-        self._info = ffmpeg.probe(path)
-        self.count, self._seek = streams.find_timing(path, self._info)
+        self._info = probe(path)
+        self.count, self._seek = find_timing(path, self._info)
 
     def _read(self, wanted: list[int]) -> np.ndarray:
-        from fomm.media import streams
+        from fomm.media.decode import decode
 
         runs = [[wanted[0]]]
         for number in wanted[1:]:
@@ -136,7 +137,7 @@ class _Video(ClipFile):
             # At a variable rate a frame is shown until the next: what is shown at some time is known only
             # from the start on.
             first = max(0, run[0] - _LEAD) if self._seek else 0
-            frames += streams.decode(self.path, self._info, first, None, None, run)
+            frames += decode(self.path, self._info, first, None, None, run)
         if len(frames) < len(wanted):
             raise MediaError(
                 f"{self.path} is damaged: of the frames {wanted} only {len(frames)} can be decoded"

@@ -22,9 +22,9 @@ from typing import IO
 import numpy as np
 
 from fomm.errors import InputError, MediaError
-from fomm.media.images import IMAGE_SUFFIXES, read_image
+from fomm.media.images import read_image
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".mov")
 CLIP_SUFFIXES = (".npz", *VIDEO_SUFFIXES, ".png")
 SIDECAR_SUFFIX = ".landmarks.npz"
 

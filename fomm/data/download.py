@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fomm.data.prepare import VIDEO_SUFFIXES
 from fomm.errors import MediaError
+from fomm.media.paths import VIDEO_SUFFIXES
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 

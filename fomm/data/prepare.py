@@ -16,13 +16,9 @@ from fomm.data.settings import Settings
 from fomm.data.shots import look
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect, Tube, enlarged_square, intersection, square_inside
-from fomm.media.images import IMAGE_SUFFIXES
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 VERSION = 1  # of how clips are cut; other numbers give other clips
-VIDEO_SUFFIXES = (
-    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-    ".ogv", ".3gp", ".mxf", ".gif",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.data.clips import SIDECAR_SUFFIX, find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import MediaError
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.errors import InputError
 from fomm.evaluation import summary
 from fomm.evaluation.clips import list_clips, list_hash
@@ -38,11 +37,10 @@ from fomm.evaluation.gallery import Gallery, as_picture
 from fomm.evaluation.measure import Tools
 from fomm.evaluation.page import as_html
 from fomm.evaluation.pairs import Pair, listed_pairs, random_pairs, reconstruction_pairs
+from fomm.media.paths import PathLike
 
 MODES = ("reconstruction", "animation", "both")
 NO_AED = "its network (OpenFace) has no weights that fomm can read; compare aed_dlib128 with itself alone"
-
-PathLike = str | os.PathLike[str]
 
 
 def evaluate(
