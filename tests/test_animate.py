@@ -276,8 +276,9 @@ def test_a_part_grows_to_the_shape_of_the_network():
 
 def test_a_part_of_the_driving_video(tiny, files):
     out = files / "part"
-    options = {"crop": "none", "start": 0.5, "duration": 0.25}
-    assert animate_file(files / "photo.png", files / "driving.mp4", out, *tiny, **options) == 3
+    excerpt = Excerpt(start=0.5, duration=0.25)
+    given = files / "photo.png", files / "driving.mp4", out
+    assert animate_file(*given, *tiny, framing=Framing(crop="none"), excerpt=excerpt) == 3
 
 
 def test_nothing_is_left_when_the_animation_fails(tiny, files):
@@ -331,7 +332,7 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     folder, photo = portrait
     monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
     files = folder / "photo.png", folder / "driving.mp4"
-    options = {"precision": "float32", "duration": 0.1}
+    options = {"compute": Compute(precision="float32"), "excerpt": Excerpt(duration=0.1)}
     part = MovedPhoto(photo, "photo.png", *tiny, framing=Framing(crop="auto", face=None, paste_back=True))
     height, width = part.pastes[0].size
     assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
@@ -391,7 +392,7 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
     frames = [np.ascontiguousarray(np.rot90(face))] * 3 + [face] + [np.roll(face, 20, axis=0)] * 2
     save_video(folder / "driving.mp4", frames, fps=10)
     files = folder / "photo.png", folder / "driving.mp4"
-    part = {"crop": (230, 20, 256, 256), "crop_driving": "none"}
+    part = {"framing": Framing(crop=(230, 20, 256, 256), crop_driving="none")}
     for best, name in ((3, "number"), ("auto", "found")):
         animate_file(*files, folder / f"{name}/", *tiny, **part, motion=Motion(best_frame=best))
     one, other = (sorted((folder / name).iterdir()) for name in ("number", "found"))
@@ -399,3 +400,25 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
         assert np.array_equal(read_image(left), read_image(right)), left
     with pytest.raises(InputError, match="best_frame is 'first'; expected a frame's number or 'auto'"):
         animate_file(*files, folder / "no.mp4", *tiny, **part, motion=Motion(best_frame="first"))
+
+
+def test_the_driving_video_is_examined_once(tiny, tmp_path, ffmpegs):
+    """It is read three times here, for the face, for the best frame and for the result, with its sound."""
+    driving = bundled("examples", "driving.mp4")
+    count = animate_file(
+        bundled("examples", "astronaut.png"),
+        driving,
+        tmp_path / "result.mp4",
+        *tiny,
+        excerpt=Excerpt(duration=0.2),
+        motion=Motion(best_frame=1),
+        progress=False,
+    )
+    with VideoReader(tmp_path / "result.mp4") as result:
+        assert result.has_audio
+        assert len(list(result)) == count
+    asked = [process.args for process in ffmpegs if any(str(driving) in word for word in process.args)]
+    streams = [words for words in asked if "rawvideo" in words and "framecrc" not in words]
+    with_sound = [words for words in asked if "copy" in words]
+    assert (len(streams), len(with_sound)) == (3, 1)
+    assert len(asked) - len(streams) - len(with_sound) == 1

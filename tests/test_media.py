@@ -249,6 +249,25 @@ def test_the_process_ends_with_the_reader(clip, processes):
     assert all(process.stdout.closed for process in processes)
 
 
+@pytest.mark.parametrize("kind", ["mp4", "folder"])
+def test_the_same_frames_are_read_again(tmp_path, clip, ffmpegs, kind):
+    """By another reader, from the first on; the first reader stays where it is. The file is examined once."""
+    path = clip
+    if kind == "folder":
+        path = tmp_path / "frames"
+        save_video(path, gray_frames(50, step=4), 25)
+    ffmpegs.clear()
+    with VideoReader(path, start=0.4, duration=1) as reader:
+        first = next(reader)
+        for _ in range(2):
+            with reader.reopen() as again:
+                assert (again.fps, again.size, again.num_frames) == (25.0, (32, 32), 25)
+                assert numbers(again, step=4) == list(range(10, 35))
+        assert numbers([first, *reader], step=4) == list(range(10, 35))
+    asked = [process for process in ffmpegs if "framecrc" in process.args]
+    assert len(asked) == (1 if kind == "mp4" else 0)
+
+
 # ---- A folder of pictures ----
 
 
@@ -431,6 +450,19 @@ def test_sound_starts_where_asked(tmp_path, name):
     assert began == pytest.approx(0.25, abs=0.02), f"the tone begins at {began} s"
 
 
+def test_a_reader_gives_the_sound_of_its_part(tmp_path, clip):
+    write_tone(tmp_path / "tone.wav", 1.0, 2.0)
+    ffmpeg("-i", clip, "-i", tmp_path / "tone.wav", "-c:v", "copy", tmp_path / "talk.mp4")
+    part = VideoReader(tmp_path / "talk.mp4", start=0.75, duration=0.5)
+    save_video(tmp_path / "a.mp4", gray_frames(25), 25, audio=part)
+    sound = read_sound(tmp_path / "a.mp4")
+    assert len(sound) / 44100 == pytest.approx(0.5, abs=0.03)
+    began = np.flatnonzero(np.abs(sound) > 0.1)[0] / 44100
+    assert began == pytest.approx(0.25, abs=0.03), f"the tone begins at {began} s"
+    with pytest.raises(InputError, match="leave out audio_start"):
+        VideoWriter(tmp_path / "b.mp4", fps=25, audio=part, audio_start=1)
+
+
 def test_surround_sound_is_mixed_down(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "sine=d=1,pan=5.1(side)|c0=c0|c1=c0|c4=c0", tmp_path / "six.wav")
     for name in ("a.mp4", "a.webm"):
@@ -443,7 +475,7 @@ def test_no_sound_is_no_error(tmp_path, clip):
     save_video(tmp_path / "frames", frames, 25, audio=clip)
     write_tone(tmp_path / "tone.wav", 0, 1)
     save_video(tmp_path / "a.gif", frames, 25, audio=tmp_path / "tone.wav")
-    for audio in (clip, tmp_path / "frames", tmp_path / "a.gif"):
+    for audio in (clip, tmp_path / "frames", tmp_path / "a.gif", VideoReader(clip)):
         save_video(tmp_path / "a.mp4", frames, 25, audio=audio)
         assert not VideoReader(tmp_path / "a.mp4").has_audio
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fomm.data.records import Record, as_text, claim, finished, run, summarize
+from fomm.data.records import Record, as_text, claim, read_records, run, summarize
 from fomm.errors import FommError, InputError
 
 
@@ -38,7 +38,7 @@ def test_only_what_is_not_done_is_done(root):
     jobs = [Job("b"), Job("bad"), Job("a")]
     first = run(root, jobs, counted, workers=1, progress=False)
     assert [record.video for record in first] == ["train/b", "train/bad", "train/a"]
-    assert sorted(finished(root)) == ["a", "b"]
+    assert sorted(read_records(root)) == ["a", "b"]
     assert run(root, [*jobs, Job("c")], counted, workers=1, progress=False)[:3] == first
     assert seen == ["b", "bad", "a", "bad", "c"], "the one with a problem is tried again"
 
@@ -47,7 +47,7 @@ def test_a_worker_that_dies_ends_the_run_with_a_sentence(root):
     jobs = [Job("a"), Job("deadly"), Job("b")]
     with pytest.raises(FommError, match=r"the worker process died .* memory; .* stays: start again"):
         run(root, jobs, work, workers=2, progress=False)
-    assert "deadly" not in finished(root)
+    assert "deadly" not in read_records(root)
 
 
 def test_counts_and_their_table(root):
@@ -95,7 +95,7 @@ def test_a_folder_belongs_to_its_arguments(root):
 def test_a_record_of_something_else(root):
     (root / "records" / "a.json").write_text('{"frames": 3}')
     with pytest.raises(InputError, match=r"a\.json is no record of a video; delete it"):
-        finished(root)
+        read_records(root)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.data.shots import CutFinder, look
+from fomm.data.shots import CutFinder, find_shots
 from fomm.media import save_video
 
 
@@ -23,7 +23,7 @@ def cuts_in(frames) -> list[int]:
     finder = CutFinder()
     for frame in frames:
         finder.add(frame)
-    return finder.cuts()
+    return finder.find_cuts()
 
 
 def stripes(offset: int, width: int = 64) -> np.ndarray:
@@ -67,7 +67,7 @@ def test_short_videos_have_no_cuts():
 def test_a_face_too_small_for_the_whole_picture_is_found(tmp_path):
     frame = scene((540, 960), (head(0, 160), 780, 300))
     save_video(tmp_path / "wide.mp4", [frame] * 3, 25)
-    shots = look(tmp_path / "wide.mp4", faces=True, cuts=True, every=1, max_frames=None)
+    shots = find_shots(tmp_path / "wide.mp4", faces=True, cuts=True, every=1, max_frames=None)
     [tube] = shots.tubes
     assert (tube.start, tube.stop) == (0, 3)
     assert 780 < tube.box.x0 < tube.box.x1 < 940 and 300 < tube.box.y0 < tube.box.y1 < 460
@@ -81,7 +81,7 @@ def test_shots_and_faces_of_a_video(tmp_path):
     frames += [scene((200, 320), (three, 10, 30), level=160)] * 9
     frames += [scene((200, 320), level=160)] * 5
     save_video(tmp_path / "shots.mp4", frames, 25)
-    shots = look(tmp_path / "shots.mp4", faces=True, cuts=True, every=2, max_frames=None)
+    shots = find_shots(tmp_path / "shots.mp4", faces=True, cuts=True, every=2, max_frames=None)
     assert (shots.size, shots.frames, shots.cuts) == ((200, 320), 26, [12, 21])
     assert [(tube.start, tube.stop) for tube in shots.tubes] == [(0, 11), (0, 11), (12, 21)]
     left, right, alone = shots.tubes
@@ -95,7 +95,7 @@ def test_whole_pictures_are_divided_at_cuts(tmp_path):
     save_video(tmp_path / "cut.mp4", frames, 25)
 
     def parts(**options):
-        shots = look(tmp_path / "cut.mp4", faces=False, every=1, **options)
+        shots = find_shots(tmp_path / "cut.mp4", faces=False, every=1, **options)
         return [(tube.start, tube.stop, tuple(tube.box)) for tube in shots.tubes]
 
     whole = (0, 0, 64, 64)

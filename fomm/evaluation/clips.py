@@ -42,6 +42,7 @@ def resized_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """HxWx3, uint8 or float32, at another size (bilinear, antialiased), of the same kind."""
     if picture.shape[:2] == (height, width):
         return picture
+    # Not by media.resize: the numbers that were published so far come from this filter, and floats need it.
     tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
     tensor = F.interpolate(tensor, (height, width), mode="bilinear", align_corners=False, antialias=True)
     if picture.dtype == np.uint8:

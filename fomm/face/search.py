@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from fomm.face.crop import Rect, intersection, iou
 from fomm.face.detector import Face, detect_faces_in
+from fomm.media.resize import shrink
 
 DETECTION_SIDE = 256  # pixels of the shorter side, at least, in which faces are looked for
 OVERLAP = 0.3  # answers that overlap more are one face; the detector's own limit
@@ -63,7 +63,7 @@ class FaceFinder:
 def shrunk(frame: np.ndarray) -> np.ndarray:
     """The frame at a whole fraction of its size, averaged, its shorter side at least DETECTION_SIDE."""
     factor = max(1, min(frame.shape[:2]) // DETECTION_SIDE)
-    return frame if factor == 1 else np.asarray(Image.fromarray(frame).reduce(factor))
+    return shrink(frame, factor)
 
 
 def _scaled(face: Face, scale: float) -> Face:
