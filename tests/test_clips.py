@@ -20,7 +20,7 @@ COUNT = 53
 
 
 def noise(count: int = COUNT, size: int = 32) -> np.ndarray:
-    """Frames of coarse coloured noise: none can be taken for another."""
+    """Return frames of coarse coloured noise: none can be taken for another."""
     small = np.random.default_rng(0).integers(255, size=(count, size // 8, size // 8, 3), dtype=np.uint8)
     return small.repeat(8, 1).repeat(8, 2)
 
@@ -33,7 +33,7 @@ def write_video(path: Path, fps: float = 25, *, count: int = COUNT) -> Path:
 
 
 def encode(source: Path, target: Path, *arguments: str, before: tuple[str, ...] = ()) -> Path:
-    """The video of ``source``, made anew with these arguments of ffmpeg."""
+    """Encode the video ``source`` anew with these arguments of ffmpeg."""
     start = [find_executable(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *before]
     subprocess.run([*start, "-i", str(source), *arguments, str(target)], check=True)
     return target
@@ -54,7 +54,8 @@ def check_random_access(path: Path, count: int = COUNT, single: tuple[int, ...] 
     ):
         read = clip.read(numbers)
         wrong = [n for n, frame in zip(numbers, read, strict=True) if not np.array_equal(frame, whole[n])]
-        assert read.shape == (len(numbers), *whole.shape[1:]) and not wrong, f"{numbers}: {wrong} are others"
+        assert not wrong, f"{numbers}: {wrong} are others"
+        assert read.shape == (len(numbers), *whole.shape[1:])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -256,7 +257,8 @@ def test_headers_of_arrays_are_read_without_python_s_parser(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(ast, "parse", fail)
         whole, single = read_frames(path), open_clip(path).read([2, 0])
-    assert np.array_equal(whole, frames) and np.array_equal(single, frames[[2, 0]])
+    assert np.array_equal(whole, frames)
+    assert np.array_equal(single, frames[[2, 0]])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png", ".npz"])

@@ -24,7 +24,7 @@ def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: int) -> None:
 
 
 def write_png(path, bit_depth: int, color_type: int, rows: list[bytes], extra: bytes = b"") -> None:
-    """A PNG by hand, for the kinds that Pillow does not write."""
+    """Write a PNG by hand, of a kind that Pillow does not write."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -34,13 +34,13 @@ def ffmpeg(*arguments) -> bytes:
 
 
 def describe(path) -> str:
-    """What ffmpeg says of a file."""
+    """Return what ffmpeg says of a file."""
     command = [find_executable(), "-hide_banner", "-nostdin", "-i", str(path)]
     return subprocess.run(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL).stderr.decode()
 
 
 def gray_frames(count: int, step: int = 2, size: int = 32) -> list[np.ndarray]:
-    """Frame i is of the one gray level step * i, so that a frame tells its number."""
+    """Make frames that tell their numbers: frame i has the gray level step * i everywhere."""
     return [np.full((size, size, 3), step * index, np.uint8) for index in range(count)]
 
 
@@ -49,7 +49,7 @@ def numbers(frames, step: int = 2) -> list[int]:
 
 
 def smooth_frames(count: int = 8, height: int = 96, width: int = 128) -> list[np.ndarray]:
-    """Coloured gradients that move: what half-size chroma can keep."""
+    """Make coloured gradients that move, which half-size chroma can keep."""
     y, x = np.mgrid[0:height, 0:width]
     channels = (
         lambda t: x * 255 / (width - 1),
@@ -60,7 +60,7 @@ def smooth_frames(count: int = 8, height: int = 96, width: int = 128) -> list[np
 
 
 def write_tone(path, silence: float, tone: float, rate: int = 44100) -> None:
-    """A mono wave file: silence, then 440 Hz (seconds)."""
+    """Write a mono wave file: silence, then 440 Hz (seconds)."""
     times = np.arange(round(tone * rate)) / rate
     samples = np.concatenate([np.zeros(round(silence * rate)), 12000 * np.sin(2 * np.pi * 440 * times)])
     with wave.open(str(path), "wb") as file:
@@ -69,7 +69,7 @@ def write_tone(path, silence: float, tone: float, rate: int = 44100) -> None:
 
 
 def read_sound(path) -> np.ndarray:
-    """The sound of a file at 44100 Hz, mono, in [-1, 1]."""
+    """Return the sound of a file at 44100 Hz, mono, in [-1, 1]."""
     return (
         np.frombuffer(ffmpeg("-i", path, "-map", "0:a", "-ac", 1, "-ar", 44100, "-f", "s16le", "-"), "<i2")
         / 32768
@@ -82,7 +82,7 @@ def names(folder) -> list[str]:
 
 @pytest.fixture
 def clip(tmp_path):
-    """Two seconds of numbered gray frames at 25 a second, without sound."""
+    """Write two seconds of numbered gray frames at 25 a second, without sound."""
     path = tmp_path / "clip.mp4"
     save_video(path, gray_frames(50, step=4), 25)
     return path
@@ -96,7 +96,8 @@ def test_facts_and_frames_of_a_clip(clip):
         assert (reader.fps, reader.size, reader.has_audio, reader.num_frames) == (25.0, (32, 32), False, 50)
         frames = list(reader)
     assert numbers(frames, step=4) == list(range(50))
-    assert frames[0].dtype == np.uint8 and frames[0].shape == (32, 32, 3)
+    assert frames[0].dtype == np.uint8
+    assert frames[0].shape == (32, 32, 3)
     assert frames[0].flags.writeable, "torch warns about arrays that it may not write"
 
 
@@ -157,7 +158,7 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path):
 
 
 def write_variable_rate(tmp_path):
-    """One second at 30 frames a second, then three at 10: frame n of 120 is kept if n < 30 or 3 divides n."""
+    """Write a second of 30 frames, then three of 10: frame n of 120 is kept if n < 30 or 3 divides n."""
     save_video(tmp_path / "constant.mp4", gray_frames(120), 30)
     keep = "select='lt(n,30)+not(mod(n,3))'"
     path = tmp_path / "variable.mp4"
@@ -236,9 +237,14 @@ def test_containers_that_people_have(tmp_path, clip, suffix):
 def test_the_process_ends_with_the_reader(clip, processes):
     with VideoReader(clip) as reader:
         next(reader)
-    with pytest.raises(RuntimeError), VideoReader(clip) as reader:
-        next(reader)
-        raise RuntimeError("of the one who reads")
+
+    def fail():
+        with VideoReader(clip) as reader:
+            next(reader)
+            raise RuntimeError("of the one who reads")
+
+    with pytest.raises(RuntimeError, match="of the one who reads"):
+        fail()
     reader = VideoReader(clip)
     next(reader)
     del reader
@@ -403,7 +409,8 @@ def test_clips_for_training(tmp_path):
     )
     assert len(re.findall(rb"^0,", keys, re.M)) >= 3
     said = describe(tmp_path / "clip.mp4")
-    assert f"Cut out by fomm {__version__}." in said and "AI" not in said
+    assert f"Cut out by fomm {__version__}." in said
+    assert "AI" not in said
 
 
 def test_clips_for_training_are_mp4_or_pictures(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fomm.data.cutting import Piece, clip_path, cut_pieces
-from fomm.data.records import Record, claim, read_json, run, summarize, write_json
+from fomm.data.records import Record, claim, read_json, run_tasks, summarize, write_json
 from fomm.data.settings import Settings
 from fomm.data.shots import find_shots
 from fomm.errors import FommError, InputError
@@ -22,7 +22,7 @@ VERSION = 1  # of how clips are cut; other numbers give other clips
 
 
 @dataclass(frozen=True)
-class VideoJob:
+class VideoTask:
     """One video to cut."""
 
     path: Path
@@ -67,8 +67,8 @@ def prepare(
     known = read_json(root / "parts.json") if (root / "parts.json").exists() else {}
     parts = split(list(found), settings.split, settings.test_fraction, known)
     write_json(root / "parts.json", {**known, **parts})  # a later run keeps them
-    jobs = [VideoJob(path, key, parts[key], root, settings) for key, path in found.items()]
-    records = run(root, jobs, cut_video, workers=workers, progress=progress)
+    tasks = [VideoTask(path, key, parts[key], root, settings) for key, path in found.items()]
+    records = run_tasks(root, tasks, cut_video, workers=workers, progress=progress)
     return summarize(root, records)
 
 
@@ -116,7 +116,7 @@ def split(keys: Sequence[str], by: str, test_fraction: float, known: Mapping[str
     return {key: "test" if unit(key) in test else "train" for key in keys}
 
 
-def choose(
+def choose_pieces(
     tubes: Sequence[Tube], size: tuple[int, int], settings: Settings
 ) -> tuple[list[tuple[int, int, Rect]], list[dict[str, Any]]]:
     """Choose what to cut out of a video of ``size`` (height, width).
@@ -144,25 +144,25 @@ def choose(
     return kept, dropped
 
 
-def cut_video(job: VideoJob) -> Record:
+def cut_video(task: VideoTask) -> Record:
     """Cut the clips out of one video, and return what came of it."""
-    settings = job.settings
-    name = f"{job.part}/{job.key}"
+    settings = task.settings
+    name = f"{task.part}/{task.key}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             shots = find_shots(
-                job.path,
+                task.path,
                 faces=settings.crop,
                 cuts=settings.cuts,
                 every=settings.every,
                 max_frames=settings.max_frames,
             )
-            kept, dropped = choose(shots.tubes, shots.size, settings)
+            kept, dropped = choose_pieces(shots.tubes, shots.size, settings)
             if not shots.tubes:
                 dropped.append({"reason": "no face found", "frames": shots.frames})
             pieces = [Piece(f"{name}#{number:03d}", *place) for number, place in enumerate(kept)]
-            written = cut_pieces(job.path, pieces, job.out, size=settings.size, format=settings.format)
+            written = cut_pieces(task.path, pieces, task.out, size=settings.size, format=settings.format)
         except FommError as reason:
             return Record(name, problem=str(reason))
     clips = [

@@ -30,7 +30,7 @@ class Record:
     missing: bool = False  # the problem is that the video is not there
 
 
-class Job(Protocol):
+class Task(Protocol):
     """The work on one video."""
 
     @property
@@ -38,7 +38,7 @@ class Job(Protocol):
         """A name for the video's record, no other's; fit for a file name."""
 
 
-J = TypeVar("J", bound=Job)
+T = TypeVar("T", bound=Task)
 
 
 def claim(root: Path, wanted: Mapping[str, Any], folders: Sequence[str] = (*PARTS, "records")) -> None:
@@ -82,26 +82,26 @@ def read_records(root: Path) -> dict[str, Record]:
     return records
 
 
-def run(
-    root: Path, jobs: Sequence[J], work: Callable[[J], Record], *, workers: int, progress: bool
+def run_tasks(
+    root: Path, tasks: Sequence[T], work: Callable[[T], Record], *, workers: int, progress: bool
 ) -> list[Record]:
-    """Do the jobs that have no record yet, in ``workers`` processes. Return all records, in the jobs' order.
+    """Do the tasks that have no record yet, in ``workers`` processes. Return all records, in the tasks' order.
 
     A record is written when all clips of its video are written. A video with a problem gets none.
     """
     from tqdm import tqdm
 
     records = read_records(root)
-    left = [job for job in jobs if job.key not in records]
-    done = len(jobs) - len(left)
-    bar = tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True)
+    left = [task for task in tasks if task.key not in records]
+    done = len(tasks) - len(left)
+    bar = tqdm(total=len(tasks), initial=done, unit="video", disable=None if progress else True)
     with bar, closing(work_on_all(work, left, workers, _use_one_core)) as results:
-        for job, record in results:
-            records[job.key] = record
+        for task, record in results:
+            records[task.key] = record
             if record.problem is None:
-                write_json(root / "records" / f"{job.key}.json", asdict(record))
+                write_json(root / "records" / f"{task.key}.json", asdict(record))
             bar.update()
-    return [records[job.key] for job in jobs]
+    return [records[task.key] for task in tasks]
 
 
 def _use_one_core() -> None:
@@ -140,7 +140,7 @@ def summarize(root: Path, records: Sequence[Record]) -> dict[str, Any]:
     return summary
 
 
-def as_text(summary: Mapping[str, Any]) -> str:
+def format_summary(summary: Mapping[str, Any]) -> str:
     """Format the counts of a summary as a small table, with the first of the videos that failed."""
     rows = [("", "clips", "people", "frames")]
     for part in PARTS:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from fomm.bundled import sha256_of
 from fomm.data.cutting import Piece, clip_path, cut_pieces
 from fomm.data.download import fetch, find_downloader, find_files
-from fomm.data.records import Record, claim, run, summarize
+from fomm.data.records import Record, claim, run_tasks, summarize
 from fomm.data.settings import FORMATS
 from fomm.errors import FommError, InputError, MediaError, MissingExtraError
 from fomm.face.crop import Rect, enlarged_square, intersection, square_inside
@@ -108,11 +108,11 @@ def voxceleb(
     cutting = {"size": size, "format": format, "stretch": stretch}
     claim(root, {"made_by": "voxceleb", "version": VERSION, "metadata_sha256": digest, **cutting})
     files = find_files(folder, set(listed))
-    jobs = [
+    tasks = [
         ListedVideo(key, tuple(rows), files.get(key), folder, downloader, root, size, format, stretch)
         for key, rows in listed.items()
     ]
-    return summarize(root, run(root, jobs, cut_listed, workers=workers, progress=progress))
+    return summarize(root, run_tasks(root, tasks, cut_listed, workers=workers, progress=progress))
 
 
 def read_metadata(path: Path) -> dict[str, list[Row]]:
@@ -180,42 +180,42 @@ def _row(where: str, values: dict[str, str | None]) -> Row:
     return Row(name("video_id"), start, end, bbox, fps, width, height, values["partition"], name("person_id"))
 
 
-def cut_listed(job: ListedVideo) -> Record:
+def cut_listed(task: ListedVideo) -> Record:
     """Cut the clips of one video, and return what came of it."""
-    path = job.path
+    path = task.path
     if path is None:
-        if not job.downloader:
-            return Record(job.key, problem="no file has that name", missing=True)
+        if not task.downloader:
+            return Record(task.key, problem="no file has that name", missing=True)
         try:
-            path = fetch(job.key, job.folder, job.downloader)
+            path = fetch(task.key, task.folder, task.downloader)
         except MediaError as reason:
-            return Record(job.key, problem=str(reason), missing=True)
+            return Record(task.key, problem=str(reason), missing=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            return _cut(job, path, caught)
+            return _cut(task, path, caught)
         except FommError as reason:
-            return Record(job.key, problem=str(reason))
+            return Record(task.key, problem=str(reason))
 
 
-def _cut(job: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]) -> Record:
+def _cut(task: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]) -> Record:
     from fomm.media import VideoReader
 
     with VideoReader(path) as reader:
         size, fps = reader.size, reader.fps
     notes, pieces, dropped = [], [], []
-    for row in job.rows:
-        piece = place(row, size, fps, stretch=job.stretch)
+    for row in task.rows:
+        piece = place(row, size, fps, stretch=task.stretch)
         if piece is None:
             dropped.append({"reason": "outside the picture", "frames": 0, "clip": row.name})
         else:
             pieces.append(piece)
-    row = job.rows[0]
+    row = task.rows[0]
     if abs(size[1] * row.height / (size[0] * row.width) - 1) > _SAME_ASPECT:
         notes.append(
             f"{path} is {size[1]}x{size[0]}, the list says {row.width}x{row.height}: another version?"
         )
-    written = cut_pieces(path, pieces, job.out, size=job.size, format=job.format)
+    written = cut_pieces(path, pieces, task.out, size=task.size, format=task.format)
     clips = []
     for piece, count in zip(pieces, written, strict=True):
         wanted = piece.stop - piece.start
@@ -224,10 +224,10 @@ def _cut(job: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]
             continue
         if count < wanted:
             notes.append(f"{piece.name} has {count} of {wanted} frames: the video ends")
-        file = clip_path(Path(), piece.name, job.format).as_posix()
+        file = clip_path(Path(), piece.name, task.format).as_posix()
         clips.append({"file": file, "frames": count, "start": piece.start, "box": _rounded(piece.box)})
     notes += sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
-    return Record(job.key, clips, dropped, notes)
+    return Record(task.key, clips, dropped, notes)
 
 
 def place(row: Row, size: tuple[int, int], fps: float, *, stretch: bool) -> Piece | None:

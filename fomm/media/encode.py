@@ -3,10 +3,10 @@
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -52,10 +52,9 @@ class Encoder:
         self._path, self._target = path, target
         self._container, self._rate, self._comment = container, rate, comment
         self._process: subprocess.Popen[bytes] | None = None
-        self._files = ExitStack()
-        self._log = self._files.enter_context(tempfile.TemporaryFile())
 
     def __enter__(self) -> "Encoder":
+        self._log: IO[bytes] = tempfile.TemporaryFile()
         return self
 
     def write(self, frame: np.ndarray) -> None:
@@ -84,7 +83,7 @@ class Encoder:
         if self._process is not None:
             self._process.kill()
             self._wait()
-        self._files.close()
+        self._log.close()
 
     def _open(self, height: int, width: int) -> "subprocess.Popen[bytes]":
         frames = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]

@@ -168,7 +168,8 @@ def _find_sound(audio: PathLike | VideoReader, start: float, duration: float | N
     if isinstance(audio, VideoReader):
         if start or duration is not None:
             raise InputError(
-                "audio is a VideoReader, which has a part: leave out audio_start, audio_duration"
+                "audio is a VideoReader, which has its own start and duration; "
+                "leave out audio_start and audio_duration"
             )
         return Sound(audio.path, audio.start, audio.duration) if audio.has_audio else None
     if not (math.isfinite(start) and start >= 0):
