@@ -155,6 +155,14 @@ def test_written_pictures_come_back(tmp_path):
         assert_close(read_image(tmp_path / name), flat, 3)
 
 
+@pytest.mark.parametrize("name", ["http:a.png", "imageio:chelsea.png", "<screen>.png", "a.zip.png", "-i.jpg"])
+def test_odd_names_are_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_image(name, PIXELS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert read_image(name).shape == PIXELS.shape
+
+
 def test_writing_checks_at_the_door(tmp_path):
     with pytest.raises(MediaError, match=r"a\.tga.*\.png, \.jpg"):
         write_image(tmp_path / "a.tga", PIXELS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fomm.data.records import Record, format_summary, claim, read_records, run_tasks, summarize
+from fomm.data.records import Record, claim, format_summary, read_records, run_tasks, summarize
 from fomm.errors import FommError, InputError
 
 
@@ -18,7 +18,10 @@ def work(task: Task) -> Record:
         os._exit(9)
     if task.key == "bad":
         return Record("train/bad", problem="it is broken")
-    clips = [{"file": f"train/{task.key}#0.mp4", "frames": 10}, {"file": f"test/{task.key}#1.mp4", "frames": 5}]
+    clips = [
+        {"file": f"train/{task.key}#0.mp4", "frames": 10},
+        {"file": f"test/{task.key}#1.mp4", "frames": 5},
+    ]
     return Record(f"train/{task.key}", clips, [{"reason": "too short", "frames": 3}], ["a note"])
 
 

@@ -85,7 +85,7 @@ def read_records(root: Path) -> dict[str, Record]:
 def run_tasks(
     root: Path, tasks: Sequence[T], work: Callable[[T], Record], *, workers: int, progress: bool
 ) -> list[Record]:
-    """Do the tasks that have no record yet, in ``workers`` processes. Return all records, in the tasks' order.
+    """Do the tasks that have no record yet, in ``workers`` processes. Return all records, in order.
 
     A record is written when all clips of its video are written. A video with a problem gets none.
     """

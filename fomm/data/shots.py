@@ -33,11 +33,10 @@ class CutFinder:
     """Finds the frames at which new shots begin.
 
     Frames are compared as thumbnails less their mean colour, so that noise and fades count little. The
-    novelty of a frame is the smallest of three differences: from the frame before it, from the one before
-    that, and of the next frame from the frame before it. So a flash or a torn frame, which is gone a frame
-    later, is not new. A frame begins a shot where its novelty is at least CUT_LEVELS, and CUT_RATIO times the
-    median difference around it. So a fast pan, whose frames all differ as much, has no cuts. Dissolves are
-    not found.
+    novelty of frame t is the smallest of three differences: between the frames t and t-1, t and t-2, t+1 and
+    t-1. So a flash or a torn frame, which is gone a frame later, is not new. Frame t begins a shot where its
+    novelty is at least CUT_LEVELS, and CUT_RATIO times the median difference around it. So a fast pan, whose
+    frames all differ as much, has no cuts. Dissolves are not found.
     """
 
     def __init__(self) -> None:

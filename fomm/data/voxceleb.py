@@ -225,7 +225,7 @@ def _cut(task: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage
         if count < wanted:
             notes.append(f"{piece.name} has {count} of {wanted} frames: the video ends")
         file = clip_path(Path(), piece.name, task.format).as_posix()
-        clips.append({"file": file, "frames": count, "start": piece.start, "box": _rounded(piece.box)})
+        clips.append({"file": file, "frames": count, "start": piece.start, "box": _round_box(piece.box)})
     notes += sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
     return Record(task.key, clips, dropped, notes)
 
@@ -243,5 +243,5 @@ def place(row: Row, size: tuple[int, int], fps: float, *, stretch: bool) -> Piec
     return Piece(row.name, start, max(stop, start + 1), box)
 
 
-def _rounded(box: Rect) -> list[float]:
+def _round_box(box: Rect) -> list[float]:
     return [round(value, 2) for value in box]

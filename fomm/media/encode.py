@@ -88,7 +88,7 @@ class Encoder:
     def _open(self, height: int, width: int) -> "subprocess.Popen[bytes]":
         frames = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
         frames += ["-framerate", str(self._rate), "-i", "pipe:0"]
-        output = [*self._encoding, *_tags(self._comment), "-y", to_file_url(self._path)]
+        output = [*self._encoding, *_make_tags(self._comment), "-y", to_file_url(self._path)]
         return start_process(
             ["-loglevel", "error", *frames, *output], self._log, subprocess.PIPE, subprocess.DEVNULL
         )
@@ -106,7 +106,7 @@ class Encoder:
         return MediaError(f"writing {self._target} stopped after {self.count} frames: {reason}")
 
 
-def _yuv420(codec: str) -> list[str]:
+def _make_yuv420(codec: str) -> list[str]:
     """Return arguments for a codec with half-size chroma: colour tags, and the conversion that they name."""
     matrix = f"scale=in_range=full:out_range=limited:out_color_matrix=bt709:{SCALE_FLAGS},format=yuv420p"
     tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=limited"
@@ -120,12 +120,12 @@ _GIF = (
     "[copy]palettegen=stats_mode=single[palette];[frames][palette]paletteuse=new=1"
 )
 ENCODINGS = {
-    "mp4": _yuv420("-c:v libx264 -crf 17 -preset medium -movflags +faststart -f mp4"),
-    "webm": _yuv420("-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -cpu-used 4 -f webm"),
+    "mp4": _make_yuv420("-c:v libx264 -crf 17 -preset medium -movflags +faststart -f mp4"),
+    "webm": _make_yuv420("-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -cpu-used 4 -f webm"),
     "gif": ["-filter_complex", _GIF, "-f", "gif"],
 }
 # For clips to train on: hardly any loss, and many key frames, so that single frames are found quickly.
-TRAINING_ENCODING = _yuv420("-c:v libx264 -crf 10 -preset medium -g 16 -movflags +faststart -f mp4")
+TRAINING_ENCODING = _make_yuv420("-c:v libx264 -crf 10 -preset medium -g 16 -movflags +faststart -f mp4")
 SOUND_ENCODINGS = {
     "mp4": ["-c:a", "aac", "-b:a", "160k", "-movflags", "+faststart", "-f", "mp4"],
     "webm": ["-c:a", "libopus", "-b:a", "128k", "-f", "webm"],
@@ -144,13 +144,13 @@ def add_sound(
     length = seconds if sound.duration is None else min(seconds, sound.duration)
     inputs = [*make_input_arguments(video), *make_input_arguments(sound.path, sound.start, length)]
     output = ["-map", "0:v", "-map", "1:a:0", "-c:v", "copy", "-af", "aformat=channel_layouts=stereo|mono"]
-    output += [*SOUND_ENCODINGS[container], *_tags(comment), "-y", to_file_url(out)]
+    output += [*SOUND_ENCODINGS[container], *_make_tags(comment), "-y", to_file_url(out)]
     code, _, log = run(["-loglevel", "error", *inputs, *output])
     if code:
         raise MediaError(f"cannot add the sound of {sound.path} to {target}: {find_reason(log, code)}")
 
 
-def _tags(comment: str) -> list[str]:
+def _make_tags(comment: str) -> list[str]:
     """Return arguments that keep our comment alone.
 
     What the driving video says of place, device and owner does not go to the result.

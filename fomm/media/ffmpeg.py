@@ -97,7 +97,7 @@ def probe(path: Path) -> VideoInfo:
     output += ["-c:v", "rawvideo", "-f", "framecrc", "pipe:1"]
     limit = get_max_pixels()
     code, facts, log = run([*make_input_arguments(path), *output])
-    stream = _video_line(log)
+    stream = _find_video_line(log)
     if "Input #0" in log and stream is None:
         raise MediaError(f"cannot read {path}: it has no video stream")
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", facts, re.M)
@@ -105,7 +105,7 @@ def probe(path: Path) -> VideoInfo:
     if large := re.search(r"Picture size (\d{1,9})x(\d{1,9}) exceeds", log):
         check_pixels(path, (int(large[2]), int(large[1])), limit)
     if code or stream is None:
-        raise MediaError(f"cannot read {path} as a video: {_why_no_video(path, log, code)}")
+        raise MediaError(f"cannot read {path} as a video: {_explain_failure(path, log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
         raise MediaError(f"cannot read {path}: not one frame of its video could be decoded")
     width, height = int(size[1]), int(size[2])
@@ -114,19 +114,19 @@ def probe(path: Path) -> VideoInfo:
     if abs(aspect - 1) > SQUARE_TOLERANCE:
         width = max(1, round(width * aspect))
     check_pixels(path, (height, width), limit)
-    rate = _frame_rate(Fraction(int(time_base[2]), int(time_base[1])), stream)
+    rate = _choose_rate(Fraction(int(time_base[2]), int(time_base[1])), stream)
     if rate > MAX_RATE:
         raise MediaError(f"cannot read {path}: it claims {float(rate):g} frames a second; convert it first")
     return VideoInfo(
         size=(height, width),
         rate=rate,
-        seconds=_duration(log),
+        seconds=_find_duration(log),
         has_audio=_has_audio(log),
         has_alpha=re.search(rf", ({_ALPHA})[(,]", stream) is not None,
     )
 
 
-def _why_no_video(path: Path, log: str, code: int) -> str:
+def _explain_failure(path: Path, log: str, code: int) -> str:
     """Return why ffmpeg could not read a video from ``path``, as far as that can be told."""
     if is_still(path):
         return "it is a picture; expected a video, a GIF that moves or a folder of numbered pictures"
@@ -240,7 +240,7 @@ def read_log_tail(log: IO[bytes]) -> str:
 # by more. So the title that someone gave to a video is never taken for a stream.
 
 
-def _video_line(log: str) -> str | None:
+def _find_video_line(log: str) -> str | None:
     lines = re.findall(r"^  Stream #0:\d+[^\n]*?: (Video: [^\n]*)", log, re.M)
     pictures = [line for line in lines if "(attached pic)" not in line and "(timed thumbnails)" not in line]
     return pictures[0] if pictures else None
@@ -250,12 +250,12 @@ def _has_audio(log: str) -> bool:
     return re.search(r"^  Stream #0:\d+[^\n]*?: Audio: ", log, re.M) is not None
 
 
-def _duration(log: str) -> float | None:
+def _find_duration(log: str) -> float | None:
     found = re.search(r"^  Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", log, re.M)
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
-def _frame_rate(nominal: Fraction, stream: str) -> Fraction:
+def _choose_rate(nominal: Fraction, stream: str) -> Fraction:
     """Return the nominal rate, or the average one where the nominal is only a common divisor of all times.
 
     That is so where the nominal rate is high and far above the average.
