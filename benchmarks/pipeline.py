@@ -20,13 +20,13 @@ from machine import write_report
 
 from fomm.animation.animate import animate_file
 from fomm.animation.animator import Animator
-from fomm.animation.framing import cut
 from fomm.animation.options import Compute, Framing
 from fomm.animation.paste import Paste
 from fomm.checkpoint import load_checkpoints
 from fomm.face.crop import Rect
 from fomm.heads.dataset import render_clip
 from fomm.media import VideoReader, VideoWriter, read_image, write_image
+from fomm.media.resize import cut_out
 
 HEIGHT, WIDTH = 720, 1280
 PART = ((WIDTH - HEIGHT) // 2, 0, HEIGHT, HEIGHT)  # x, y, width, height of the head
@@ -51,10 +51,10 @@ def make_steps(photo: Path, driving: Path, options: argparse.Namespace) -> dict[
     with VideoReader(driving) as reader:
         frames = list(reader)
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
-    source = cut(picture, part, networks[0].frame_shape[:2])
+    source = cut_out(picture, part, networks[0].frame_shape[:2])
     animator = Animator(source, *networks, compute=compute)
     paste = Paste(picture, part, animator.at_rest())
-    small = [cut(frame, part, animator.size) for frame in frames]
+    small = [cut_out(frame, part, animator.size) for frame in frames]
     made = list(animator.render(small))
 
     def move() -> None:
@@ -82,7 +82,7 @@ def make_steps(photo: Path, driving: Path, options: argparse.Namespace) -> dict[
             framing=Framing(PART, PART, paste_back=True), compute=compute, progress=False,
         ),
         "decode": read,
-        "resize": lambda: [cut(frame, part, animator.size) for frame in frames],
+        "resize": lambda: [cut_out(frame, part, animator.size) for frame in frames],
         "networks": move,
         "paste back": put_back,
         "encode": write,

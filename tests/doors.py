@@ -21,7 +21,7 @@ def knock_with_checkpoint(content: bytes, folder: Path) -> str:
 
 
 def load_weights(path: Path) -> str:
-    """The error's sentence, or "" for good weights; nothing else is in the file's folder."""
+    """Load weights; the error's sentence, or "" for good ones. Nothing else is in the file's folder."""
     from fomm.checkpoint import load_checkpoints  # late: PyTorch is no part of the other doors
 
     return _said(path, CheckpointError, lambda: load_checkpoints(checkpoint_path=path, cpu=True))
@@ -37,7 +37,10 @@ def knock_with_image(content: bytes, folder: Path) -> str:
 def read_picture(path: Path) -> str:
     def read() -> None:
         frame = read_image(path)
-        assert frame.ndim == 3 and frame.shape[2] == 3 and frame.dtype == "uint8" and frame.size
+        assert frame.ndim == 3
+        assert frame.shape[2] == 3
+        assert frame.dtype == "uint8"
+        assert frame.size
 
     return _said(path, MediaError, read)
 
@@ -53,7 +56,8 @@ def read_video(path: Path) -> str:
     def read() -> None:
         with VideoReader(path) as reader:
             for _, frame in zip(range(MOST_FRAMES), reader, strict=False):
-                assert frame.shape == (*reader.size, 3) and frame.dtype == "uint8"
+                assert frame.shape == (*reader.size, 3)
+                assert frame.dtype == "uint8"
 
     return _said(path, MediaError, read, _FORBIDDEN_BESIDE_FFMPEG)
 
@@ -81,7 +85,7 @@ def _said(
 
 @contextmanager
 def _only_reading(forbidden: tuple[str, ...]) -> Iterator[None]:
-    """No process is started, no address asked, no file written, nothing unpickled in the usual way."""
+    """Check that no process is started, no address asked, no file written, nothing unpickled as usual."""
     global _happened
     if not getattr(sys, "_doors_are_watched", False):  # such a hook cannot be taken away again
         sys.addaudithook(lambda *event: None if _happened is None else _happened.append(event))
@@ -102,7 +106,7 @@ def _writes(flags: object) -> bool:
 
 
 def check_sentence(error: Exception, kind: type[Exception], path: Path) -> str:
-    """The error is of this very class, names the file, and is one printable line that one can read."""
+    """Check that the error is of this very class and one printable line that names the file. Return it."""
     said = str(error)
     assert type(error) is kind, f"{type(error).__name__} instead of {kind.__name__}: {said}"
     assert str(path) in said, f"the file is not named: {said}"
@@ -114,6 +118,6 @@ def check_sentence(error: Exception, kind: type[Exception], path: Path) -> str:
 
 
 def check_only(folder: Path, *paths: Path) -> None:
-    """Nothing else is in the folder."""
+    """Check that nothing else is in the folder."""
     left = sorted(set(os.listdir(folder)) - {path.name for path in paths})
     assert not left, f"left behind: {left}"

@@ -1,4 +1,4 @@
-"""Makes files that mean harm, or are broken, and the whole ones that they are made from."""
+"""Make files that mean harm or are broken, and the good ones that they are made from."""
 
 import _codecs
 import io
@@ -17,7 +17,7 @@ from safetensors.torch import save
 from fomm.checkpoint import build_networks
 from fomm.config import Config, config_from_dict
 from fomm.media import save_video
-from fomm.media.ffmpeg import executable, run
+from fomm.media.ffmpeg import find_executable, run
 
 # -- weights -----------------------------------------------------------------------------------------
 
@@ -50,7 +50,7 @@ class TensorPickler(pickle.Pickler):
 def tensor_pickle(
     legacy: bool, numel: int, offset: int = 0, size: tuple = (1,), stride: tuple = (1,)
 ) -> bytes:
-    """A checkpoint's pickle with one tensor of whatever numbers one likes."""
+    """Make a checkpoint's pickle with one tensor of any numbers."""
     buffer = io.BytesIO()
     tensor = Call(torch._utils._rebuild_tensor_v2, "STORAGE", offset, size, stride, False, {})
     content = {"generator": {"w": tensor}, "kp_detector": {"w": tensor}}
@@ -59,13 +59,13 @@ def tensor_pickle(
 
 
 def checkpoint_file(data: bytes, legacy: bool, storages: dict[str, bytes] | None = None) -> bytes:
-    """A checkpoint in either format around the pickle ``data``."""
+    """Make a checkpoint in either format around the pickle ``data``."""
     storages = storages or {}
     return legacy_file(data, storages) if legacy else zip_file(data, storages)
 
 
 def legacy_file(data: bytes, storages: dict[str, bytes], keys: bytes | None = None) -> bytes:
-    """The stream before PyTorch 1.6; ``keys`` stands for the pickle that lists the storages."""
+    """Make the stream of PyTorch before 1.6; ``keys`` replaces the pickle that lists the storages."""
     keys = pickle.dumps(list(storages), 2) if keys is None else keys
     tail = b"".join((len(s) // 4).to_bytes(8, "little") + s for s in storages.values())
     return LEGACY_HEAD + data + keys + tail
@@ -74,7 +74,7 @@ def legacy_file(data: bytes, storages: dict[str, bytes], keys: bytes | None = No
 def zip_file(
     data: bytes, storages: dict[str, bytes], more: dict[str, bytes] | None = None, compressed: bool = False
 ) -> bytes:
-    """The zip of today's PyTorch, with ``more`` members."""
+    """Make the zip of today's PyTorch, with ``more`` members."""
     buffer = io.BytesIO()
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(buffer, "w", method) as archive, warnings.catch_warnings():
@@ -96,7 +96,10 @@ _NESTED = b")q\x00" + b"h\x00h\x00\x86q\x00" * 60  # two tuples of two tuples...
 
 
 def harmful_pickles() -> dict[str, bytes]:
-    """Pickles that run code, build without end or ask for what no weights need; ``canary`` names a file."""
+    """Return pickles that run code, build without end or ask for what no weights need.
+
+    Code that runs would make a file ``canary``.
+    """
     return {
         "system": pickle.dumps(Call(os.system, "touch canary"), 2),
         "eval": pickle.dumps(Call(eval, "open('canary', 'w')"), 2),
@@ -135,7 +138,7 @@ def harmful_pickles() -> dict[str, bytes]:
 
 
 def smallest_config() -> Config:
-    """The smallest networks that a configuration can describe."""
+    """Return the configuration of the smallest networks that there can be."""
     hourglass = {"block_expansion": 1, "max_features": 2, "num_blocks": 1}
     model = {
         "common_params": {"num_kp": 1, "num_channels": 3, "estimate_jacobian": True},
@@ -153,14 +156,14 @@ def smallest_config() -> Config:
 
 
 def smallest_tensors() -> dict[str, dict[str, torch.Tensor]]:
-    """Their weights, all the same value."""
+    """Return their weights, all ones."""
     generator, kp_detector = build_networks(smallest_config())
     parts = {"generator": generator.state_dict(), "kp_detector": kp_detector.state_dict()}
     return {part: {name: torch.ones_like(t) for name, t in state.items()} for part, state in parts.items()}
 
 
 def smallest_checkpoint(kind: str) -> bytes:
-    """They as a file: "zip", "legacy" or "safetensors"."""
+    """Return their weights as a file: "zip", "legacy" or "safetensors"."""
     if kind == "safetensors":
         return flat_safetensors(smallest_tensors())
     buffer = io.BytesIO()
@@ -179,7 +182,7 @@ def flat_safetensors(
 
 
 def picture_file(kind: str, mode: str = "RGB", size: tuple[int, int] = (16, 12), **options) -> bytes:
-    """A picture of ``size`` (width, height) in one of Pillow's formats and modes."""
+    """Make a picture of ``size`` (width, height) in one of Pillow's formats and modes."""
     levels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(levels).convert(mode).save(buffer, kind, **options)
@@ -193,7 +196,7 @@ def exif(orientation: int) -> bytes:
 
 
 def video_file(folder: Path, name: str, frames: int = 4, size: int = 32, *more: object) -> bytes:
-    """A small video; ``more`` are ffmpeg's arguments for the encoding that the suffix does not tell."""
+    """Make a small video; ``more`` are arguments of ffmpeg for the encoding."""
     levels = np.random.default_rng(0).integers(0, 256, (frames, size, size, 3), np.uint8)
     save_video(folder / "made.mp4", levels, 25)
     ffmpeg("-i", folder / "made.mp4", *more, folder / name)
@@ -203,4 +206,4 @@ def video_file(folder: Path, name: str, frames: int = 4, size: int = 32, *more: 
 def ffmpeg(*arguments: object) -> None:
     """Make a file with ffmpeg; what it says of a failure is shown."""
     code, _, log = run(["-loglevel", "error", "-y", *map(str, arguments)])
-    assert code == 0, f"{executable()} {arguments}: {log}"
+    assert code == 0, f"{find_executable()} {arguments}: {log}"

@@ -402,3 +402,25 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
         assert np.array_equal(read_image(left), read_image(right)), left
     with pytest.raises(InputError, match="best_frame is 'first'; expected a frame's number or 'auto'"):
         animate_file(*files, folder / "no.mp4", *tiny, framing=part, motion=Motion(best_frame="first"))
+
+
+def test_the_driving_video_is_examined_once(tiny, tmp_path, ffmpegs):
+    """It is read three times here, for the face, for the best frame and for the result, with its sound."""
+    driving = bundled("examples", "driving.mp4")
+    count = animate_file(
+        bundled("examples", "astronaut.png"),
+        driving,
+        tmp_path / "result.mp4",
+        *tiny,
+        excerpt=Excerpt(duration=0.2),
+        motion=Motion(best_frame=1),
+        progress=False,
+    )
+    with VideoReader(tmp_path / "result.mp4") as result:
+        assert result.has_audio
+        assert len(list(result)) == count
+    asked = [process.args for process in ffmpegs if any(str(driving) in word for word in process.args)]
+    streams = [words for words in asked if "rawvideo" in words and "framecrc" not in words]
+    with_sound = [words for words in asked if "copy" in words]
+    assert (len(streams), len(with_sound)) == (3, 1)
+    assert len(asked) - len(streams) - len(with_sound) == 1

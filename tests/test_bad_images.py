@@ -13,7 +13,8 @@ from in_processes import Case, check_refused, read_each, write_each
 from PIL import Image, features
 
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoReader, images, read_image
+from fomm.media import VideoReader, read_image
+from fomm.media.images import IMAGE_FORMATS, MAX_PIXELS
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
@@ -22,7 +23,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
 
 def png(width: int, height: int, data: bytes = b"", *more: tuple[bytes, bytes]) -> bytes:
-    """A PNG of one bit for each pixel, whose header claims any size."""
+    """Make a PNG of one bit for each pixel, whose header claims any size."""
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", header), *more, (b"IDAT", data), (b"IEND", b"")]
     packed = (
@@ -37,8 +38,8 @@ def black(width: int, height: int) -> bytes:
     return png(width, height, zlib.compress(bytes((width // 8 + 1) * height), 9))
 
 
-def resized(kind: str, width: int, height: int) -> bytes:
-    """A small picture whose header claims another size."""
+def claim_size(kind: str, width: int, height: int) -> bytes:
+    """Make a small picture whose header claims another size."""
     data = bytearray(hostile.picture_file(kind))
     if kind == "JPEG":
         at = data.index(b"\xff\xc0") + 5
@@ -61,8 +62,8 @@ def resized(kind: str, width: int, height: int) -> bytes:
 
 
 def animation(width: int, height: int) -> bytes:
-    """A small GIF whose only frame claims to be large."""
-    data = bytearray(resized("GIF", width, height))
+    """Make a small GIF whose only frame claims to be large."""
+    data = bytearray(claim_size("GIF", width, height))
     at = data.index(b"\x2c", 13 + 3 * 256)
     data[at + 5 : at + 9] = struct.pack("<HH", width, height)
     return bytes(data)
@@ -79,14 +80,14 @@ def bombs() -> dict[str, Case]:
         "10 billion pixels": (lambda: png(100_000, 100_000), pillows),
         "a PNG as wide as a header can say": (lambda: png(2**31 - 1, 1), pillows),
         "a PNG as high as a header can say": (lambda: png(1, 2**31 - 1), pillows),
-        "a JPEG of four billion": (lambda: resized("JPEG", 65_000, 65_000), pillows),
-        "a GIF of four billion": (lambda: resized("GIF", 65_535, 65_535), pillows),
+        "a JPEG of four billion": (lambda: claim_size("JPEG", 65_000, 65_000), pillows),
+        "a GIF of four billion": (lambda: claim_size("GIF", 65_535, 65_535), pillows),
         "a GIF with a large frame": (lambda: animation(12_000, 12_000), ours),
-        "a BMP of four quintillion": (lambda: resized("BMP", 2**31 - 1, 2**31 - 1), pillows),
-        "a BMP that is upside down": (lambda: resized("BMP", 12_000, -12_000), ours),
-        "a TIFF of 16 quintillion": (lambda: resized("TIFF", 2**32 - 1, 2**32 - 1), pillows),
-        "a TIFF of 144 million": (lambda: resized("TIFF", 12_000, 12_000), ours),
-        "a WEBP of 281 trillion": (lambda: resized("WEBP", 2**24, 2**24), pillows),
+        "a BMP of four quintillion": (lambda: claim_size("BMP", 2**31 - 1, 2**31 - 1), pillows),
+        "a BMP that is upside down": (lambda: claim_size("BMP", 12_000, -12_000), ours),
+        "a TIFF of 16 quintillion": (lambda: claim_size("TIFF", 2**32 - 1, 2**32 - 1), pillows),
+        "a TIFF of 144 million": (lambda: claim_size("TIFF", 12_000, 12_000), ours),
+        "a WEBP of 281 trillion": (lambda: claim_size("WEBP", 2**24, 2**24), pillows),
         "a text of 100 megabytes within": (
             lambda: png(8, 8, zlib.compress(bytes(16)), (b"zTXt", b"a\0\0" + swollen())),
             "as a picture: Decompressed data too large",
@@ -219,7 +220,7 @@ def test_a_picture_of_90_million_pixels_is_taken(tmp_path):
     """As phones make them; Pillow's own warning begins at 89 million."""
     (tmp_path / "a.png").write_bytes(black(9_600, 9_600))
     assert read_image(tmp_path / "a.png").shape == (9_600, 9_600, 3)
-    assert images.MAX_PIXELS > 7680 * 4320  # 8K
+    assert MAX_PIXELS > 7680 * 4320  # 8K
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.gif", "a", "a.mp4", "-i.png", "a:b.png", "http:a.png"])
@@ -240,16 +241,15 @@ def test_broken_exif_is_no_broken_picture(tmp_path, kind, broken):
         "orientation 99": hostile.exif(99),
         "orientation as text": b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\2\0\xff\xff\xff\xff\0\0\0\0",
     }[broken]
-    if kind == "TIFF":  # has no EXIF of its own
-        data = hostile.picture_file(kind) + exif
-    else:
-        data = hostile.picture_file(kind, exif=exif)
-    assert knock_with_image(data, tmp_path) == ""
+    inside = {} if kind == "TIFF" else {"exif": exif}  # Pillow writes none into a TIFF
+    after = exif if kind == "TIFF" else b""
+    assert knock_with_image(hostile.picture_file(kind, **inside) + after, tmp_path) == ""
 
 
 def test_what_pillow_can_read_beyond_the_list_is_never_asked(monkeypatch, tmp_path):
     """Ghostscript is no part of reading a picture, whatever the file says."""
-    assert "EPS" not in images.IMAGE_FORMATS and features.check("zlib")
+    assert "EPS" not in IMAGE_FORMATS
+    assert features.check("zlib")
     asked = []
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: asked.append(1))
     (tmp_path / "a.png").write_bytes(hostile.picture_file("EPS"))

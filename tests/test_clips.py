@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fomm.data import clip_files
 from fomm.data.clip_files import open_clip
 from fomm.data.clips import find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoWriter, ffmpeg
+from fomm.media import VideoWriter
+from fomm.media.ffmpeg import find_executable
+from fomm.media.paths import VIDEO_SUFFIXES
 
 COUNT = 53
 
 
 def noise(count: int = COUNT, size: int = 32) -> np.ndarray:
-    """Frames of coarse coloured noise: none can be taken for another."""
+    """Return frames of coarse coloured noise: none can be taken for another."""
     small = np.random.default_rng(0).integers(255, size=(count, size // 8, size // 8, 3), dtype=np.uint8)
     return small.repeat(8, 1).repeat(8, 2)
 
@@ -32,8 +33,8 @@ def write_video(path: Path, fps: float = 25, *, count: int = COUNT) -> Path:
 
 
 def encode(source: Path, target: Path, *arguments: str, before: tuple[str, ...] = ()) -> Path:
-    """The video of ``source``, made anew with these arguments of ffmpeg."""
-    start = [ffmpeg.executable(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *before]
+    """Encode the video ``source`` anew with these arguments of ffmpeg."""
+    start = [find_executable(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *before]
     subprocess.run([*start, "-i", str(source), *arguments, str(target)], check=True)
     return target
 
@@ -53,7 +54,8 @@ def check_random_access(path: Path, count: int = COUNT, single: tuple[int, ...] 
     ):
         read = clip.read(numbers)
         wrong = [n for n, frame in zip(numbers, read, strict=True) if not np.array_equal(frame, whole[n])]
-        assert read.shape == (len(numbers), *whole.shape[1:]) and not wrong, f"{numbers}: {wrong} are others"
+        assert not wrong, f"{numbers}: {wrong} are others"
+        assert read.shape == (len(numbers), *whole.shape[1:])
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
@@ -126,6 +128,28 @@ def test_videos_whose_frames_are_coded_out_of_order(tmp_path, options, rate):
     check_random_access(encode(video, tmp_path / "b.mov", *codec), single=(17, 18, 19, 20, 21, 38, 39))
 
 
+MPEG2 = ("-c:v", "mpeg2video", "-q:v", "2")
+CODECS = {
+    ".webm": ("-c:v", "libvpx-vp9"), ".ogv": ("-c:v", "libtheora"), ".gif": (),
+    ".mpg": MPEG2, ".mpeg": MPEG2, ".mxf": MPEG2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", VIDEO_SUFFIXES)
+@pytest.mark.parametrize("keys", [(), ("-g", "12")], ids=["few key frames", "many key frames"])
+def test_containers_that_people_have(tmp_path, suffix, keys):
+    codec = CODECS.get(suffix, ("-c:v", "libx264"))
+    video = encode(write_video(tmp_path / "a.mp4"), tmp_path / f"b{suffix}", *codec, *keys)
+    assert video in find_clips(tmp_path)
+    check_random_access(video, len(read_frames(video)), single=(7, 17, 20, 33, 51))
+
+
+def test_a_container_under_another_s_name(tmp_path):
+    """Of MPEG-TS, which has no index, ffmpeg finds single frames by decoding from the start alone."""
+    stream = encode(write_video(tmp_path / "a.mp4"), tmp_path / "b.ts", "-c:v", "libx264")
+    check_random_access(stream.rename(tmp_path / "b.mp4"), single=(17, 20, 33))
+
+
 def test_a_video_cut_without_coding_it_anew(tmp_path):
     """The file still holds what comes before its first frame, hidden by an edit list."""
     video = write_video(tmp_path / "a.mp4")
@@ -140,9 +164,8 @@ def test_a_video_of_variable_rate_is_counted_as_it_is_shown(tmp_path):
     check_random_access(varied, COUNT, single=(5, 20, 28))  # what frame 2 shows
 
 
-def test_a_long_video_is_sought_anew_for_frames_far_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(clip_files, "_GAP", 20)
-    check_random_access(write_video(tmp_path / "a.mp4"))
+def test_a_long_video_is_sought_anew_for_frames_far_apart(tmp_path):
+    check_random_access(write_video(tmp_path / "a.mp4", count=440), 440, single=(0, 439))
 
 
 def test_frames_that_are_not_there(tmp_path):
@@ -234,7 +257,8 @@ def test_headers_of_arrays_are_read_without_python_s_parser(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(ast, "parse", fail)
         whole, single = read_frames(path), open_clip(path).read([2, 0])
-    assert np.array_equal(whole, frames) and np.array_equal(single, frames[[2, 0]])
+    assert np.array_equal(whole, frames)
+    assert np.array_equal(single, frames[[2, 0]])
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".gif", ".png", ".npz"])

@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -24,7 +25,7 @@ from fomm.bundled import bundled
 from fomm.checkpoint import convert
 from fomm.engines.inference import InferenceNetworks
 from fomm.errors import CheckpointError, MediaError
-from fomm.media import VideoReader, VideoWriter, save_video, streams, write_image
+from fomm.media import VideoReader, VideoWriter, save_video, write_image
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
@@ -33,22 +34,8 @@ NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)  # mo
 
 
 @pytest.fixture
-def processes(monkeypatch):
-    """The ffmpeg processes that were started with pipes for frames."""
-    started = []
-    start = streams.start_process
-
-    def record(*arguments, **options):
-        started.append(start(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(streams, "start_process", record)
-    return started
-
-
-@pytest.fixture
 def files(tmp_path) -> tuple[Path, Path]:
-    """A photo and a driving video of 40 frames, each more than a pipe holds."""
+    """Write a photo and a driving video of 40 frames, each more than a pipe holds."""
     write_image(tmp_path / "photo.png", NOISE)
     save_video(tmp_path / "driving.mp4", [NOISE, NOISE[::-1]] * 20, 25)
     return tmp_path / "photo.png", tmp_path / "driving.mp4"
@@ -64,7 +51,7 @@ def tiny():
 
 @pytest.fixture
 def before_rendering(monkeypatch):
-    """Give a function that has another one called with the number of frames before they are rendered."""
+    """Give a function whose argument is called with the number of frames before they are rendered."""
 
     def arrange(call: Callable[[int], None]) -> None:
         render = InferenceNetworks.render
@@ -80,7 +67,7 @@ def before_rendering(monkeypatch):
 
 @pytest.fixture
 def memory_for(before_rendering):
-    """Give a function that lets the generator's memory end at more than so many frames."""
+    """Give a function that makes the generator run out of memory at more frames than it is told."""
 
     def limit(frames: int) -> list[int]:
         tried = []
@@ -113,7 +100,8 @@ def test_a_smaller_batch_is_kept(tiny, memory_for):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert len(list(itertools.islice(animator.animate(itertools.cycle(EXPECTED["driving"])), 9))) == 9
-    assert tried == [4, 2, 2, 2, 2, 2] and animator.batch_size == 2
+    assert tried == [4, 2, 2, 2, 2, 2]
+    assert animator.batch_size == 2
 
 
 def test_no_memory_for_one_frame(tiny, memory_for):
@@ -140,26 +128,27 @@ def test_no_memory_for_the_source(tiny, monkeypatch):
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, FileNotFoundError])
 def test_an_interrupted_run_leaves_nothing(tmp_path, name, failure, processes):
-    with pytest.raises(failure), VideoWriter(tmp_path / name, fps=25) as writer:
-        for frame in [NOISE] * 10:
-            writer.write(frame)
+    def frames():
+        yield from [NOISE] * 10
         assert not (tmp_path / name).exists()
         raise failure
+
+    with pytest.raises(failure):
+        save_video(tmp_path / name, frames(), 25)
     check_only(tmp_path)
     assert all(process.poll() is not None for process in processes)
 
 
 def test_an_interrupt_while_ffmpeg_starts_leaves_nothing(tmp_path, monkeypatch, processes):
-    """It comes when the process is there and nobody knows of it yet."""
-    start = streams.start_process
+    """It comes when the process runs and no variable of the writer holds it yet."""
 
-    def interrupted(*arguments):
-        process = start(*arguments)
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)  # time for the handler
-        return process
+    class Interrupted(subprocess.Popen):  # of the class that records
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)  # time for the handler
 
-    monkeypatch.setattr(streams, "start_process", interrupted)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_video(tmp_path / "out.mp4", [NOISE] * 3, 25)
     [process] = processes
@@ -170,21 +159,26 @@ def test_an_interrupt_while_ffmpeg_starts_leaves_nothing(tmp_path, monkeypatch, 
 @pytest.mark.parametrize("name", TARGETS[:3])
 def test_an_interrupted_run_keeps_the_old_file(tmp_path, name):
     (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / name, fps=25) as writer:
-        writer.write(NOISE)
+
+    def frames():
+        yield NOISE
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_video(tmp_path / name, frames(), 25)
     assert (tmp_path / name).read_bytes() == b"old"
     check_only(tmp_path, tmp_path / name)
 
 
 @pytest.mark.parametrize("name", TARGETS[:3])
 def test_ffmpeg_killed_in_the_middle(tmp_path, name, processes):
+    def frames():
+        yield NOISE
+        processes[0].kill()
+        yield from [NOISE] * 50
+
     with pytest.raises(MediaError, match=rf"writing .*{name} stopped after \d+ frames: ffmpeg"):
-        with VideoWriter(tmp_path / name, fps=25) as writer:
-            writer.write(NOISE)
-            processes[0].kill()
-            for _ in range(50):
-                writer.write(NOISE)
+        save_video(tmp_path / name, frames(), 25)
     check_only(tmp_path)
 
 
@@ -213,8 +207,8 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering,
     before_rendering(kill)
     named = [driving, photo.with_name("result.mp4")][which]
     words = rf"{['reading', 'writing'][which]} .*{named.name} stopped after \d+ frames: .* stopped: Killed"
+    result = photo.with_name("result.mp4")
     with pytest.raises(MediaError, match=words) as caught:
-        result = photo.with_name("result.mp4")
         animate_file(
             photo,
             driving,
@@ -226,7 +220,8 @@ def test_ffmpeg_killed_while_animating(tiny, files, processes, before_rendering,
         )
     check_sentence(caught.value, MediaError, named)
     check_only(photo.parent, photo, driving)
-    assert len(processes) == 2 and all(process.poll() is not None for process in processes)
+    assert len(processes) == 2
+    assert all(process.poll() is not None for process in processes)
 
 
 def test_a_picture_that_goes_away_while_a_folder_is_read(tiny, tmp_path):
@@ -241,7 +236,7 @@ def test_a_picture_that_goes_away_while_a_folder_is_read(tiny, tmp_path):
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory):
-    """Commands that are met by Ctrl-C at several moments after the result was begun, or by a full disk."""
+    """Run commands that are interrupted at several moments after the result was begun, or fill the disk."""
     folder = tmp_path_factory.mktemp("commands")
     write_image(folder / "photo.png", NOISE)
     save_video(folder / "long.mp4", [NOISE[:32, :32], NOISE[32:64, :32]] * 1000, 25)
@@ -270,7 +265,8 @@ def test_ctrl_c_in_the_middle(commands, target):
     folder, given, told = commands
     got = told["interrupted", target]
     assert got["code"] == 130, got["said"]
-    assert got["said"].splitlines()[-1:] == ["fomm: interrupted"] and "Traceback" not in got["said"]
+    assert got["said"].splitlines()[-1:] == ["fomm: interrupted"]
+    assert "Traceback" not in got["said"]
     assert not got["lives"], "a process goes on"
     check_only(folder, *given)
     assert (folder / "old.mp4").read_bytes() == b"old"
@@ -288,7 +284,7 @@ def test_told_to_end_in_the_middle(commands):
 
 @pytest.fixture
 def full_disk(tmp_path, monkeypatch):
-    """What is written to the temporary name goes to /dev/full, which has no room for anything."""
+    """Make the temporary name of a result a link to /dev/full, which has no room for anything."""
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     monkeypatch.setattr("secrets.token_hex", lambda _: "full")
@@ -307,14 +303,13 @@ def test_no_space_for_a_result(tmp_path, full_disk, name, old):
     path = full_disk(name)
     if old:
         path.write_bytes(b"old")
+    is_picture = path.suffix in (".png", ".jpg", ".webp")
     with pytest.raises(MediaError, match=f"writ.*{name}.*(No space left on device|encoder error)") as caught:
-        if path.suffix in (".png", ".jpg", ".webp"):
-            write_image(path, NOISE)
-        else:
-            save_video(path, [NOISE] * 4, 25)
+        write_image(path, NOISE) if is_picture else save_video(path, [NOISE] * 4, 25)
     check_sentence(caught.value, MediaError, path)
     check_only(tmp_path, path)
-    assert path.exists() == old and (not old or path.read_bytes() == b"old")
+    assert path.exists() == old
+    assert not old or path.read_bytes() == b"old"
 
 
 def test_no_space_for_the_sound_of_a_result(tmp_path, monkeypatch):
@@ -348,14 +343,13 @@ def test_no_space_for_weights(tmp_path, full_disk):
 def test_a_disk_that_fills_up(tmp_path, name, processes):
     import resource
 
-    with (
-        pytest.raises(MediaError, match=f"writing .*{name} stopped"),
-        VideoWriter(tmp_path / name, fps=25) as writer,
-    ):
-        writer.write(NOISE)
+    def frames():
+        yield NOISE
         resource.prlimit(processes[0].pid, resource.RLIMIT_FSIZE, (10_000, 10_000))
-        for _ in range(20):
-            writer.write(NOISE)
+        yield from [NOISE] * 20
+
+    with pytest.raises(MediaError, match=f"writing .*{name} stopped"):
+        save_video(tmp_path / name, frames(), 25)
     check_only(tmp_path)
 
 
@@ -380,7 +374,8 @@ def test_where_nothing_can_be_written(tiny, tmp_path, name, suffix):
         (Path(target) / "kept.txt").write_text("kept")
     before = sorted(tmp_path.rglob("*"))
     kind = CheckpointError if suffix == ".safetensors" else MediaError
-    with pytest.raises(kind, match=r"does not exist|a folder of that name|exists already") as caught:
+
+    def write():
         if suffix == ".png":
             write_image(target, NOISE)
         elif suffix == ".safetensors":
@@ -388,5 +383,8 @@ def test_where_nothing_can_be_written(tiny, tmp_path, name, suffix):
         else:
             with VideoWriter(target, fps=25):
                 pytest.fail("the block must not run")
+
+    with pytest.raises(kind, match=r"does not exist|a folder of that name|exists already") as caught:
+        write()
     check_sentence(caught.value, kind, Path(target))
     assert sorted(tmp_path.rglob("*")) == before

@@ -5,14 +5,15 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.animation.framing import cut, follow, main_face, photo_squares, video_squares
+from fomm.animation.framing import follow, main_face, photo_squares, video_squares
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import Face
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, published_square
 from fomm.face.detector import detect_faces
-from fomm.media import save_video
+from fomm.media import VideoReader, save_video
 from fomm.media.images import read_image
+from fomm.media.resize import cut_out
 
 
 def head(number: int, size: int) -> Image.Image:
@@ -76,17 +77,17 @@ def test_a_photo_that_was_prepared_for_the_networks_is_not_called_small():
 def test_a_part_beyond_the_border_is_mirrored():
     picture = np.zeros((4, 6, 3), np.uint8)
     picture[..., 0] = np.arange(6) * 10
-    part = cut(picture, Rect(-2, 0, 2, 4), (4, 4))
+    part = cut_out(picture, Rect(-2, 0, 2, 4), (4, 4))
     assert part[0, :, 0].tolist() == [10, 0, 0, 10]
-    part = cut(picture, Rect(4, 0, 8, 4), (4, 4))
+    part = cut_out(picture, Rect(4, 0, 8, 4), (4, 4))
     assert part[0, :, 0].tolist() == [40, 50, 50, 40]
-    assert np.array_equal(cut(picture, Rect(1, 0, 5, 4), (4, 4)), picture[:, 1:5])
+    assert np.array_equal(cut_out(picture, Rect(1, 0, 5, 4), (4, 4)), picture[:, 1:5])
 
 
 def test_fine_stripes_become_grey_where_they_are_made_small():
     stripes = np.zeros((64, 64, 3), np.uint8)
     stripes[:, ::2] = 200
-    small = cut(stripes, Rect(0, 0, 64, 64), (16, 16)).astype(int)
+    small = cut_out(stripes, Rect(0, 0, 64, 64), (16, 16)).astype(int)
     assert abs(small[4:12, 4:12] - 100).max() <= 3
 
 
@@ -111,7 +112,7 @@ def test_crops_agree_with_the_published_recipe_on_the_original_detector():
 def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
     frames = [backdrop((320, 240), (head(0, 160), 60 + 2 * t, 40)) for t in range(12)]
     save_video(tmp_path / "talk.mp4", frames, 25)
-    (square,) = video_squares(tmp_path / "talk.mp4", "auto")
+    (square,) = video_squares(VideoReader(tmp_path / "talk.mp4"), "auto")
     assert square.width == pytest.approx(square.height)
     for frame in (frames[0], frames[9]):
         face = published_box(detect_faces(frame)[0])
@@ -120,19 +121,19 @@ def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
         InputError, match=r"wall\.mp4: no face was found in any of its 3 frames; .*--crop-driving none"
     ):
         save_video(tmp_path / "wall.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 3, 25)
-        video_squares(tmp_path / "wall.mp4", "auto")
+        video_squares(VideoReader(tmp_path / "wall.mp4"), "auto")
     small = [backdrop((320, 240), (head(0, 56), 100 + 2 * t, 40)) for t in range(4)]
     save_video(tmp_path / "far.mp4", small, 25)
     with pytest.warns(UserWarning, match=r"far\.mp4: the head is \d\d pixels wide, less than the 64"):
-        video_squares(tmp_path / "far.mp4", "auto")
-    assert video_squares(tmp_path / "wall.mp4", "none") == [Rect(0, 0, 64, 64)]
-    assert video_squares(tmp_path / "wall.mp4", (8, 8, 32, 32)) == [Rect(8, 8, 40, 40)]
+        video_squares(VideoReader(tmp_path / "far.mp4"), "auto")
+    assert video_squares(VideoReader(tmp_path / "wall.mp4"), "none") == [Rect(0, 0, 64, 64)]
+    assert video_squares(VideoReader(tmp_path / "wall.mp4"), (8, 8, 32, 32)) == [Rect(8, 8, 40, 40)]
 
 
 def test_a_face_that_wanders_is_followed(tmp_path):
     frames = [backdrop((640, 200), (head(0, 140), 14 * t, 30)) for t in range(36)]
     save_video(tmp_path / "walk.mp4", frames, 25)
-    squares = video_squares(tmp_path / "walk.mp4", "auto")
+    squares = video_squares(VideoReader(tmp_path / "walk.mp4"), "auto")
     assert len(squares) == 36 and len({round(square.width) for square in squares}) == 1
     steps = np.diff([square.x0 for square in squares])
     assert (steps >= 0).all() and steps.max() < 20  # forwards, and never with a jump

@@ -24,7 +24,7 @@ def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: int) -> None:
 
 
 def write_png(path, bit_depth: int, color_type: int, rows: list[bytes], extra: bytes = b"") -> None:
-    """A PNG by hand, for the kinds that Pillow does not write."""
+    """Write a PNG by hand, of a kind that Pillow does not write."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -153,6 +153,14 @@ def test_written_pictures_come_back(tmp_path):
     for name in ("a.JPG", "a.webp"):
         write_image(tmp_path / name, flat)
         assert_close(read_image(tmp_path / name), flat, 3)
+
+
+@pytest.mark.parametrize("name", ["http:a.png", "imageio:chelsea.png", "<screen>.png", "a.zip.png", "-i.jpg"])
+def test_odd_names_are_names(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_image(name, PIXELS)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert read_image(name).shape == PIXELS.shape
 
 
 def test_writing_checks_at_the_door(tmp_path):

@@ -13,25 +13,34 @@ from PIL import Image
 
 from fomm import __version__
 from fomm.errors import InputError, MediaError
-from fomm.media import VideoReader, VideoWriter, read_image, save_video, streams, write_image
-from fomm.media.ffmpeg import exact_rate, executable, probe
+from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.media.encode import ENCODINGS
+from fomm.media.ffmpeg import find_executable, probe, to_exact_rate
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 20]]], np.uint8)
 
 
 def ffmpeg(*arguments) -> bytes:
-    command = [executable(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y", *map(str, arguments)]
+    command = [
+        find_executable(),
+        "-hide_banner",
+        "-loglevel",
+        "error",
+        "-nostdin",
+        "-y",
+        *map(str, arguments),
+    ]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
 
 
 def describe(path) -> str:
-    """What ffmpeg says of a file."""
-    command = [executable(), "-hide_banner", "-nostdin", "-i", str(path)]
+    """Return what ffmpeg says of a file."""
+    command = [find_executable(), "-hide_banner", "-nostdin", "-i", str(path)]
     return subprocess.run(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL).stderr.decode()
 
 
 def gray_frames(count: int, step: int = 2, size: int = 32) -> list[np.ndarray]:
-    """Frame i is of the one gray level step * i, so that a frame tells its number."""
+    """Make frames that tell their numbers: frame i has the gray level step * i everywhere."""
     return [np.full((size, size, 3), step * index, np.uint8) for index in range(count)]
 
 
@@ -40,7 +49,7 @@ def numbers(frames, step: int = 2) -> list[int]:
 
 
 def smooth_frames(count: int = 8, height: int = 96, width: int = 128) -> list[np.ndarray]:
-    """Coloured gradients that move: what half-size chroma can keep."""
+    """Make coloured gradients that move, which half-size chroma can keep."""
     y, x = np.mgrid[0:height, 0:width]
     channels = (
         lambda t: x * 255 / (width - 1),
@@ -51,7 +60,7 @@ def smooth_frames(count: int = 8, height: int = 96, width: int = 128) -> list[np
 
 
 def write_tone(path, silence: float, tone: float, rate: int = 44100) -> None:
-    """A mono wave file: silence, then 440 Hz (seconds)."""
+    """Write a mono wave file: silence, then 440 Hz (seconds)."""
     times = np.arange(round(tone * rate)) / rate
     samples = np.concatenate([np.zeros(round(silence * rate)), 12000 * np.sin(2 * np.pi * 440 * times)])
     with wave.open(str(path), "wb") as file:
@@ -60,7 +69,7 @@ def write_tone(path, silence: float, tone: float, rate: int = 44100) -> None:
 
 
 def read_sound(path) -> np.ndarray:
-    """The sound of a file at 44100 Hz, mono, in [-1, 1]."""
+    """Return the sound of a file at 44100 Hz, mono, in [-1, 1]."""
     return (
         np.frombuffer(ffmpeg("-i", path, "-map", "0:a", "-ac", 1, "-ar", 44100, "-f", "s16le", "-"), "<i2")
         / 32768
@@ -73,24 +82,10 @@ def names(folder) -> list[str]:
 
 @pytest.fixture
 def clip(tmp_path):
-    """Two seconds of numbered gray frames at 25 a second, without sound."""
+    """Write two seconds of numbered gray frames at 25 a second, without sound."""
     path = tmp_path / "clip.mp4"
     save_video(path, gray_frames(50, step=4), 25)
     return path
-
-
-@pytest.fixture
-def processes(monkeypatch):
-    """The ffmpeg processes that were started with pipes for frames."""
-    started = []
-    start = streams.start_process
-
-    def record(*arguments, **options):
-        started.append(start(*arguments, **options))
-        return started[-1]
-
-    monkeypatch.setattr(streams, "start_process", record)
-    return started
 
 
 # ---- Reading ----
@@ -101,7 +96,8 @@ def test_facts_and_frames_of_a_clip(clip):
         assert (reader.fps, reader.size, reader.has_audio, reader.num_frames) == (25.0, (32, 32), False, 50)
         frames = list(reader)
     assert numbers(frames, step=4) == list(range(50))
-    assert frames[0].dtype == np.uint8 and frames[0].shape == (32, 32, 3)
+    assert frames[0].dtype == np.uint8
+    assert frames[0].shape == (32, 32, 3)
     assert frames[0].flags.writeable, "torch warns about arrays that it may not write"
 
 
@@ -162,7 +158,7 @@ def test_pixels_that_are_not_square_are_stretched(tmp_path):
 
 
 def write_variable_rate(tmp_path):
-    """One second at 30 frames a second, then three at 10: frame n of 120 is kept if n < 30 or 3 divides n."""
+    """Write a second of 30 frames, then three of 10: frame n of 120 is kept if n < 30 or 3 divides n."""
     save_video(tmp_path / "constant.mp4", gray_frames(120), 30)
     keep = "select='lt(n,30)+not(mod(n,3))'"
     path = tmp_path / "variable.mp4"
@@ -216,7 +212,7 @@ def test_transparency_of_a_gif_is_laid_over_white(tmp_path):
     ],
 )
 def test_rates_are_ratios(fps, expected):
-    assert exact_rate(fps) == expected
+    assert to_exact_rate(fps) == expected
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.webm", "frames"])
@@ -241,9 +237,14 @@ def test_containers_that_people_have(tmp_path, clip, suffix):
 def test_the_process_ends_with_the_reader(clip, processes):
     with VideoReader(clip) as reader:
         next(reader)
-    with pytest.raises(RuntimeError), VideoReader(clip) as reader:
-        next(reader)
-        raise RuntimeError("of the one who reads")
+
+    def fail():
+        with VideoReader(clip) as reader:
+            next(reader)
+            raise RuntimeError("of the one who reads")
+
+    with pytest.raises(RuntimeError, match="of the one who reads"):
+        fail()
     reader = VideoReader(clip)
     next(reader)
     del reader
@@ -252,6 +253,25 @@ def test_the_process_ends_with_the_reader(clip, processes):
     assert len(processes) == 4
     assert all(process.poll() is not None for process in processes)
     assert all(process.stdout.closed for process in processes)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "folder"])
+def test_the_same_frames_are_read_again(tmp_path, clip, ffmpegs, kind):
+    """By another reader, from the first on; the first reader stays where it is. The file is examined once."""
+    path = clip
+    if kind == "folder":
+        path = tmp_path / "frames"
+        save_video(path, gray_frames(50, step=4), 25)
+    ffmpegs.clear()
+    with VideoReader(path, start=0.4, duration=1) as reader:
+        first = next(reader)
+        for _ in range(2):
+            with reader.reopen() as again:
+                assert (again.fps, again.size, again.num_frames) == (25.0, (32, 32), 25)
+                assert numbers(again, step=4) == list(range(10, 35))
+        assert numbers([first, *reader], step=4) == list(range(10, 35))
+    asked = [process for process in ffmpegs if "framecrc" in process.args]
+    assert len(asked) == (1 if kind == "mp4" else 0)
 
 
 # ---- A folder of pictures ----
@@ -389,7 +409,8 @@ def test_clips_for_training(tmp_path):
     )
     assert len(re.findall(rb"^0,", keys, re.M)) >= 3
     said = describe(tmp_path / "clip.mp4")
-    assert f"Cut out by fomm {__version__}." in said and "AI" not in said
+    assert f"Cut out by fomm {__version__}." in said
+    assert "AI" not in said
 
 
 def test_clips_for_training_are_mp4_or_pictures(tmp_path):
@@ -436,6 +457,19 @@ def test_sound_starts_where_asked(tmp_path, name):
     assert began == pytest.approx(0.25, abs=0.02), f"the tone begins at {began} s"
 
 
+def test_a_reader_gives_the_sound_of_its_part(tmp_path, clip):
+    write_tone(tmp_path / "tone.wav", 1.0, 2.0)
+    ffmpeg("-i", clip, "-i", tmp_path / "tone.wav", "-c:v", "copy", tmp_path / "talk.mp4")
+    part = VideoReader(tmp_path / "talk.mp4", start=0.75, duration=0.5)
+    save_video(tmp_path / "a.mp4", gray_frames(25), 25, audio=part)
+    sound = read_sound(tmp_path / "a.mp4")
+    assert len(sound) / 44100 == pytest.approx(0.5, abs=0.03)
+    began = np.flatnonzero(np.abs(sound) > 0.1)[0] / 44100
+    assert began == pytest.approx(0.25, abs=0.03), f"the tone begins at {began} s"
+    with pytest.raises(InputError, match="leave out audio_start"):
+        VideoWriter(tmp_path / "b.mp4", fps=25, audio=part, audio_start=1)
+
+
 def test_surround_sound_is_mixed_down(tmp_path):
     ffmpeg("-f", "lavfi", "-i", "sine=d=1,pan=5.1(side)|c0=c0|c1=c0|c4=c0", tmp_path / "six.wav")
     for name in ("a.mp4", "a.webm"):
@@ -448,7 +482,7 @@ def test_no_sound_is_no_error(tmp_path, clip):
     save_video(tmp_path / "frames", frames, 25, audio=clip)
     write_tone(tmp_path / "tone.wav", 0, 1)
     save_video(tmp_path / "a.gif", frames, 25, audio=tmp_path / "tone.wav")
-    for audio in (clip, tmp_path / "frames", tmp_path / "a.gif"):
+    for audio in (clip, tmp_path / "frames", tmp_path / "a.gif", VideoReader(clip)):
         save_video(tmp_path / "a.mp4", frames, 25, audio=audio)
         assert not VideoReader(tmp_path / "a.mp4").has_audio
 
@@ -469,7 +503,7 @@ TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
 
 
 def test_the_last_words_of_ffmpeg_are_told(tmp_path, monkeypatch):
-    monkeypatch.setitem(streams.ENCODINGS, "mp4", ["-c:v", "nosuchcodec", "-f", "mp4"])
+    monkeypatch.setitem(ENCODINGS, "mp4", ["-c:v", "nosuchcodec", "-f", "mp4"])
     with pytest.raises(MediaError, match=r"a\.mp4 stopped after \d+ frames: Unknown encoder 'nosuchcodec'"):
         save_video(tmp_path / "a.mp4", smooth_frames(50), 25)
     assert names(tmp_path) == []

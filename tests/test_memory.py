@@ -13,9 +13,10 @@ from fomm.media import VideoWriter, write_image
 SCRIPT = """
 import resource, sys
 from fomm import animate_file, load_checkpoints
+from fomm.animation.options import Framing
 golden, photo, driving, result = sys.argv[1:]
 networks = load_checkpoints(golden + "/tiny.yaml", golden + "/tiny-cpk.pth.tar", cpu=True)
-count = animate_file(photo, driving, result, *networks, crop="none")
+count = animate_file(photo, driving, result, *networks, framing=Framing(crop="none"))
 print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

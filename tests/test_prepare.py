@@ -14,7 +14,7 @@ from PIL import Image
 
 from fomm.cli import main
 from fomm.data.clips import find_clips, read_frames
-from fomm.data.prepare import choose, find_videos, prepare, split
+from fomm.data.prepare import choose_pieces, find_videos, prepare, split
 from fomm.data.settings import Settings
 from fomm.errors import InputError
 from fomm.face import detect_faces
@@ -83,13 +83,15 @@ def test_clips_of_every_face_in_every_shot(prepared):
             face = detect_faces(frames[len(frames) // 2])[0].box
             # The published margins: the head fills the square, the face is in its middle and below it.
             assert 0.4 < (face[2] - face[0]) / 64 < 0.8, clip
-            assert 20 < (face[0] + face[2]) / 2 < 44 and 28 < (face[1] + face[3]) / 2 < 48, clip
+            assert 20 < (face[0] + face[2]) / 2 < 44, clip
+            assert 28 < (face[1] + face[3]) / 2 < 48, clip
 
 
 def test_the_summary_tells_what_was_dropped_and_why(prepared):
     out, summary = prepared
     assert summary == json.loads((out / "summary.json").read_text())
-    assert summary["videos"] == 3 and summary["failed"] == summary["missing"] == {}
+    assert summary["videos"] == 3
+    assert summary["failed"] == summary["missing"] == {}
     assert summary["dropped"]["no face found"] == {"clips": 1, "frames": 8}
     assert summary["dropped"]["too short"]["clips"] == 1
     record = json.loads((out / "records" / "anna#shots.json").read_text())
@@ -123,7 +125,7 @@ def test_a_killed_run_goes_on(videos, tmp_path, workers):
     shutil.copytree(videos, films)
     # The last one is not done yet when the first of the others is, however many are at work.
     shutil.copy(videos / "ben" / "films" / "two.mp4", films / "carl.mp4")
-    options = "--size 64 --min-frames 6 --min-size 64 --every 2".split()
+    options = ["--size", "64", "--min-frames", "6", "--min-size", "64", "--every", "2"]
     command = [
         sys.executable,
         "-m",
@@ -166,7 +168,8 @@ def test_whole_pictures_in_other_formats(videos, tmp_path):
         for clip in (tmp_path / "set" / part).iterdir()
         if "films" in clip.name
     ]
-    assert clip.name == "films#two#000" and read_frames(clip).shape == (10, 32, 32, 3)
+    assert clip.name == "films#two#000"
+    assert read_frames(clip).shape == (10, 32, 32, 3)
     # The middle 160 columns, from 60 on: the head at the left reaches from 5 to 125, the other begins at 150.
     frame = read_frames(clip)[0].astype(int)
     assert (np.abs(frame[16, [14, 16]] - 90) <= 3).all(), "between the heads, at 60 + 5 * 15 = 135"
@@ -192,7 +195,8 @@ def test_a_video_that_cannot_be_read_stops_no_other(videos, tmp_path, capsys):
     assert main([*command, "--min-frames", "6"]) == 1
     shown = capsys.readouterr()
     assert "failed: train/broken: cannot read" in shown.out
-    assert "1 of 2 videos failed or are missing" in shown.err and "summary.json" in shown.err
+    assert "1 of 2 videos failed or are missing" in shown.err
+    assert "summary.json" in shown.err
     assert names(tmp_path / "set" / "train") == ["good#000.mp4"]
     save_video(folder / "broken.mp4", talk(1), 25)  # mended, it is tried again
     assert main([*command, "--min-frames", "6"]) == 0
@@ -202,7 +206,8 @@ def test_a_video_that_cannot_be_read_stops_no_other(videos, tmp_path, capsys):
 def test_nothing_to_train_on_is_an_error(videos, tmp_path, capsys):
     assert main(["data", "prepare", str(videos), "--out", str(tmp_path / "set")]) == 1
     shown = capsys.readouterr()
-    assert "dropped, too short" in shown.out and "got no clip" in shown.err
+    assert "dropped, too short" in shown.out
+    assert "got no clip" in shown.err
 
 
 def test_other_arguments_need_another_folder(videos, prepared):
@@ -225,12 +230,15 @@ PICTURE = (200, 300)  # height, width
     ],
 )
 def test_what_is_kept(tube, expected):
-    kept, dropped = choose([tube], PICTURE, Settings(size=60, min_frames=10))
+    kept, dropped = choose_pieces([tube], PICTURE, Settings(size=60, min_frames=10))
     if isinstance(expected, str):
-        assert kept == [] and [drop["reason"] for drop in dropped] == [expected]
-        assert dropped[0]["frames"] == tube.stop and dropped[0]["start"] == tube.start
+        assert kept == []
+        assert [drop["reason"] for drop in dropped] == [expected]
+        assert dropped[0]["frames"] == tube.stop
+        assert dropped[0]["start"] == tube.start
     else:
-        assert dropped == [] and kept[0][:2] == expected[:2]
+        assert dropped == []
+        assert kept[0][:2] == expected[:2]
         assert kept[0][2] == pytest.approx(expected[2])
 
 
@@ -260,7 +268,8 @@ def test_nobody_is_in_both_parts():
     keys = [f"person{number % 20}#{number}" for number in range(100)]
     parts = split(keys, "person", 0.2, {})
     people = {part: {key.split("#")[0] for key in keys if parts[key] == part} for part in ("train", "test")}
-    assert len(people["test"]) == 4 and not people["test"] & people["train"]
+    assert len(people["test"]) == 4
+    assert not people["test"] & people["train"]
     assert split(keys[::-1], "person", 0.2, {}) == parts, "the order means nothing"
     assert sum(part == "test" for part in split(keys, "video", 0.2, {}).values()) == 20
 

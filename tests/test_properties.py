@@ -62,7 +62,7 @@ def whole_video(suffix: str) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, whole: Callable[[str], bytes], kinds: tuple[str, ...]) -> bytes:
-    """A good file with bytes changed, taken out, put in or said twice."""
+    """Damage a good file: change bytes, take some out, put some in, or repeat some."""
     data = bytearray(whole(draw(st.sampled_from(kinds))))
     for _ in range(draw(st.integers(1, 6))):
         # most structure is at the front and at the end
@@ -222,7 +222,8 @@ def test_good_weights_come_back(data, kind, seed, folder):
     assert set(got) == {f"{part}.{name}" for part, state in parts.items() for name in state}
     for part, state in parts.items():
         for name, tensor in state.items():
-            assert got[f"{part}.{name}"].dtype == tensor.dtype and torch.equal(got[f"{part}.{name}"], tensor)
+            assert got[f"{part}.{name}"].dtype == tensor.dtype
+            assert torch.equal(got[f"{part}.{name}"], tensor)
 
 
 # -- pictures and videos -----------------------------------------------------------------------------
@@ -273,7 +274,8 @@ def test_folders_of_frames_come_back(frame, count, fps, folder):
     frames = [np.roll(frame, number, axis=1) for number in range(count)]
     save_video(folder / "frames", frames, fps)
     with VideoReader(folder / "frames") as reader:
-        assert reader.fps == pytest.approx(fps, rel=1e-4) and reader.num_frames == count
+        assert reader.fps == pytest.approx(fps, rel=1e-4)
+        assert reader.num_frames == count
         assert np.array_equal(np.stack(list(reader)), np.stack(frames))
 
 
@@ -291,14 +293,24 @@ def test_folders_of_frames_come_back(frame, count, fps, folder):
 )
 @settings(max_examples=150)
 def test_an_array_is_a_picture_or_an_error(picture):
+    got, said = None, ""
     try:
         got = check_picture(picture, "it")
     except InputError as error:
-        assert str(error).startswith("it ") and str(error).isprintable() and len(str(error)) < 300
+        said = str(error)
+    if got is None:
+        assert said.startswith("it ")
+        assert said.isprintable()
+        assert len(said) < 300
     else:
-        assert got.dtype in (np.uint8, np.float32) and got.ndim == 3 and got.shape[2] == 3 and got.size
+        assert got.dtype in (np.uint8, np.float32)
+        assert got.ndim == 3
+        assert got.shape[2] == 3
+        assert got.size
         most = 255 if got.dtype == np.uint8 else 1.01
-        assert np.isfinite(got).all() and got.min() >= -0.01 and got.max() <= most
+        assert np.isfinite(got).all()
+        assert got.min() >= -0.01
+        assert got.max() <= most
 
 
 @given(
@@ -328,7 +340,9 @@ def test_a_setting_is_taken_or_named(value, place):
         config = config_from_dict(data, "mine.yaml")
     except ConfigError as error:
         said = str(error)
-        assert said.startswith("mine.yaml: ") and said.isprintable() and len(said) < 400
+        assert said.startswith("mine.yaml: ")
+        assert said.isprintable()
+        assert len(said) < 400
     else:
         assert config.to_dict()["model_params"]["common_params"][place] == value
 
@@ -336,4 +350,5 @@ def test_a_setting_is_taken_or_named(value, place):
 @given(text=st.one_of(st.text(), st.binary(), st.integers(), plain), longest=st.integers(3, 200))
 def test_what_is_shown_is_one_printable_line(text, longest):
     line = shown(text, longest)
-    assert line.isprintable() and len(line) <= longest
+    assert line.isprintable()
+    assert len(line) <= longest

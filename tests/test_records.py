@@ -4,22 +4,25 @@ from pathlib import Path
 
 import pytest
 
-from fomm.data.records import Record, as_text, claim, finished, run, summarize
+from fomm.data.records import Record, claim, format_summary, read_records, run_tasks, summarize
 from fomm.errors import FommError, InputError
 
 
 @dataclass(frozen=True)
-class Job:
+class Task:
     key: str
 
 
-def work(job: Job) -> Record:
-    if job.key == "deadly":
+def work(task: Task) -> Record:
+    if task.key == "deadly":
         os._exit(9)
-    if job.key == "bad":
+    if task.key == "bad":
         return Record("train/bad", problem="it is broken")
-    clips = [{"file": f"train/{job.key}#0.mp4", "frames": 10}, {"file": f"test/{job.key}#1.mp4", "frames": 5}]
-    return Record(f"train/{job.key}", clips, [{"reason": "too short", "frames": 3}], ["a note"])
+    clips = [
+        {"file": f"train/{task.key}#0.mp4", "frames": 10},
+        {"file": f"test/{task.key}#1.mp4", "frames": 5},
+    ]
+    return Record(f"train/{task.key}", clips, [{"reason": "too short", "frames": 3}], ["a note"])
 
 
 @pytest.fixture
@@ -31,34 +34,34 @@ def root(tmp_path) -> Path:
 def test_only_what_is_not_done_is_done(root):
     seen = []
 
-    def counted(job: Job) -> Record:
-        seen.append(job.key)
-        return work(job)
+    def counted(task: Task) -> Record:
+        seen.append(task.key)
+        return work(task)
 
-    jobs = [Job("b"), Job("bad"), Job("a")]
-    first = run(root, jobs, counted, workers=1, progress=False)
+    tasks = [Task("b"), Task("bad"), Task("a")]
+    first = run_tasks(root, tasks, counted, workers=1, progress=False)
     assert [record.video for record in first] == ["train/b", "train/bad", "train/a"]
-    assert sorted(finished(root)) == ["a", "b"]
-    assert run(root, [*jobs, Job("c")], counted, workers=1, progress=False)[:3] == first
+    assert sorted(read_records(root)) == ["a", "b"]
+    assert run_tasks(root, [*tasks, Task("c")], counted, workers=1, progress=False)[:3] == first
     assert seen == ["b", "bad", "a", "bad", "c"], "the one with a problem is tried again"
 
 
 def test_a_worker_that_dies_ends_the_run_with_a_sentence(root):
-    jobs = [Job("a"), Job("deadly"), Job("b")]
+    tasks = [Task("a"), Task("deadly"), Task("b")]
     with pytest.raises(FommError, match=r"the worker process died .* memory; .* stays: start again"):
-        run(root, jobs, work, workers=2, progress=False)
-    assert "deadly" not in finished(root)
+        run_tasks(root, tasks, work, workers=2, progress=False)
+    assert "deadly" not in read_records(root)
 
 
 def test_counts_and_their_table(root):
-    records = run(root, [Job("a"), Job("bad"), Job("b")], work, workers=1, progress=False)
+    records = run_tasks(root, [Task("a"), Task("bad"), Task("b")], work, workers=1, progress=False)
     summary = summarize(root, records)
     assert summary["train"] == {"clips": 2, "people": 2, "frames": 20}
     assert summary["test"] == {"clips": 2, "people": 2, "frames": 10}
     assert summary["dropped"] == {"too short": {"clips": 2, "frames": 6}}
     assert summary["failed"] == {"train/bad": "it is broken"}
     assert summary["notes"] == {"train/a": ["a note"], "train/b": ["a note"]}
-    lines = [line.split() for line in as_text(summary).splitlines()]
+    lines = [line.split() for line in format_summary(summary).splitlines()]
     assert lines == [
         ["clips", "people", "frames"],
         ["train", "2", "2", "20"],
@@ -71,8 +74,9 @@ def test_counts_and_their_table(root):
 def test_long_lists_are_cut_in_print_alone(root):
     gone = [Record(f"v{number}", problem="gone", missing=True) for number in range(25)]
     summary = summarize(root, gone)
-    assert len(summary["missing"]) == 25 and summary["failed"] == {}
-    assert as_text(summary).splitlines()[-1] == "missing: 15 more, see summary.json"
+    assert len(summary["missing"]) == 25
+    assert summary["failed"] == {}
+    assert format_summary(summary).splitlines()[-1] == "missing: 15 more, see summary.json"
 
 
 def test_half_written_files_are_removed_when_a_run_begins(root):
@@ -95,7 +99,7 @@ def test_a_folder_belongs_to_its_arguments(root):
 def test_a_record_of_something_else(root):
     (root / "records" / "a.json").write_text('{"frames": 3}')
     with pytest.raises(InputError, match=r"a\.json is no record of a video; delete it"):
-        finished(root)
+        read_records(root)
 
 
 def test_a_file_where_the_folder_should_be(tmp_path):

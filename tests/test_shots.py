@@ -3,7 +3,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.data.shots import CutFinder, look
+from fomm.data.shots import CutFinder, find_shots
 from fomm.media import save_video
 
 
@@ -12,7 +12,7 @@ def head(number: int, size: int) -> np.ndarray:
 
 
 def scene(size: tuple[int, int], *heads: tuple[np.ndarray, int, int], level: int = 60) -> np.ndarray:
-    """A picture of one gray level with heads at their corners (x, y)."""
+    """Make a picture of one gray level with heads at their corners (x, y)."""
     frame = np.full((*size, 3), level, np.uint8)
     for picture, x, y in heads:
         frame[y : y + len(picture), x : x + len(picture)] = picture
@@ -23,7 +23,7 @@ def cuts_in(frames) -> list[int]:
     finder = CutFinder()
     for frame in frames:
         finder.add(frame)
-    return finder.cuts()
+    return finder.find_cuts()
 
 
 def stripes(offset: int, width: int = 64) -> np.ndarray:
@@ -67,10 +67,11 @@ def test_short_videos_have_no_cuts():
 def test_a_face_too_small_for_the_whole_picture_is_found(tmp_path):
     frame = scene((540, 960), (head(0, 160), 780, 300))
     save_video(tmp_path / "wide.mp4", [frame] * 3, 25)
-    shots = look(tmp_path / "wide.mp4", faces=True, cuts=True, every=1, max_frames=None)
+    shots = find_shots(tmp_path / "wide.mp4", faces=True, cuts=True, every=1, max_frames=None)
     [tube] = shots.tubes
     assert (tube.start, tube.stop) == (0, 3)
-    assert 780 < tube.box.x0 < tube.box.x1 < 940 and 300 < tube.box.y0 < tube.box.y1 < 460
+    assert 780 < tube.box.x0 < tube.box.x1 < 940
+    assert 300 < tube.box.y0 < tube.box.y1 < 460
     assert tube.box.width < 960 / 10
 
 
@@ -81,11 +82,12 @@ def test_shots_and_faces_of_a_video(tmp_path):
     frames += [scene((200, 320), (three, 10, 30), level=160)] * 9
     frames += [scene((200, 320), level=160)] * 5
     save_video(tmp_path / "shots.mp4", frames, 25)
-    shots = look(tmp_path / "shots.mp4", faces=True, cuts=True, every=2, max_frames=None)
+    shots = find_shots(tmp_path / "shots.mp4", faces=True, cuts=True, every=2, max_frames=None)
     assert (shots.size, shots.frames, shots.cuts) == ((200, 320), 26, [12, 21])
     assert [(tube.start, tube.stop) for tube in shots.tubes] == [(0, 11), (0, 11), (12, 21)]
     left, right, alone = shots.tubes
-    assert left.box.x1 < 170 < right.box.x0 and alone.box.x1 < 160
+    assert left.box.x1 < 170 < right.box.x0
+    assert alone.box.x1 < 160
     assert left.box.width - left.first.width == pytest.approx(10, abs=3), "it goes with the moving head"
     assert right.box.width - right.first.width == pytest.approx(0, abs=3)
 
@@ -95,7 +97,7 @@ def test_whole_pictures_are_divided_at_cuts(tmp_path):
     save_video(tmp_path / "cut.mp4", frames, 25)
 
     def parts(**options):
-        shots = look(tmp_path / "cut.mp4", faces=False, every=1, **options)
+        shots = find_shots(tmp_path / "cut.mp4", faces=False, every=1, **options)
         return [(tube.start, tube.stop, tuple(tube.box)) for tube in shots.tubes]
 
     whole = (0, 0, 64, 64)

@@ -25,7 +25,7 @@ ROWS = (
 
 
 def write_video(path: Path, size: tuple[int, int] = (128, 256), fps: int = 10) -> None:
-    """3 seconds; the left half of frame t has the level 4 t, the right half 255 - 4 t."""
+    """Write 3 seconds. The left half of frame t has the level 4 t, the right half 255 - 4 t."""
     with VideoWriter(path, fps=fps, for_training=True) as writer:
         for t in range(3 * fps):
             frame = np.full((*size, 3), 4 * t, np.uint8)
@@ -35,7 +35,7 @@ def write_video(path: Path, size: tuple[int, int] = (128, 256), fps: int = 10) -
 
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> Path:
-    """The list, and abc.mp4 at 10 frames a second and twice the size. No yt-dlp."""
+    """Write the list, and abc.mp4 at 10 frames a second and twice the size. There is no yt-dlp."""
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (tmp_path / "list.csv").write_text(HEADER + ROWS)
@@ -179,7 +179,11 @@ def test_other_clips_need_another_folder(files):
 
 def line(**values: str) -> str:
     row = dict(
-        zip(HEADER.strip().split(","), "abc,25,50,0-0-64-64,25,128,64,train,id1".split(","), strict=True)
+        zip(
+            HEADER.strip().split(","),
+            ["abc", "25", "50", "0-0-64-64", "25", "128", "64", "train", "id1"],
+            strict=True,
+        )
     )
     return ",".join({**row, **values}.values()) + "\n"
 
@@ -208,7 +212,8 @@ def test_mistakes_in_the_list_are_named(tmp_path, text, message):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(InputError) as error:
         read_metadata(tmp_path / "list.csv")
-    assert "list.csv" in str(error.value) and message in str(error.value)
+    assert "list.csv" in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_list_that_is_no_text(tmp_path):

@@ -127,14 +127,11 @@ def animate_file(
         motion=motion,
         compute=compute,
     )
-    with VideoReader(driving, start=excerpt.start, duration=excerpt.duration) as reader:
-        fps, sound = reader.fps, driving if excerpt.audio and reader.has_audio else None
+    reader = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
     writer = VideoWriter(
         result,
-        fps=fps,
-        audio=sound,
-        audio_start=excerpt.start,
-        audio_duration=excerpt.duration,
+        fps=reader.fps,
+        audio=reader if excerpt.audio else None,
         weights_hash=generator.weights_hash,
     )
 
@@ -143,10 +140,10 @@ def animate_file(
 
     count = 0
     with writer:
-        video = DrivingVideo(driving, framing.part_of_video, moved.network_size, excerpt, progress=progress)
+        video = DrivingVideo(reader, framing.part_of_video, moved.network_size, progress=progress)
         references = moved.find_references(video, motion.best_frame)
         with (
-            video.frames() as (reader, frames),
+            video.frames() as frames,
             prefetch(map(video.at_size, frames)) as ready,
             BackgroundWorker(write) as background,
         ):

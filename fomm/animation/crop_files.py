@@ -5,13 +5,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.framing import cut, photo_squares, video_squares
+from fomm.animation.framing import photo_squares, video_squares
 from fomm.animation.options import Crop
-from fomm.data.prepare import VIDEO_SUFFIXES
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, VideoWriter, write_image
-from fomm.media.images import IMAGE_SUFFIXES, read_image
+from fomm.media.images import read_image
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from fomm.media.resize import cut_out
 
 
 def crop_files(
@@ -102,19 +103,17 @@ def _photo(file: Path, out: Path | None, size: int, crop: Crop, face: int | str 
     for number, box in enumerate(boxes):
         if out is not None:
             name = _photo_name(file, number if face == "all" else None)
-            write_image(out / name, cut(picture, box, (size, size)))
+            write_image(out / name, cut_out(picture, box, (size, size)))
     return boxes
 
 
 def _video(file: Path, out: Path | None, size: int, crop: Crop) -> list[Rect]:
-    boxes = video_squares(file, crop)
+    reader = VideoReader(file)
+    boxes = video_squares(reader, crop)
     if out is not None:
-        with (
-            VideoReader(file) as reader,
-            VideoWriter(out / f"{file.stem}.mp4", fps=reader.fps, for_training=True) as writer,
-        ):
+        with reader, VideoWriter(out / f"{file.stem}.mp4", fps=reader.fps, for_training=True) as writer:
             for number, frame in enumerate(reader):
-                writer.write(cut(frame, boxes[min(number, len(boxes) - 1)], (size, size)))
+                writer.write(cut_out(frame, boxes[min(number, len(boxes) - 1)], (size, size)))
     return boxes
 
 

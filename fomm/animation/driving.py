@@ -1,6 +1,5 @@
 """The driving video, as the networks get to see it."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -9,21 +8,21 @@ import torch
 
 from fomm.animation.best_frame import find_best_frame
 from fomm.animation.frames import to_pictures, to_tensor
-from fomm.animation.framing import cut, video_squares
-from fomm.animation.options import Crop, Excerpt
+from fomm.animation.framing import video_squares
+from fomm.animation.options import Crop
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
+from fomm.media.resize import cut_out
 
 
 class DrivingVideo:
     """A video, or a part of it in place and time; it can be read several times, a frame in memory at a time.
 
     Args:
-        path: see ``media.VideoReader``.
+        reader: of the video, or of a part of it in time. It is not read itself, but opened again.
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
-        excerpt: the part of the video in time.
         progress: show a bar while faces are looked for, where the output is a terminal.
 
     Raises:
@@ -32,26 +31,23 @@ class DrivingVideo:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        reader: VideoReader,
         crop: Crop,
         size: tuple[int, int],
-        excerpt: Excerpt = Excerpt(),
         *,
         progress: bool = False,
     ) -> None:
-        self.path, self.size, self.excerpt = path, size, excerpt
+        self.reader, self.size = reader, size
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         if crop != "none":
-            parts = video_squares(
-                path, crop, start=excerpt.start, duration=excerpt.duration, progress=progress
-            )
+            parts = video_squares(reader, crop, progress=progress)
             self.parts = [grow_to_shape(part, size) for part in parts]
 
     @contextmanager
-    def frames(self) -> Iterator[tuple[VideoReader, Iterator[np.ndarray]]]:
-        """Open the video; give it and its frames, uint8: cut out at the networks' size, or whole."""
-        with VideoReader(self.path, start=self.excerpt.start, duration=self.excerpt.duration) as reader:
-            yield reader, iter(reader) if self.parts is None else self._cut_out(reader, self.parts)
+    def frames(self) -> Iterator[Iterator[np.ndarray]]:
+        """Open the video again; give its frames, uint8: cut out at the networks' size, or whole."""
+        with self.reader.reopen() as reader:
+            yield reader if self.parts is None else self._cut_out(reader, self.parts)
 
     def at_size(self, frame: np.ndarray) -> np.ndarray:
         """Return a frame at the networks' size: unchanged where it has it, else floats in [0, 1]."""
@@ -64,14 +60,14 @@ class DrivingVideo:
         if isinstance(chosen, str):
             if chosen != "auto":
                 raise InputError(f"best_frame is {chosen!r}; expected a frame's number or 'auto'")
-            with self.frames() as (_, frames):
-                chosen = find_best_frame(source, frames, name=str(self.path))
-        with self.frames() as (_, frames):
+            with self.frames() as frames:
+                chosen = find_best_frame(source, frames, name=str(self.reader.path))
+        with self.frames() as frames:
             return take_frame(frames, chosen)
 
     def _cut_out(self, frames: Iterable[np.ndarray], parts: list[Rect]) -> Iterator[np.ndarray]:
         for number, frame in enumerate(frames):
-            yield cut(frame, parts[min(number, len(parts) - 1)], self.size)
+            yield cut_out(frame, parts[min(number, len(parts) - 1)], self.size)
 
 
 def take_frame(frames: Iterable[np.ndarray], number: int) -> np.ndarray:

@@ -64,7 +64,7 @@ def to_batch(pictures: Sequence[np.ndarray], size: tuple[int, int], device: torc
         return torch.cat([to_tensor(picture, size, device) for picture in pictures])
     tensor = to_device(torch.from_numpy(np.stack(pictures)), device).permute(0, 3, 1, 2)
     tensor = tensor / 255 if tensor.dtype == torch.uint8 else tensor.float()
-    if tensor.shape[2:] != size:
+    if tensor.shape[2:] != size:  # not by media.resize: on the device, and of floats
         tensor = F.interpolate(tensor, size, mode="bilinear", antialias=True, align_corners=False)
     return tensor.clamp(0, 1)
 

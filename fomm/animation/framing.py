@@ -7,12 +7,10 @@ square follows it.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from fomm.animation.options import Crop
@@ -20,7 +18,8 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
 from fomm.face.search import FaceFinder, find_faces
-from fomm.media.images import most_pixels
+from fomm.media import VideoReader
+from fomm.media.images import get_max_pixels
 
 WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
@@ -75,33 +74,24 @@ def photo_squares(
     return chosen
 
 
-def video_squares(
-    video: str | os.PathLike[str],
-    crop: Crop,
-    *,
-    start: float = 0.0,
-    duration: float | None = None,
-    progress: bool = False,
-) -> list[Rect]:
+def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> list[Rect]:
     """Return the part of the driving frames that the networks see: one for all frames, or one for each.
 
-    With ``"auto"`` the video is watched once, a few frames at a time in memory. ``progress`` shows a bar
-    meanwhile, where the output is a terminal.
+    With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
+    shows a bar meanwhile, where the output is a terminal.
 
     Raises:
         InputError: no face was found. MediaError: the video cannot be read.
     """
-    from fomm.media import VideoReader
-
-    with VideoReader(video, start=start, duration=duration) as reader:
-        size, fps = reader.size, reader.fps
-        if crop == "none":
-            return [Rect(0.0, 0.0, float(size[1]), float(size[0]))]
-        if not isinstance(crop, str):
-            return [_given(crop, size, str(video))]
-        finder, count = FaceFinder(), 0
+    size, name = video.size, video.path
+    if crop == "none":
+        return [Rect(0.0, 0.0, float(size[1]), float(size[0]))]
+    if not isinstance(crop, str):
+        return [_given(crop, size, str(name))]
+    finder, count = FaceFinder(), 0
+    with video.reopen() as frames:
         # disable=None: shown where the output is a terminal
-        bar = tqdm(reader, "looking for the face", reader.num_frames, disable=None if progress else True)
+        bar = tqdm(frames, "looking for the face", video.num_frames, disable=None if progress else True)
         for frame in bar:
             if count % EVERY == 0:
                 finder.add(count, frame)
@@ -109,7 +99,7 @@ def video_squares(
     track = main_face(finder.results())
     if not track:
         raise InputError(
-            f"{video}: no face was found in any of its {count} frames; "
+            f"{name}: no face was found in any of its {count} frames; "
             f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
     boxes = list(track.values())
@@ -120,11 +110,11 @@ def video_squares(
     usual = float(np.median([enlarged_square(box).width for box in boxes]))
     if usual < SMALLEST_DRIVER:
         warnings.warn(
-            f"{video}: the head is {usual:.0f} pixels wide, less than the {SMALLEST_DRIVER} in which the "
+            f"{name}: the head is {usual:.0f} pixels wide, less than the {SMALLEST_DRIVER} in which the "
             "networks look for motion; a closer view moves the photo better",
             stacklevel=2,
         )
-    return [fixed] if fixed.width <= WANDERS * usual else follow(track, count, fps, usual)
+    return [fixed] if fixed.width <= WANDERS * usual else follow(track, count, video.fps, usual)
 
 
 def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
@@ -163,21 +153,6 @@ def follow(track: dict[int, Rect], count: int, fps: float, side: float) -> list[
     return [Rect(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y in smooth.tolist()]
 
 
-def cut(picture: np.ndarray, part: Rect, size: tuple[int, int]) -> np.ndarray:
-    """Cut ``part`` out of a picture, and resize it to ``size`` (height, width) without aliasing, uint8.
-
-    Beyond the picture's border lies its mirror image.
-    """
-    height, width = picture.shape[:2]
-    before = [max(0, int(np.ceil(-edge))) for edge in (part.y0, part.x0)]
-    after = [max(0, int(np.ceil(edge))) for edge in (part.y1 - height, part.x1 - width)]
-    if any(before + after):
-        picture = np.pad(picture, (*zip(before, after, strict=True), (0, 0)), mode="symmetric")
-    y, x = before
-    box = (part.x0 + x, part.y0 + y, part.x1 + x, part.y1 + y)
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BICUBIC, box=box))
-
-
 def _given(crop: tuple[int, int, int, int], size: tuple[int, int], name: str) -> Rect:
     x, y, width, height = crop
     if min(width, height) < 1 or x >= size[1] or y >= size[0] or x + width <= 0 or y + height <= 0:
@@ -185,9 +160,9 @@ def _given(crop: tuple[int, int, int, int], size: tuple[int, int], name: str) ->
             f"{name} is {size[1]}x{size[0]} pixels; "
             f"the part {x},{y},{width},{height} (x,y,w,h) shows nothing of it"
         )
-    if width * height > most_pixels():
+    if width * height > get_max_pixels():
         raise InputError(
-            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {most_pixels()} pixels; "
+            f"the part {x},{y},{width},{height} (x,y,w,h) of {name} has more than {get_max_pixels()} pixels; "
             "take a smaller one"
         )
     return Rect(float(x), float(y), float(x + width), float(y + height))

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fomm.animation.framing import cut
 from fomm.face.crop import Rect
+from fomm.media.resize import cut_out
 from fomm.model.geometry import displacement, pixel_centres, warp
 
 BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
@@ -37,7 +37,7 @@ class Paste:
         x0, y0, x1, y1 = (round(value) for value in part)
         self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
-        pixels = cut(photo, Rect(x0, y0, x1, y1), self.size)
+        pixels = cut_out(photo, Rect(x0, y0, x1, y1), self.size)
         exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
         self.detail = exact - _Enlarged(rest, self.size, "bicubic")[:]
         self.ramps = [_ramp(length).to(rest.device) for length in self.size]

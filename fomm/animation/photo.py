@@ -9,13 +9,13 @@ import numpy as np
 from fomm.animation.animator import AnimatedFrames, Animator
 from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
-from fomm.animation.framing import cut, photo_squares
+from fomm.animation.framing import photo_squares
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
-from fomm.face.crop import Rect
-from fomm.media.images import most_pixels
+from fomm.media.images import get_max_pixels
+from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 
@@ -62,7 +62,7 @@ class MovedPhoto:
                 stacklevel=3,
             )
         self.sources = [
-            self.picture if framing.crop == "none" else cut(self.picture, part, self.network_size)
+            self.picture if framing.crop == "none" else cut_out(self.picture, part, self.network_size)
             for part in parts
         ]
         self.animators = [
@@ -82,8 +82,8 @@ class MovedPhoto:
     def at_rest(self) -> np.ndarray:
         """Return the frame that is written while nothing moves, HxWx3 uint8."""
         if self.pastes:
-            return resized(self.picture, self.size).copy()
-        return resized(to_bytes(self.animators[0].at_rest())[0], self.size)
+            return resize(self.picture, self.size).copy()
+        return resize(to_bytes(self.animators[0].at_rest())[0], self.size)
 
     def find_references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
         """Return the key points that relative motion starts from, for each part; None is the first frame's.
@@ -128,11 +128,11 @@ class MovedPhoto:
                 frame = self.picture.copy()
                 for paste, part in zip(self.pastes, parts, strict=True):
                     paste(frame, *part.rendered)
-                return resized(frame, self.size)
+                return resize(frame, self.size)
             panels = [to_bytes(parts[0].rendered.prediction)[0]]
         if self.still is not None:
             panels = [self.still, to_uint8(driving), *panels]
-        return np.concatenate([resized(panel, self.size) for panel in panels], axis=1)
+        return np.concatenate([resize(panel, self.size) for panel in panels], axis=1)
 
 
 def choose_size(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
@@ -147,14 +147,8 @@ def choose_size(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:
         height, width = (max(min(1, size), round(side * size / max(natural))) for side in natural)
     else:
         height, width = size
-    if min(height, width) < 1 or height * width > most_pixels():
+    if min(height, width) < 1 or height * width > get_max_pixels():
         raise InputError(
-            f"size is {width}x{height} (width x height); expected pixels, at most {most_pixels()} in all"
+            f"size is {width}x{height} (width x height); expected pixels, at most {get_max_pixels()} in all"
         )
     return height, width
-
-
-def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return HxWx3 uint8 at another size (height, width), without aliasing."""
-    height, width = picture.shape[:2]
-    return picture if (height, width) == size else cut(picture, Rect(0, 0, width, height), size)

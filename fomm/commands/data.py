@@ -139,9 +139,9 @@ def _add_out(command: argparse.ArgumentParser) -> None:
 
 def _tell(out: Path, summary: dict[str, Any]) -> None:
     """Print what came of it. Raises where not all videos could be used, or there is nothing to train on."""
-    from fomm.data.records import as_text
+    from fomm.data.records import format_summary
 
-    print(as_text(summary))
+    print(format_summary(summary))
     lost = len(summary["failed"]) + len(summary["missing"])
     if lost:
         raise FommError(

@@ -1,1 +1,1 @@
-"""Videos of the world made into training sets: clips of one size below ``train/`` and ``test/``."""
+"""Clips to train on: cut out of videos, found in folders, and read."""

@@ -1,8 +1,14 @@
-"""Single frames of a clip, without decoding the rest where its format allows that.
+"""Read single frames of a clip, without decoding the rest where its format allows that.
 
-What is read for two frames of a clip: of a folder the two pictures; of a stored .npz their bytes; of a
-compressed .npz everything up to the later one, inflated; of a video what lies between a key frame shortly
-before the first and the second; of a GIF everything up to the second; of pictures side by side everything.
+For two frames of a clip, this much is read:
+
+- of a folder of pictures, the two pictures;
+- of an .npz that is not compressed, the bytes of the two frames;
+- of a compressed .npz, everything up to the second frame;
+- of an .mp4, .mov, .mkv or .webm at a constant rate, from a key frame shortly before the first frame to the
+  second;
+- of other videos, everything up to the second frame;
+- of frames side by side in one picture, everything.
 """
 
 import os
@@ -17,21 +23,21 @@ import numpy as np
 from PIL import Image
 
 from fomm.data.clips import (
-    VIDEO_SUFFIXES,
     check_frames,
+    count_in_strip,
     read_arrays,
     read_header,
     split_strip,
-    strip_count,
 )
 from fomm.errors import InputError, MediaError
-from fomm.media.folder import look_into_folder
+from fomm.media.folder import list_pictures
 from fomm.media.images import IMAGE_FORMATS, read_image
+from fomm.media.paths import VIDEO_SUFFIXES
 
-# Frames decoded before the first that is wanted: the most that H.264 and its kin show in another order than
-# they are coded, so that what a key frame leaves undecodable around itself is never among the wanted.
+# Decoding begins so many frames before the first wanted one. After a seek some frames around the key frame
+# cannot be decoded, as they are coded in another order than shown. H.264 and its kin allow 16 such frames.
 _LEAD = 16
-_GAP = 200  # frames; to decode on over more takes longer than to seek anew
+_GAP = 200  # frames; over a larger gap a new seek is faster than decoding on
 
 
 class ClipFile(ABC):
@@ -44,7 +50,7 @@ class ClipFile(ABC):
     count: int
 
     def read(self, numbers: Sequence[int]) -> np.ndarray:
-        """The frames of these numbers, each in 0 .. count - 1, in this order: NxHxWx3 uint8 RGB.
+        """Return the frames of these numbers, each in 0 .. count - 1, in this order: NxHxWx3 uint8 RGB.
 
         Raises:
             InputError: there are no such frames.
@@ -57,11 +63,11 @@ class ClipFile(ABC):
 
     @abstractmethod
     def _read(self, wanted: list[int]) -> np.ndarray:
-        """The frames of these numbers, which ascend: NxHxWx3 uint8."""
+        """Return the frames of these numbers, which ascend: NxHxWx3 uint8."""
 
 
 def open_clip(path: Path, aspect: float = 1.0) -> ClipFile:
-    """Looks at a clip; ``aspect`` is the width over the height of a frame, for pictures side by side.
+    """Open a clip; ``aspect`` is the width over the height of a frame, for frames side by side.
 
     Raises:
         MediaError: the clip is damaged or holds something else.
@@ -81,9 +87,10 @@ class _Pictures(ClipFile):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        files, _, self._size = look_into_folder(path)
+        files, _, self._size = list_pictures(path)
         self.count = len(files)
-        self._names = np.array([os.fsencode(file.name) for file in files])  # small: many clips are kept open
+        # As bytes, which take little memory: many clips are open at once.
+        self._names = np.array([os.fsencode(file.name) for file in files])
 
     def _read(self, wanted: list[int]) -> np.ndarray:
         files = [self.path / os.fsdecode(name) for name in self._names[wanted]]
@@ -107,24 +114,25 @@ class _Strip(ClipFile):
                 width, height = image.size
         except Exception as reason:  # broken files make Pillow's decoders raise nearly anything
             raise MediaError(f"cannot read {path} as a picture: {reason}") from reason
-        self.count = strip_count(path, height, width, aspect)
+        self.count = count_in_strip(path, height, width, aspect)
 
     def _read(self, wanted: list[int]) -> np.ndarray:
         return split_strip(self.path, read_image(self.path), self._aspect)[wanted]
 
 
 class _Video(ClipFile):
-    """A video file; frame i is what ``VideoReader`` gives as frame i of the whole."""
+    """A video file. Frame i is frame i of a ``VideoReader`` of the whole file."""
 
     def __init__(self, path: Path) -> None:
-        from fomm.media import ffmpeg, streams  # late: a machine without ffmpeg reads the other formats
+        from fomm.media.decode import find_timing
+        from fomm.media.ffmpeg import probe
 
         self.path = path
-        self._info = ffmpeg.probe(path)
-        self.count, self._seek = streams.find_timing(path, self._info)
+        self._info = probe(path)
+        self.count, self._seek = find_timing(path, self._info)
 
     def _read(self, wanted: list[int]) -> np.ndarray:
-        from fomm.media import streams
+        from fomm.media.decode import decode
 
         runs = [[wanted[0]]]
         for number in wanted[1:]:
@@ -133,10 +141,9 @@ class _Video(ClipFile):
             runs[-1].append(number)
         frames: list[np.ndarray] = []
         for run in runs:
-            # At a variable rate a frame is shown until the next: what is shown at some time is known only
-            # from the start on.
+            # Of a video that cannot be sought, frames are counted from the start on.
             first = max(0, run[0] - _LEAD) if self._seek else 0
-            frames += streams.decode(self.path, self._info, first, None, None, run)
+            frames += decode(self.path, self._info, first, None, None, run)
         if len(frames) < len(wanted):
             raise MediaError(
                 f"{self.path} is damaged: of the frames {wanted} only {len(frames)} can be decoded"
@@ -174,8 +181,8 @@ class _Arrays(ClipFile):
 
     def _read_stored(self, wanted: list[int], frames: np.ndarray) -> None:
         with open(self.path, "rb") as file:
-            # The bytes follow the zip file's local header, whose last two fields are the lengths of the name
-            # and of what comes after it.
+            # The bytes follow the zip file's local header. Its last two fields are the lengths of two parts
+            # between it and the bytes: the name and the extra field.
             file.seek(self._entry.header_offset + 26)
             start = file.tell() + 4 + sum(struct.unpack("<HH", file.read(4))) + self._header_size
             for frame, number in zip(frames, wanted, strict=True):

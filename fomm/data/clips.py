@@ -1,14 +1,14 @@
-"""Clips on disk: what there is in a folder, and the whole of a clip; ``clip_files`` reads single frames.
+"""Find the clips in a folder, and read all frames of one; ``clip_files`` reads single frames.
 
 A clip is named ``PERSON#CLIP`` and is one of these:
 
-- ``.npz`` with ``frames``, TxHxWx3 uint8; stored without compression, single frames are read fastest;
-- a video: .mp4, .webm, .mov or .gif;
+- ``.npz`` with ``frames``, TxHxWx3 uint8; without compression it is the fastest for single frames;
+- a video with one of ``VIDEO_SUFFIXES``;
 - a folder of numbered pictures, of whatever name;
 - a .png with the frames side by side, T times as wide as one.
 
-The truth, if there is one, lies beside it in ``PERSON#CLIP.landmarks.npz``, as ``fomm.heads.dataset``
-describes it.
+Exact landmarks, if they are known, lie beside it in the sidecar ``PERSON#CLIP.landmarks.npz``, which
+``fomm.heads.dataset`` describes.
 """
 
 import math
@@ -22,14 +22,14 @@ from typing import IO
 import numpy as np
 
 from fomm.errors import InputError, MediaError
-from fomm.media.images import IMAGE_SUFFIXES, read_image
+from fomm.media.images import read_image
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-VIDEO_SUFFIXES = (".mp4", ".gif", ".webm", ".mov")
 CLIP_SUFFIXES = (".npz", *VIDEO_SUFFIXES, ".png")
 SIDECAR_SUFFIX = ".landmarks.npz"
 
 _MAX_HEADER = 10_000  # bytes of an array's header, as in NumPy
-_HEADER = (  # what it holds, in any order: the kind of numbers, how they are ordered, the shape
+_HEADER = (  # its parts, in any order: the kind of numbers, whether they are in Fortran's order, the shape
     r"'descr'\s*:\s*'([<>|=]?(?:b1|[iu][1248]|f[248]|c8|c16))'",
     r"'fortran_order'\s*:\s*(True|False)",
     r"'shape'\s*:\s*\(([\d,\s]*)\)",
@@ -38,7 +38,7 @@ _PIECE = 1 << 20  # bytes that are read at once
 
 
 def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
-    """The clips in a folder, sorted by name, the first ``limit`` of them.
+    """Return the clips in a folder, sorted by name, the first ``limit`` of them.
 
     Raises:
         InputError: the folder is missing or holds none, or the limit is below 1.
@@ -58,7 +58,7 @@ def find_clips(folder: Path, limit: int | None = None) -> list[Path]:
 
 
 def _is_clip(entry: os.DirEntry[str]) -> bool:
-    if entry.name.startswith("."):  # half-written
+    if entry.name.startswith("."):  # a clip that is not completely written, too
         return False
     if entry.is_dir():
         with os.scandir(entry) as inside:
@@ -68,13 +68,13 @@ def _is_clip(entry: os.DirEntry[str]) -> bool:
 
 
 def sidecar_of(clip: Path) -> Path:
-    """Where the truth of a clip lies, if there is any."""
+    """Return where the exact landmarks of a clip lie, if there are any."""
     name = clip.stem if clip.suffix.lower() in CLIP_SUFFIXES else clip.name
     return clip.with_name(name + SIDECAR_SUFFIX)
 
 
 def read_frames(clip: Path, aspect: float = 1.0) -> np.ndarray:
-    """All frames of a clip, TxHxWx3 uint8 RGB, T >= 1.
+    """Return all frames of a clip, TxHxWx3 uint8 RGB, T >= 1.
 
     Args:
         aspect: width over height of one frame, where several lie side by side in one picture.
@@ -95,19 +95,19 @@ def read_frames(clip: Path, aspect: float = 1.0) -> np.ndarray:
 
 
 def check_frames(clip: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Raises ``MediaError`` unless the array of a clip is TxHxWx3 uint8 with something in it."""
+    """Raise ``MediaError`` unless the array of a clip is TxHxWx3 uint8 and not empty."""
     if dtype != np.uint8 or len(shape) != 4 or shape[-1] != 3 or 0 in shape:
         raise MediaError(f"{clip} holds frames {dtype} {shape}, not uint8 TxHxWx3")
 
 
 def split_strip(clip: Path, strip: np.ndarray, aspect: float) -> np.ndarray:
-    """TxHxWx3 from the HxTWx3 of frames side by side. Raises ``MediaError`` where T is not whole."""
-    count = strip_count(clip, strip.shape[0], strip.shape[1], aspect)
+    """Split frames side by side, HxTWx3, to TxHxWx3. Raise ``MediaError`` where T is not whole."""
+    count = count_in_strip(clip, strip.shape[0], strip.shape[1], aspect)
     return np.stack(np.split(strip, count, axis=1))
 
 
-def strip_count(clip: Path, height: int, width: int, aspect: float) -> int:
-    """How many frames lie side by side. Raises ``MediaError`` where they are not whole."""
+def count_in_strip(clip: Path, height: int, width: int, aspect: float) -> int:
+    """Return how many frames lie side by side. Raise ``MediaError`` where the last is not whole."""
     frame_width = round(height * aspect)
     if not frame_width or width % frame_width:
         raise MediaError(
@@ -118,7 +118,7 @@ def strip_count(clip: Path, height: int, width: int, aspect: float) -> int:
 
 
 def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The named arrays of an npz file.
+    """Return the named arrays of an npz file.
 
     Raises:
         MediaError: the file is damaged or lacks one of them.
@@ -135,9 +135,9 @@ def read_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
 def read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Return the shape, whether it is in Fortran's order, and the dtype of an open .npy file of numbers.
 
-    After it, the file stands at the first number. NumPy's own reader hands the header, which is a Python
-    literal, to Python's parser. That of CPython 3.11 fails at times where threads run it at once, with
-    "AST constructor recursion depth mismatch", and clips are read by threads.
+    It leaves the file at the first number. NumPy's own reader is not used, because clips are read by threads:
+    it gives the header to Python's parser, and in CPython 3.11 that parser sometimes fails when several
+    threads run it at once ("AST constructor recursion depth mismatch").
 
     Raises:
         ValueError: there is no header, or not that of an array of numbers.
@@ -154,7 +154,7 @@ def read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """One array of an npz file; no more memory is taken than the file says that it holds."""
+    """Return one array of an npz file, and take no more memory than the array has bytes in the file."""
     with archive.open(name) as member:
         shape, fortran, dtype = read_header(member)
         size = math.prod(shape) * dtype.itemsize

@@ -1,4 +1,4 @@
-"""Cut clips out of a video: many at once, in one pass, each at its own place and time."""
+"""Cut many clips out of a video in one pass, each at its own place and time."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from fomm.data.settings import FORMATS
 from fomm.errors import InputError, MediaError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, VideoWriter
+from fomm.media.resize import resize
 
 
 class Piece(NamedTuple):
@@ -29,17 +30,17 @@ class Piece(NamedTuple):
 
 
 def clip_path(folder: Path, name: str, format: str) -> Path:
-    """Where a clip lies: ``NAME.mp4``, ``NAME.npz`` or, of PNGs, the folder ``NAME``."""
+    """Return where a clip lies: ``NAME.mp4``, ``NAME.npz`` or, of PNGs, the folder ``NAME``."""
     return folder / (name if format == "png" else f"{name}.{format}")
 
 
 def cut_pieces(video: Path, pieces: Sequence[Piece], out: Path, *, size: int, format: str) -> list[int]:
-    """Write the pieces of ``video`` below ``out``, ``size`` x ``size`` pixels; the frames written of each.
+    """Write the pieces of ``video`` below ``out``, ``size`` x ``size`` pixels. Return each one's frames.
 
     Frames are numbered as VideoReader counts them. They are resized without aliasing, and written at the
-    video's rate, near lossless (mp4) or lossless. Only the frames from the first to the last that is wanted
-    are decoded, once. A piece of which the video has no frame is not written. What is written replaces what
-    is there; each clip is whole or not there.
+    video's rate, near lossless (mp4) or lossless. The frames from the first to the last that is wanted are
+    decoded once, and no others. A piece of which the video has no frame is not written. A clip replaces one
+    that is there. Each is written whole or not at all.
 
     Raises ``MediaError`` when the video cannot be read or a clip cannot be written.
     """
@@ -49,7 +50,7 @@ def cut_pieces(video: Path, pieces: Sequence[Piece], out: Path, *, size: int, fo
     written = [0] * len(pieces)
     if not waiting:
         return written
-    waiting.sort(key=lambda index: -pieces[index].start)  # the next is the last
+    waiting.sort(key=lambda index: -pieces[index].start)  # the one that starts next is the last
     number, end = pieces[waiting[-1]].start, max(pieces[index].stop for index in waiting)
     running: dict[int, tuple[ExitStack, Callable[[np.ndarray], None]]] = {}
     with ExitStack() as everything:
@@ -62,7 +63,7 @@ def cut_pieces(video: Path, pieces: Sequence[Piece], out: Path, *, size: int, fo
                 target = clip_path(out, pieces[index].name, format)
                 running[index] = stack, stack.enter_context(_writer(target, format, fps))
             for index, (stack, write) in list(running.items()):
-                write(cut(picture, pieces[index].box, size))
+                write(resize(picture, (size, size), box=pieces[index].box))
                 written[index] += 1
                 if number + 1 >= pieces[index].stop:
                     stack.close()  # the clip is complete
@@ -71,16 +72,8 @@ def cut_pieces(video: Path, pieces: Sequence[Piece], out: Path, *, size: int, fo
     return written
 
 
-def cut(picture: Image.Image, box: Rect, size: int) -> np.ndarray:
-    """What lies in ``box``, size x size x 3 uint8, averaged where it becomes smaller."""
-    # Rounding may leave a border a hair outside, which Pillow refuses.
-    x0, y0 = max(box.x0, 0.0), max(box.y0, 0.0)
-    x1, y1 = min(box.x1, float(picture.width)), min(box.y1, float(picture.height))
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=(x0, y0, x1, y1)))
-
-
 def _writer(target: Path, format: str, fps: float) -> AbstractContextManager[Callable[[np.ndarray], None]]:
-    """A context that gives a function for frames, and puts the clip under its name when it ends well."""
+    """Return a context that gives a function for frames, and names the clip when it ends without an error."""
     if format == "npz":
         return _npz_writer(target)
     if format not in FORMATS:
@@ -91,14 +84,14 @@ def _writer(target: Path, format: str, fps: float) -> AbstractContextManager[Cal
 @contextmanager
 def _video_writer(target: Path, format: str, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
     if format == "png":
-        shutil.rmtree(target, ignore_errors=True)  # of a run that was stopped before it noted the clip
+        shutil.rmtree(target, ignore_errors=True)  # left by a run that was stopped before it noted the clip
     with VideoWriter(f"{target}/" if format == "png" else target, fps=fps, for_training=True) as writer:
         yield writer.write
 
 
 @contextmanager
 def _npz_writer(target: Path) -> Iterator[Callable[[np.ndarray], None]]:
-    """Frames go to a nameless file first: the array is as large as the clip, and may not fit in memory."""
+    """Give a function for frames. They go to a file without a name first: memory may not hold the clip."""
     shape: tuple[int, ...] = ()
     count = 0
     with tempfile.TemporaryFile(dir=target.parent) as raw:

@@ -1,4 +1,4 @@
-"""Videos by their YouTube id: the files that are there, and yt-dlp for those that are not."""
+"""Find the files of videos by their YouTube ids, and download those that are missing with yt-dlp."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fomm.data.prepare import VIDEO_SUFFIXES
 from fomm.errors import MediaError
+from fomm.media.paths import VIDEO_SUFFIXES
 
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
 def find_files(folder: Path, ids: set[str]) -> dict[str, Path]:
-    """The video files below ``folder`` that are named by one of ``ids``."""
+    """Return the video files below ``folder`` whose names are one of ``ids``, by id."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.stem in ids and path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
@@ -26,7 +26,7 @@ def find_files(folder: Path, ids: set[str]) -> dict[str, Path]:
 
 
 def find_downloader() -> tuple[str, ...]:
-    """How yt-dlp is started; empty where it is not installed."""
+    """Return the command that starts yt-dlp; empty where it is not installed."""
     program = shutil.which("yt-dlp")
     if program:
         return (program,)
@@ -34,7 +34,7 @@ def find_downloader() -> tuple[str, ...]:
 
 
 def fetch(video_id: str, folder: Path, downloader: Sequence[str]) -> Path:
-    """Download a video of YouTube into ``folder``, without sound where it can be had so, up to 1080 lines.
+    """Download a video of YouTube into ``folder``, at most 1080 lines, without sound where that is offered.
 
     Raises ``MediaError`` with yt-dlp's reason.
     """

@@ -1,4 +1,4 @@
-"""A folder of videos becomes a training set."""
+"""Make a training set of a folder of videos."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from fomm.data.cutting import Piece, clip_path, cut_pieces
-from fomm.data.records import Record, claim, read_json, run, summarize, write_json
+from fomm.data.records import Record, claim, read_json, run_tasks, summarize, write_json
 from fomm.data.settings import Settings
-from fomm.data.shots import look
+from fomm.data.shots import find_shots
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect, Tube, enlarged_square, intersection, square_inside
-from fomm.media.images import IMAGE_SUFFIXES
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, PathLike
 
 VERSION = 1  # of how clips are cut; other numbers give other clips
-VIDEO_SUFFIXES = (
-    ".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv",
-    ".ogv", ".3gp", ".mxf", ".gif",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class VideoJob:
+class VideoTask:
     """One video to cut."""
 
     path: Path
@@ -37,24 +33,25 @@ class VideoJob:
 
 
 def prepare(
-    videos: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    videos: PathLike,
+    out: PathLike,
     settings: Settings | None = None,
     *,
     workers: int = 1,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Cut every video below the folder ``videos`` into clips below ``out``; the summary of what came of it.
+    """Cut every video below the folder ``videos`` into clips below ``out``, and return a summary.
 
     A video is a file with one of VIDEO_SUFFIXES or a folder of pictures. Its person is the first folder below
-    ``videos`` on the way to it; for a file right in ``videos``, what precedes the first ``#`` of its name, or
-    all of it. Clips are ``out/train/PERSON#VIDEO#NUMBER`` or the same in ``test``. A person, or with
-    ``split`` "video" a video, is in one of them alone; which is drawn from the names and nothing else.
+    ``videos`` on the way to it. For a file right in ``videos`` it is the part of its name before the first
+    ``#``, or the whole name. Clips are ``out/train/PERSON#VIDEO#NUMBER`` or the same in ``test``. All clips
+    of a person, or with ``split`` "video" of a video, are in the same of the two. The names alone decide in
+    which.
 
-    Each video is watched twice, a frame at a time: for its cuts and faces, then to cut the clips out. A
-    video that cannot be read does not stop the others. A run that was stopped goes on with the next video,
-    and videos that were added are taken in; one run at a time may work on a folder. The clips do not depend
-    on ``workers`` (processes), nor on being stopped.
+    Each video is read twice, a frame at a time: first for its cuts and faces, then to cut the clips out. A
+    video that cannot be read does not stop the others. When a run was stopped, the next one goes on with the
+    videos that are left, and takes in those that were added. One run at a time may work on a folder. The
+    clips depend neither on ``workers`` (processes) nor on being stopped.
 
     Returns what is in ``out/summary.json``: counts for ``train`` and ``test``, ``dropped`` by reason, and
     ``failed``, the videos that could not be read with the reason.
@@ -69,14 +66,14 @@ def prepare(
     claim(root, {"made_by": "prepare", "version": VERSION, **asdict(settings)})
     known = read_json(root / "parts.json") if (root / "parts.json").exists() else {}
     parts = split(list(found), settings.split, settings.test_fraction, known)
-    write_json(root / "parts.json", {**known, **parts})  # they hold whatever is added later
-    jobs = [VideoJob(path, key, parts[key], root, settings) for key, path in found.items()]
-    records = run(root, jobs, cut_video, workers=workers, progress=progress)
+    write_json(root / "parts.json", {**known, **parts})  # a later run keeps them
+    tasks = [VideoTask(path, key, parts[key], root, settings) for key, path in found.items()]
+    records = run_tasks(root, tasks, cut_video, workers=workers, progress=progress)
     return summarize(root, records)
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
-    """The videos below ``folder`` by key, ``PERSON#REST``, in the keys' order. Raises ``InputError``."""
+    """Return the videos below ``folder`` by key, ``PERSON#REST``, sorted by key. Raise ``InputError``."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds the videos")
     videos: dict[str, Path] = {}
@@ -98,11 +95,11 @@ def find_videos(folder: Path) -> dict[str, Path]:
 
 
 def split(keys: Sequence[str], by: str, test_fraction: float, known: Mapping[str, str]) -> dict[str, str]:
-    """ "train" or "test" for each of ``keys``, so that nobody is in both.
+    """Choose "train" or "test" for each of ``keys``, so that nobody is in both.
 
-    ``by`` is "person" or "video". The people with the smallest hashes are the test people: ``test_fraction``
-    of them, at least one where it is not 0 and there are two or more, and never all unless it is 1. The
-    parts of ``known`` keys stay as they are, and hold for their people.
+    ``by`` is "person" or "video". The people with the smallest hashes are the test people. They are
+    ``test_fraction`` of all: at least one where it is not 0 and there are two people or more, and never all
+    unless it is 1. ``known`` keys keep their parts, and so do their people.
     """
 
     def unit(key: str) -> str:
@@ -119,13 +116,15 @@ def split(keys: Sequence[str], by: str, test_fraction: float, known: Mapping[str
     return {key: "test" if unit(key) in test else "train" for key in keys}
 
 
-def choose(
+def choose_pieces(
     tubes: Sequence[Tube], size: tuple[int, int], settings: Settings
 ) -> tuple[list[tuple[int, int, Rect]], list[dict[str, Any]]]:
-    """What to cut out of a video of ``size`` (height, width), as (start, stop, square), and what is dropped.
+    """Choose what to cut out of a video of ``size`` (height, width).
 
-    A face's square is the published one, moved into the picture where it leaves it: nothing is padded and
-    nothing stretched. Without ``settings.crop`` it is the largest in the middle.
+    Returns what is kept, as (start, stop, square), and what is dropped, with the reason.
+
+    A face's square is the published one. Where it leaves the picture it is moved inside, so that nothing is
+    padded and nothing stretched. Without ``settings.crop`` it is the largest square in the middle.
     """
     picture = Rect(0.0, 0.0, float(size[1]), float(size[0]))
     kept, dropped = [], []
@@ -145,25 +144,25 @@ def choose(
     return kept, dropped
 
 
-def cut_video(job: VideoJob) -> Record:
-    """Cut one video; what came of it."""
-    settings = job.settings
-    name = f"{job.part}/{job.key}"
+def cut_video(task: VideoTask) -> Record:
+    """Cut the clips out of one video, and return what came of it."""
+    settings = task.settings
+    name = f"{task.part}/{task.key}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            shots = look(
-                job.path,
+            shots = find_shots(
+                task.path,
                 faces=settings.crop,
                 cuts=settings.cuts,
                 every=settings.every,
                 max_frames=settings.max_frames,
             )
-            kept, dropped = choose(shots.tubes, shots.size, settings)
+            kept, dropped = choose_pieces(shots.tubes, shots.size, settings)
             if not shots.tubes:
                 dropped.append({"reason": "no face found", "frames": shots.frames})
             pieces = [Piece(f"{name}#{number:03d}", *place) for number, place in enumerate(kept)]
-            written = cut_pieces(job.path, pieces, job.out, size=settings.size, format=settings.format)
+            written = cut_pieces(task.path, pieces, task.out, size=settings.size, format=settings.format)
         except FommError as reason:
             return Record(name, problem=str(reason))
     clips = [

@@ -1,4 +1,4 @@
-"""What a run has done, on the disk: a run that was stopped goes on, and nothing is dropped in silence."""
+"""Note on the disk what a run has done: a stopped run goes on, and every dropped clip is counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Record:
     missing: bool = False  # the problem is that the video is not there
 
 
-class Job(Protocol):
+class Task(Protocol):
     """The work on one video."""
 
     @property
@@ -38,13 +38,13 @@ class Job(Protocol):
         """A name for the video's record, no other's; fit for a file name."""
 
 
-J = TypeVar("J", bound=Job)
+T = TypeVar("T", bound=Task)
 
 
 def claim(root: Path, wanted: Mapping[str, Any], folders: Sequence[str] = (*PARTS, "records")) -> None:
     """Make the data set's folders and note the arguments there, or check that they are those noted before.
 
-    What a run that was killed left half-written is removed. Raises ``InputError`` for a folder that was begun
+    Incomplete files that a killed run left are removed. Raises ``InputError`` for a folder that was begun
     with other arguments.
     """
     note = root / "dataset.json"
@@ -68,8 +68,8 @@ def claim(root: Path, wanted: Mapping[str, Any], folders: Sequence[str] = (*PART
         write_json(note, dict(wanted))
 
 
-def finished(root: Path) -> dict[str, Record]:
-    """The records of the videos that are done, by their keys."""
+def read_records(root: Path) -> dict[str, Record]:
+    """Return the records of the videos that are done, by their keys."""
     records = {}
     for path in sorted((root / "records").glob("[!.]*.json")):
         found = read_json(path)
@@ -82,26 +82,26 @@ def finished(root: Path) -> dict[str, Record]:
     return records
 
 
-def run(
-    root: Path, jobs: Sequence[J], work: Callable[[J], Record], *, workers: int, progress: bool
+def run_tasks(
+    root: Path, tasks: Sequence[T], work: Callable[[T], Record], *, workers: int, progress: bool
 ) -> list[Record]:
-    """Do the jobs that have no record yet, in ``workers`` processes; the records of all, in the jobs' order.
+    """Do the tasks that have no record yet, in ``workers`` processes. Return all records, in order.
 
-    A record is written when all clips of its video are in place. A video with a problem gets none.
+    A record is written when all clips of its video are written. A video with a problem gets none.
     """
     from tqdm import tqdm
 
-    records = finished(root)
-    left = [job for job in jobs if job.key not in records]
-    done = len(jobs) - len(left)
-    bar = tqdm(total=len(jobs), initial=done, unit="video", disable=None if progress else True)
+    records = read_records(root)
+    left = [task for task in tasks if task.key not in records]
+    done = len(tasks) - len(left)
+    bar = tqdm(total=len(tasks), initial=done, unit="video", disable=None if progress else True)
     with bar, closing(work_on_all(work, left, workers, _use_one_core)) as results:
-        for job, record in results:
-            records[job.key] = record
+        for task, record in results:
+            records[task.key] = record
             if record.problem is None:
-                write_json(root / "records" / f"{job.key}.json", asdict(record))
+                write_json(root / "records" / f"{task.key}.json", asdict(record))
             bar.update()
-    return [records[job.key] for job in jobs]
+    return [records[task.key] for task in tasks]
 
 
 def _use_one_core() -> None:
@@ -140,8 +140,8 @@ def summarize(root: Path, records: Sequence[Record]) -> dict[str, Any]:
     return summary
 
 
-def as_text(summary: Mapping[str, Any]) -> str:
-    """The counts of a summary as a small table, and the first of the videos that failed."""
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """Format the counts of a summary as a small table, with the first of the videos that failed."""
     rows = [("", "clips", "people", "frames")]
     for part in PARTS:
         counts = summary[part]
@@ -166,11 +166,11 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)  # whoever wrote it may be about to remove it, too
+        path.unlink(missing_ok=True)  # the process that wrote it may remove it at the same time
 
 
 def read_json(path: Path) -> Any:
-    """What a file of ours holds. Raises ``InputError`` where it is no JSON."""
+    """Return what a JSON file of ours holds. Raise ``InputError`` where it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as reason:
@@ -178,6 +178,6 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file of ours, whole or not at all."""
+    """Write a JSON file of ours, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

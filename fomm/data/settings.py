@@ -1,4 +1,4 @@
-"""What decides the clips that are cut out of videos; light, so that the command line tells the defaults."""
+"""Settings of the clips that are cut out of videos. The help shows them, so nothing heavy is imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPLITS = ("person", "video")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the clips of a data set, apart from the videos."""
+    """All settings that decide, with the videos, which clips a data set gets."""
 
     size: int = 256  # pixels along each side of a clip
     format: str = "mp4"  # or png, npz

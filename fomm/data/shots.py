@@ -1,4 +1,4 @@
-"""What a video shows: where its shots begin, and where the faces are in them."""
+"""Find where the shots of a video begin, and where the faces are in them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from fomm.face.crop import Rect, Tube, published_box, tubes
-from fomm.face.search import FaceFinder, shrink
+from fomm.face.search import FaceFinder, shrink_for_detection
+from fomm.media.resize import resize
 
 THUMBNAIL = 32  # pixels along each side of what is compared from frame to frame
 CUT_LEVELS = 12.0  # of 255: a smaller difference is no cut
@@ -21,7 +21,7 @@ AROUND = 6  # frames before, and as many after
 
 
 class Shots(NamedTuple):
-    """What the first pass over a video found."""
+    """The shots and faces of a video."""
 
     size: tuple[int, int]  # height, width
     frames: int
@@ -30,13 +30,13 @@ class Shots(NamedTuple):
 
 
 class CutFinder:
-    """Finds where new shots begin.
+    """Finds the frames at which new shots begin.
 
-    Frames are compared as thumbnails less their mean colour, so that noise and fades count little. A frame
-    is as new as it differs from both frames before it, and the next frame from the last: a flash or a torn
-    frame is gone a frame later. It begins a shot where that is at least CUT_LEVELS, and CUT_RATIO times what
-    is usual around it: a fast pan differs as much from frame to frame, but does so all the time. Dissolves
-    are not seen.
+    Frames are compared as thumbnails less their mean colour, so that noise and fades count little. The
+    novelty of frame t is the smallest of three differences: between the frames t and t-1, t and t-2, t+1 and
+    t-1. So a flash or a torn frame, which is gone a frame later, is not new. Frame t begins a shot where its
+    novelty is at least CUT_LEVELS, and CUT_RATIO times the median difference around it. So a fast pan, whose
+    frames all differ as much, has no cuts. Dissolves are not found.
     """
 
     def __init__(self) -> None:
@@ -45,17 +45,16 @@ class CutFinder:
         self._two: list[float] = []  # and from the one before that
 
     def add(self, frame: np.ndarray) -> None:
-        """The next frame, HxWx3 uint8."""
-        small = Image.fromarray(frame).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-        thumbnail = np.asarray(small, np.float32)
+        """Take the next frame, HxWx3 uint8."""
+        thumbnail = resize(frame, (THUMBNAIL, THUMBNAIL), "box").astype(np.float32)
         thumbnail = thumbnail - thumbnail.mean(axis=(0, 1))
         differences = [float(np.abs(thumbnail - last).mean()) for last in self._last]
         self._one.append(differences[-1] if differences else 0.0)
         self._two.append(differences[0] if len(differences) == 2 else math.inf)
         self._last.append(thumbnail)
 
-    def cuts(self) -> list[int]:
-        """The first frames of all shots but the first."""
+    def find_cuts(self) -> list[int]:
+        """Return the first frames of all shots but the first."""
         found = []
         for frame, difference in enumerate(self._one):
             novelty = min(difference, *self._two[frame : frame + 2])
@@ -66,29 +65,29 @@ class CutFinder:
         return found
 
 
-def look(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | None) -> Shots:
-    """Watch ``video`` once from end to end, one frame at a time in memory.
+def find_shots(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | None) -> Shots:
+    """Read ``video`` once from end to end, one frame at a time in memory, and find its shots and faces.
 
-    With ``faces`` the tubes of the faces are followed, looked for in every ``every``-th frame; a face may be
-    missed once without its tube ending. Without, the whole picture of each shot is a tube. ``cuts``: shots
-    are told apart; else the video is one. Tubes hold at most ``max_frames`` frames.
+    With ``faces``, faces are looked for in every ``every``-th frame, and each is followed in a tube. A tube
+    goes on if its face is missed once. Without ``faces``, the whole picture of each shot is a tube. Without
+    ``cuts`` the video counts as one shot. Tubes hold at most ``max_frames`` frames.
 
     Raises ``MediaError`` when the video cannot be read.
     """
     from fomm.media import VideoReader
 
-    shots, found = CutFinder(), FaceFinder()
+    finder, found = CutFinder(), FaceFinder()
     count = 0
     with VideoReader(video) as reader:
         size = reader.size
         for frame in reader:
-            small = shrink(frame)
+            small = shrink_for_detection(frame)
             if cuts:
-                shots.add(small)
+                finder.add(small)
             if faces and count % every == 0:
                 found.add(count, frame)
             count += 1
-    borders = shots.cuts()
+    borders = finder.find_cuts()
     if faces:
         boxes = ((number, [published_box(face) for face in faces]) for number, faces in found.results())
         tracked = tubes(boxes, cuts=borders, missed=1, max_frames=max_frames)
@@ -99,7 +98,7 @@ def look(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | 
 
 
 def _parts(borders: Sequence[int], count: int, max_frames: int | None) -> Iterator[tuple[int, int]]:
-    """First frame and end of the parts between borders, none longer than ``max_frames``."""
+    """Yield first frame and end of the parts between borders, none longer than ``max_frames``."""
     for start, stop in zip([0, *borders], [*borders, count], strict=True):
         step = max_frames or max(stop - start, 1)
         for first in range(start, stop, step):

@@ -1,11 +1,9 @@
-"""The published list of VoxCeleb clips, and the videos that are left of it, become a training set."""
+"""Make a training set of the published list of VoxCeleb clips, and of the videos that still exist."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
-import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -13,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fomm.bundled import sha256_of
 from fomm.data.cutting import Piece, clip_path, cut_pieces
 from fomm.data.download import fetch, find_downloader, find_files
-from fomm.data.records import Record, claim, run, summarize
+from fomm.data.records import Record, claim, run_tasks, summarize
 from fomm.data.settings import FORMATS
 from fomm.errors import FommError, InputError, MediaError, MissingExtraError
 from fomm.face.crop import Rect, enlarged_square, intersection, square_inside
+from fomm.media.paths import PathLike
 
 VERSION = 1  # of how clips are cut; other numbers give other clips
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "partition", "person_id")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*|-[A-Za-z0-9_-]+")  # safe in a file's name
-_SAME_ASPECT = 0.02  # a larger difference of the video's aspect from the list's is noted
+_SAME_ASPECT = 0.02  # if the video's aspect differs more from the list's, that is noted
 
 
 class Row(NamedTuple):
@@ -41,7 +41,7 @@ class Row(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The clip's name, as the published script gives it."""
+        """The clip's name, as the published script forms it."""
         clip = f"{self.person_id}#{self.video_id}#{self.start:06d}#{self.end:06d}"
         return f"{self.partition}/{clip}"
 
@@ -54,7 +54,7 @@ class ListedVideo:
     rows: tuple[Row, ...]
     path: Path | None  # None: not there yet
     folder: Path  # where a download goes
-    downloader: tuple[str, ...]  # how yt-dlp is started; empty: not to be used
+    downloader: tuple[str, ...]  # the command that starts yt-dlp; empty: do not download
     out: Path
     size: int
     format: str
@@ -62,9 +62,9 @@ class ListedVideo:
 
 
 def voxceleb(
-    metadata: str | os.PathLike[str],
-    videos: str | os.PathLike[str],
-    out: str | os.PathLike[str],
+    metadata: PathLike,
+    videos: PathLike,
+    out: PathLike,
     *,
     size: int = 256,
     format: str = "mp4",
@@ -76,18 +76,17 @@ def voxceleb(
     """Cut the clips that the file ``metadata`` lists out of the files below ``videos``, to below ``out``.
 
     ``metadata`` has the published columns, COLUMNS. A video is a file ``VIDEO_ID.SUFFIX`` of any frame rate
-    and size: boxes are scaled by its size over the list's, and a clip takes the frames that are shown from
+    and size. Boxes are scaled by its size over the list's. A clip takes the frames that are shown from
     ``start / fps`` to before ``end / fps`` seconds. Most of the list's boxes are higher than wide. Here they
-    are widened to squares, inside the picture; with ``stretch`` the boxes are cut as they are and squeezed
+    are widened to squares inside the picture. With ``stretch`` the boxes are cut as they are and squeezed
     into squares, as the published script does.
 
-    ``download``: videos that are not there are fetched with yt-dlp into ``videos``; None: where it is
-    installed. What is still missing is listed under ``missing`` in ``out/summary.json``, which is returned:
-    counts for ``train`` and ``test``, ``dropped`` by reason, ``failed`` and ``missing`` videos with the
-    reason.
+    With ``download`` missing videos are fetched with yt-dlp into ``videos``; None does so where yt-dlp is
+    installed. Returns what is in ``out/summary.json``: counts for ``train`` and ``test``, ``dropped`` by
+    reason, ``failed`` and ``missing`` videos with the reason.
 
-    Each video is decoded once. Videos that are finished are skipped when the run is started again, the
-    missing ones are tried again; one run at a time may work on a folder.
+    Each video is decoded once. When the run is started again, finished videos are skipped and missing ones
+    tried again. One run at a time may work on a folder.
 
     Raises ``InputError`` for arguments or a list that cannot be used, ``MissingExtraError`` for ``download``
     without yt-dlp.
@@ -105,19 +104,19 @@ def voxceleb(
         folder.mkdir(parents=True, exist_ok=True)
     elif not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the one that holds the videos")
-    digest = hashlib.sha256(Path(metadata).read_bytes()).hexdigest()
+    digest = sha256_of(Path(metadata))
     cutting = {"size": size, "format": format, "stretch": stretch}
     claim(root, {"made_by": "voxceleb", "version": VERSION, "metadata_sha256": digest, **cutting})
     files = find_files(folder, set(listed))
-    jobs = [
+    tasks = [
         ListedVideo(key, tuple(rows), files.get(key), folder, downloader, root, size, format, stretch)
         for key, rows in listed.items()
     ]
-    return summarize(root, run(root, jobs, cut_listed, workers=workers, progress=progress))
+    return summarize(root, run_tasks(root, tasks, cut_listed, workers=workers, progress=progress))
 
 
 def read_metadata(path: Path) -> dict[str, list[Row]]:
-    """The rows of the list by video, both in the list's order; a clip that is listed twice counts once.
+    """Return the rows of the list by video, both in the list's order; of a clip that is listed twice, one.
 
     Raises ``InputError`` that names the line and the column of the first mistake.
     """
@@ -148,7 +147,7 @@ def _rows(path: Path) -> Iterator[Row]:
 
 
 def _row(where: str, values: dict[str, str | None]) -> Row:
-    """A line of the list, checked."""
+    """Check a line of the list, and return it."""
 
     def bad(column: str, expected: str) -> InputError:
         return InputError(f"{where}, column {column}: {values[column]!r} is not {expected}")
@@ -181,42 +180,42 @@ def _row(where: str, values: dict[str, str | None]) -> Row:
     return Row(name("video_id"), start, end, bbox, fps, width, height, values["partition"], name("person_id"))
 
 
-def cut_listed(job: ListedVideo) -> Record:
-    """Cut the clips of one video; what came of it."""
-    path = job.path
+def cut_listed(task: ListedVideo) -> Record:
+    """Cut the clips of one video, and return what came of it."""
+    path = task.path
     if path is None:
-        if not job.downloader:
-            return Record(job.key, problem="no file has that name", missing=True)
+        if not task.downloader:
+            return Record(task.key, problem="no file has that name", missing=True)
         try:
-            path = fetch(job.key, job.folder, job.downloader)
+            path = fetch(task.key, task.folder, task.downloader)
         except MediaError as reason:
-            return Record(job.key, problem=str(reason), missing=True)
+            return Record(task.key, problem=str(reason), missing=True)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            return _cut(job, path, caught)
+            return _cut(task, path, caught)
         except FommError as reason:
-            return Record(job.key, problem=str(reason))
+            return Record(task.key, problem=str(reason))
 
 
-def _cut(job: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]) -> Record:
+def _cut(task: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]) -> Record:
     from fomm.media import VideoReader
 
     with VideoReader(path) as reader:
         size, fps = reader.size, reader.fps
     notes, pieces, dropped = [], [], []
-    for row in job.rows:
-        piece = place(row, size, fps, stretch=job.stretch)
+    for row in task.rows:
+        piece = place(row, size, fps, stretch=task.stretch)
         if piece is None:
             dropped.append({"reason": "outside the picture", "frames": 0, "clip": row.name})
         else:
             pieces.append(piece)
-    row = job.rows[0]
+    row = task.rows[0]
     if abs(size[1] * row.height / (size[0] * row.width) - 1) > _SAME_ASPECT:
         notes.append(
             f"{path} is {size[1]}x{size[0]}, the list says {row.width}x{row.height}: another version?"
         )
-    written = cut_pieces(path, pieces, job.out, size=job.size, format=job.format)
+    written = cut_pieces(path, pieces, task.out, size=task.size, format=task.format)
     clips = []
     for piece, count in zip(pieces, written, strict=True):
         wanted = piece.stop - piece.start
@@ -225,24 +224,24 @@ def _cut(job: ListedVideo, path: Path, caught: Sequence[warnings.WarningMessage]
             continue
         if count < wanted:
             notes.append(f"{piece.name} has {count} of {wanted} frames: the video ends")
-        file = clip_path(Path(), piece.name, job.format).as_posix()
-        clips.append({"file": file, "frames": count, "start": piece.start, "box": _rounded(piece.box)})
+        file = clip_path(Path(), piece.name, task.format).as_posix()
+        clips.append({"file": file, "frames": count, "start": piece.start, "box": _round_box(piece.box)})
     notes += sorted({str(warning.message) for warning in caught if warning.category is UserWarning})
-    return Record(job.key, clips, dropped, notes)
+    return Record(task.key, clips, dropped, notes)
 
 
 def place(row: Row, size: tuple[int, int], fps: float, *, stretch: bool) -> Piece | None:
-    """Where a row's clip lies in a video of ``size`` (height, width) and ``fps``; None: outside it."""
+    """Return where a row's clip lies in a video of ``size`` (height, width) and ``fps``; None: outside."""
     scaled = row.bbox.scaled(size[1] / row.width, size[0] / row.height)
     box = intersection(scaled, Rect(0.0, 0.0, float(size[1]), float(size[0])))
     if box.width < 1 or box.height < 1:
         return None
     if not stretch:
         box = square_inside(enlarged_square(box, increase=0.0), size)
-    # The first frames at or after both times; rounding must not push one to the next frame.
+    # The first frames at or after both times. 1e-6 keeps rounding errors from reaching the next frame.
     start, stop = (math.ceil(time / row.fps * fps - 1e-6) for time in (row.start, row.end))
     return Piece(row.name, start, max(stop, start + 1), box)
 
 
-def _rounded(box: Rect) -> list[float]:
+def _round_box(box: Rect) -> list[float]:
     return [round(value, 2) for value in box]

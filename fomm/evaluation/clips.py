@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.data.clips import SIDECAR_SUFFIX, find_clips, read_arrays, read_frames, sidecar_of
 from fomm.errors import MediaError
 
@@ -42,6 +42,7 @@ def resize_picture(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return a picture (HxWx3, uint8 or float32) at another size: bilinear, antialiased."""
     if picture.shape[:2] == (height, width):
         return picture
+    # Not by media.resize: the numbers that were published so far come from this filter, and floats need it.
     tensor = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float()
     tensor = F.interpolate(tensor, (height, width), mode="bilinear", align_corners=False, antialias=True)
     if picture.dtype == np.uint8:

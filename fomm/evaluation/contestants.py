@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,12 @@ from fomm.animation.options import EXACT, Motion
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation.clips import resize_picture
+from fomm.media.paths import PathLike
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
 DRIVING = "driving clip"  # a baseline: the driving clip itself, whose motion is right by definition
 UNCHANGED = "source unchanged"  # a baseline: the source in every frame
 CHUNK = 8  # frames in one pass of the networks
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.errors import CheckpointError
 
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"  # the end of the name is the start of its sha256

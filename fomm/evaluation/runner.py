@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from tqdm import tqdm
 
 from fomm._version import __version__
 from fomm.atomic import atomic_path
-from fomm.checkpoint import sha256_of
+from fomm.bundled import sha256_of
 from fomm.errors import InputError
 from fomm.evaluation import summary
 from fomm.evaluation.clips import hash_clips, list_clips
@@ -38,11 +37,10 @@ from fomm.evaluation.measure import MetricNetworks
 from fomm.evaluation.modes import MODES, ModeEvaluation
 from fomm.evaluation.page import format_html
 from fomm.evaluation.pairs import Pair, draw_pairs, pair_with_themselves, read_pairs
+from fomm.media.paths import PathLike
 
 MODE_CHOICES = (*MODES, "both")
 NO_AED = "its network (OpenFace) has no weights that fomm can read; compare aed_dlib128 with itself alone"
-
-PathLike = str | os.PathLike[str]
 
 
 def evaluate(

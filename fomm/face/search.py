@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from fomm.face.crop import Rect, intersection, iou
 from fomm.face.detector import OVERLAP, Face, detect_faces_in
+from fomm.media.resize import shrink
 
 DETECTION_SIDE = 256  # pixels: the least shorter side to which a picture is reduced before the search
 INSIDE = 0.6  # answers are one face if a larger part of the smaller one lies inside the other
@@ -38,7 +38,7 @@ class FaceFinder:
     def add(self, number: int, frame: np.ndarray) -> None:
         """Take ``frame``, HxWx3 uint8 RGB, into the search; ``number`` names it in the results."""
         full_height = frame.shape[0]
-        frame = shrink(frame)
+        frame = shrink_for_detection(frame)
         scale = full_height / frame.shape[0]
         places = tile_corners(frame.shape[:2])
         side = min(frame.shape[:2])
@@ -62,13 +62,13 @@ class FaceFinder:
         self._waiting, self._pictures = [], []
 
 
-def shrink(frame: np.ndarray) -> np.ndarray:
+def shrink_for_detection(frame: np.ndarray) -> np.ndarray:
     """Return the frame reduced by the largest whole factor that leaves a shorter side of 256 pixels or more.
 
     Pixels are averaged. A frame below 512 pixels stays as it is.
     """
     factor = max(1, min(frame.shape[:2]) // DETECTION_SIDE)
-    return frame if factor == 1 else np.asarray(Image.fromarray(frame).reduce(factor))
+    return shrink(frame, factor)
 
 
 def _scale_face(face: Face, scale: float) -> Face:

@@ -10,9 +10,7 @@ from typing import Any
 
 from fomm.animation.options import COLUMNS
 from fomm.errors import InputError, shown
-from fomm.media.images import IMAGE_SUFFIXES
-
-PathLike = str | os.PathLike[str]
+from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, PathLike
 
 PATHS = ("source", "driving", "output")  # the columns that a list needs; the others are COLUMNS
 
@@ -155,8 +153,6 @@ def _videos_of(path: Path) -> list[Path]:
     """Return the videos in a folder, or ``path`` itself where it is one video."""
     if not path.is_dir():
         return [path]
-    from fomm.data.prepare import VIDEO_SUFFIXES
-
     stills = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix != ".gif")
     videos = _visible(path, VIDEO_SUFFIXES)
     if _visible(path, stills):

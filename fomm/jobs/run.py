@@ -10,7 +10,6 @@ A job whose output is there is not done again, and one that fails does not stop 
 """
 
 import csv
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from fomm.atomic import atomic_path
 from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError
 from fomm.jobs.lists import PATHS, Job, are_folders, folder_jobs, read_jobs
+from fomm.media.paths import PathLike
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.workers import WorkerDeath, work_in_processes
 
@@ -41,7 +41,6 @@ __all__ = [
     "run_jobs",
 ]
 
-PathLike = str | os.PathLike[str]
 Networks = tuple[OcclusionAwareGenerator, KPDetector]
 
 

@@ -20,9 +20,17 @@ from typing import NamedTuple
 import numpy as np
 
 from fomm.errors import InputError, MediaError
-from fomm.media.ffmpeg import input_arguments, last_error, log_tail, probe, run, start_process
-from fomm.media.images import existing, most_pixels
-from fomm.media.streams import SCALE_FLAGS
+from fomm.media.ffmpeg import (
+    SCALE_FLAGS,
+    find_reason,
+    make_input_arguments,
+    probe,
+    read_log_tail,
+    run,
+    start_process,
+)
+from fomm.media.images import get_max_pixels
+from fomm.media.paths import check_exists
 
 SHORTER_SIDE = 720  # pixels: larger frames are shrunk by ffmpeg; the networks see far fewer
 # Protocols that an address may use, itself or through what lies behind it: no "file", "pipe" or "concat".
@@ -82,9 +90,9 @@ def stream_source(
             raise InputError(
                 f"{text} is a file, which tells its format, size and rate itself; leave them out"
             )
-        return Source(text, input_arguments(Path(text)), probe(Path(text)).rate)
+        return Source(text, make_input_arguments(Path(text)), probe(Path(text)).rate)
     if form is None and "://" not in text:
-        existing(text)  # says what is wrong with the name
+        check_exists(text)  # says what is wrong with the name
         raise MediaError(f"cannot read {text}: it is no video file; for a device name its --input-format too")
     given = ["-f", form] if form else []
     guarded = ["-fflags", "nobuffer", "-protocol_whitelist", _PROTOCOLS, *_room()]
@@ -92,7 +100,7 @@ def stream_source(
 
 
 def _room() -> list[str]:
-    return ["-max_pixels", str(min(most_pixels(), 2**31 - 1))]
+    return ["-max_pixels", str(min(get_max_pixels(), 2**31 - 1))]
 
 
 def _asked(size: str | None, rate: float | None) -> list[str]:
@@ -170,7 +178,7 @@ class Reader:
             yield np.frombuffer(pixels, np.uint8).reshape(height, width, 3)
         code = self._process.wait()
         if not self.stopped and (code or not count):
-            reason = last_error(log_tail(self._log), code)
+            reason = find_reason(read_log_tail(self._log), code)
             what = f"stopped after {count} frames" if count else "gave no frame"
             raise MediaError(f"{self.source.name} {what}: {reason}")
 

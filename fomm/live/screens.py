@@ -11,7 +11,7 @@ import numpy as np
 
 from fomm.errors import MediaError
 from fomm.media import VideoWriter
-from fomm.media.ffmpeg import last_error, log_tail, start_process
+from fomm.media.ffmpeg import find_reason, read_log_tail, start_process
 
 
 class Status(NamedTuple):
@@ -113,7 +113,7 @@ class VirtualCamera(Screen):
             self._process.stdin.flush()
         except OSError as reason:  # a broken pipe
             code = self._process.wait()
-            words = last_error(log_tail(self._log), code)
+            words = find_reason(read_log_tail(self._log), code)
             raise MediaError(
                 f"writing {self._device} stopped after {self._count} frames: {words}"
             ) from reason

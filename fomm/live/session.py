@@ -18,7 +18,7 @@ import numpy as np
 
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import check_picture, to_uint8
-from fomm.animation.framing import cut, photo_squares
+from fomm.animation.framing import photo_squares
 from fomm.animation.options import Compute, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.errors import InputError, MediaError
@@ -27,6 +27,7 @@ from fomm.face.search import find_faces
 from fomm.live.camera import Newest
 from fomm.live.screens import Screen, Status
 from fomm.media import read_image
+from fomm.media.resize import cut_out
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 ROOM = 0.2  # of a face's box, on each side: nobody knows yet where the head will move; published is 0.1
@@ -112,7 +113,7 @@ class Live:
             return frame
         if self._square is None:
             self._square = self._driving_square(frame, size)
-        return None if self._square is None else cut(frame, self._square, size)
+        return None if self._square is None else cut_out(frame, self._square, size)
 
     def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
         if self._framing.part_of_video != "auto":

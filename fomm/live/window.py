@@ -1,10 +1,10 @@
 """A window for live results, by tkinter, which comes with Python."""
 
 import numpy as np
-from PIL import Image
 
 from fomm.errors import InputError, MissingExtraError, shown
 from fomm.live.screens import Screen, Status, title
+from fomm.media.resize import resize
 
 SMALLEST = 512  # pixels: results are enlarged so far, at least; those of small networks would hardly be seen
 _KEYS = {"r": "reset", "R": "reset", "q": "quit", "Q": "quit", "Escape": "quit"}
@@ -44,7 +44,7 @@ class Window(Screen):
     def show(self, picture: np.ndarray, status: Status) -> None:
         size = fitted(picture.shape[:2], (self._root.winfo_screenheight(), self._root.winfo_screenwidth()))
         if size != picture.shape[:2]:
-            picture = np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.BILINEAR))
+            picture = resize(picture, size, "bilinear")
         data = b"P6 %d %d 255\n" % size[::-1] + picture.tobytes()
         image = self._new_image(master=self._root, data=data, format="ppm")
         self._label.configure(image=image)

@@ -1,12 +1,12 @@
-"""Running ffmpeg: what it is asked, what it answers, and what it says when it fails.
+"""Start ffmpeg, ask it about a file, and find out why it failed.
 
-The program that comes with imageio-ffmpeg is started directly, with lists of arguments and never through a
-shell: its exit status and its own words on stderr are what tells a good file from a broken one. There is no
-ffprobe beside it, so facts about a file come from decoding one frame. stderr goes to a temporary file, which
-cannot fill up and stop ffmpeg as a pipe that nobody reads would.
+The program that comes with imageio-ffmpeg is started directly, with a list of arguments and never through a
+shell. Its exit status and its messages on stderr tell a good file from a broken one. There is no ffprobe
+beside it, so facts about a file come from decoding one frame. stderr goes to a temporary file: a pipe that
+nobody reads would fill up, and ffmpeg would wait for ever.
 
-File names are always given as absolute ``file:`` paths, with a white list of protocols and of containers, so
-that no name and no content of a file makes ffmpeg open anything else.
+A file name is always given as an absolute ``file:`` path, with a white list of protocols and of containers.
+So no name and no content of a file makes ffmpeg open anything else.
 """
 
 import codecs
@@ -25,28 +25,30 @@ from types import FrameType
 from typing import IO, NamedTuple
 
 from fomm.errors import MediaError, MissingExtraError, shown
-from fomm.media.images import is_still, most_pixels, too_many_pixels
+from fomm.media.images import check_pixels, get_max_pixels, is_still
 
 # Containers that hold their own pictures and sound. Play lists and scripts (concat, hls, dash, sdp and
-# others) are left out, since they make ffmpeg open what they name.
+# others) are left out: they make ffmpeg open the files and addresses that they name.
 CONTAINERS = (
     "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,nut,dv,ivf,m4v,h264,hevc,mjpeg,yuv4mpegpipe,"
     "gif,apng,webp_anim,wav,mp3,aac,flac"
 )
 MAX_RATE = 1000  # frames per second
-# Pixels further from square than this are stretched; a smaller deviation is a rounded size and stays
-# untouched.
+# Pixels that are less square than this are stretched. A smaller deviation comes from rounding a size.
 SQUARE_TOLERANCE = 0.02
-# Lines that ffmpeg adds after the one that gives the reason.
+# Of ffmpeg's scale filter: exact rounding and chroma. With its fast defaults a picture comes back more than
+# one level darker.
+SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int"
+# Lines that ffmpeg writes after the one that gives the reason.
 _SUMMARY = re.compile(
     r"Error (opening|selecting)|Conversion failed|Nothing was written|Exiting|Last message repeated"
 )
 _ALPHA = r"bgra|rgba|argb|abgr|pal8|ya8|ya16\w*|yuva\w+|gbrap\w*|rgba64\w*"  # pixel formats
-_LOG_TAIL = 64 * 1024  # bytes; a broken file can fill the log, its end is enough
+_LOG_TAIL = 64 * 1024  # bytes; a broken file can fill the log, and its end is enough
 
 
 class VideoInfo(NamedTuple):
-    """What a file says about its first video stream."""
+    """What ffmpeg says about the first video stream of a file."""
 
     size: tuple[int, int]  # (height, width) as shown: rotated, and with square pixels
     rate: Fraction  # frames per second; of a variable rate the nominal one, or the average
@@ -55,8 +57,8 @@ class VideoInfo(NamedTuple):
     has_alpha: bool
 
 
-def executable() -> str:
-    """The path of the ffmpeg program that imageio-ffmpeg brings, or that its environment variable names."""
+def find_executable() -> str:
+    """Return the path of the ffmpeg program that imageio-ffmpeg brings, or that IMAGEIO_FFMPEG_EXE names."""
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
     except ImportError as reason:
@@ -69,8 +71,8 @@ def executable() -> str:
         raise MediaError(f"no ffmpeg program was found: {reason}") from reason
 
 
-def last_error(log: str, exit_code: int) -> str:
-    """ffmpeg's last line that gives a reason, without the part of the program that it names in brackets."""
+def find_reason(log: str, exit_code: int) -> str:
+    """Return the last line of ``log`` that gives a reason, without the name of ffmpeg's part in brackets."""
     lines = [re.sub(r"^(\[[^\]]*\] *)+", "", line).strip() for line in log.splitlines()]
     lines = [re.sub(r"on whitelist '.*'", "on the white list", line) for line in lines if line]  # a long list
     reasons = [line for line in lines if not _SUMMARY.match(line)]
@@ -91,18 +93,19 @@ def probe(path: Path) -> VideoInfo:
     """
     # At a constant rate framecrc's time base is the inverse of the rate, exactly, and it gives the size after
     # ffmpeg has rotated the picture.
-    output = "-map 0:V:0 -frames:v 1 -fps_mode cfr -c:v rawvideo -f framecrc pipe:1".split()
-    limit = most_pixels()
-    code, facts, log = run([*input_arguments(path), *output])
-    stream = _video_line(log)
+    output = ["-map", "0:V:0", "-frames:v", "1", "-fps_mode", "cfr"]
+    output += ["-c:v", "rawvideo", "-f", "framecrc", "pipe:1"]
+    limit = get_max_pixels()
+    code, facts, log = run([*make_input_arguments(path), *output])
+    stream = _find_video_line(log)
     if "Input #0" in log and stream is None:
         raise MediaError(f"cannot read {path}: it has no video stream")
     size = re.search(r"^#dimensions 0: (\d+)x(\d+)", facts, re.M)
     time_base = re.search(r"^#tb 0: (\d+)/(\d+)", facts, re.M)
     if large := re.search(r"Picture size (\d{1,9})x(\d{1,9}) exceeds", log):
-        raise MediaError(too_many_pixels(path, (int(large[2]), int(large[1])), limit))
+        check_pixels(path, (int(large[2]), int(large[1])), limit)
     if code or stream is None:
-        raise MediaError(f"cannot read {path} as a video: {_why_no_video(path, log, code)}")
+        raise MediaError(f"cannot read {path} as a video: {_explain_failure(path, log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
         raise MediaError(f"cannot read {path}: not one frame of its video could be decoded")
     width, height = int(size[1]), int(size[2])
@@ -110,25 +113,24 @@ def probe(path: Path) -> VideoInfo:
     aspect = int(pixel[1]) / int(pixel[2]) if pixel and int(pixel[1]) and int(pixel[2]) else 1.0
     if abs(aspect - 1) > SQUARE_TOLERANCE:
         width = max(1, round(width * aspect))
-    if height * width > limit:
-        raise MediaError(too_many_pixels(path, (height, width), limit))
-    rate = _frame_rate(Fraction(int(time_base[2]), int(time_base[1])), stream)
+    check_pixels(path, (height, width), limit)
+    rate = _choose_rate(Fraction(int(time_base[2]), int(time_base[1])), stream)
     if rate > MAX_RATE:
         raise MediaError(f"cannot read {path}: it claims {float(rate):g} frames a second; convert it first")
     return VideoInfo(
         size=(height, width),
         rate=rate,
-        seconds=_duration(log),
+        seconds=_find_duration(log),
         has_audio=_has_audio(log),
         has_alpha=re.search(rf", ({_ALPHA})[(,]", stream) is not None,
     )
 
 
-def _why_no_video(path: Path, log: str, code: int) -> str:
-    """Return what is known of a file that ffmpeg could not read."""
+def _explain_failure(path: Path, log: str, code: int) -> str:
+    """Return why ffmpeg could not read a video from ``path``, as far as that can be told."""
     if is_still(path):
         return "it is a picture; expected a video, a GIF that moves or a folder of numbered pictures"
-    reason = last_error(log, code)
+    reason = find_reason(log, code)
     if _is_text(path):
         return "it is not a video, but text"
     if "Input #0" not in log and "Invalid data found" in reason:
@@ -137,7 +139,7 @@ def _why_no_video(path: Path, log: str, code: int) -> str:
 
 
 def _is_text(path: Path) -> bool:
-    """Whether a file begins with nothing but characters that people write, in UTF-8."""
+    """Return whether a file begins with nothing but printable characters and white space, in UTF-8."""
     with open(path, "rb") as file:
         start = file.read(1024)
     try:
@@ -148,37 +150,37 @@ def _is_text(path: Path) -> bool:
 
 
 def has_sound(path: Path) -> bool:
-    """Whether ``path`` has an audio stream; raises ``MediaError`` when ffmpeg cannot read it at all."""
-    code, _, log = run(input_arguments(path))  # no output is asked for, so ffmpeg fails in any case
+    """Return whether ``path`` has an audio stream. Raise ``MediaError`` when ffmpeg cannot read it at all."""
+    code, _, log = run(make_input_arguments(path))  # it always fails: no output is asked for
     if "Input #0" not in log:
-        raise MediaError(f"cannot read sound from {path}: {last_error(log, code)}")
+        raise MediaError(f"cannot read sound from {path}: {find_reason(log, code)}")
     return _has_audio(log)
 
 
-def file_url(path: Path) -> str:
-    """The name of a file in a form that ffmpeg takes for nothing else."""
+def to_file_url(path: Path) -> str:
+    """Return the name of a file in a form that ffmpeg takes for nothing else."""
     return "file:" + os.path.abspath(path)
 
 
-def input_arguments(path: Path, start: float = 0.0, duration: float | None = None) -> list[str]:
-    """Arguments that open a file of this machine, from ``start`` for ``duration`` seconds.
+def make_input_arguments(path: Path, start: float = 0.0, duration: float | None = None) -> list[str]:
+    """Return the arguments that open a file of this machine, from ``start`` for ``duration`` seconds.
 
-    What the file refers to is not opened.
+    They forbid ffmpeg to open what the file refers to.
     """
     seek = ["-ss", f"{start:.6f}"] if start else []
     cut = ["-t", f"{duration:.6f}"] if duration is not None else []
     allowed = ["-protocol_whitelist", "file", "-format_whitelist", CONTAINERS]
-    room = most_pixels() * 17 // 16 + 2**16  # decoders fill frames up to whole blocks
-    return [*seek, *cut, *allowed, "-max_pixels", str(min(room, 2**31 - 1)), "-i", file_url(path)]
+    room = get_max_pixels() * 17 // 16 + 2**16  # decoders fill frames up to whole blocks
+    return [*seek, *cut, *allowed, "-max_pixels", str(min(room, 2**31 - 1)), "-i", to_file_url(path)]
 
 
 def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int) -> "subprocess.Popen[bytes]":
     """Start ffmpeg; ``log`` takes its stderr.
 
-    A Ctrl-C at the terminal goes to Python alone, which ends ffmpeg in its own time: were both to get it, the
-    end of ffmpeg could be taken for a failure.
+    A Ctrl-C at the terminal reaches Python alone, which then ends ffmpeg. If it reached both, Python could
+    take the end of ffmpeg for a failure.
     """
-    command = [executable(), "-hide_banner", "-nostdin", *arguments]
+    command = [find_executable(), "-hide_banner", "-nostdin", *arguments]
     alone = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # these two exist on Windows only
     alone |= getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     try:
@@ -190,11 +192,11 @@ def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int)
 
 
 @contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Signals that Python handles, Ctrl-C first of all, are handled when the block has ended.
+def delay_interrupts() -> Iterator[None]:
+    """Handle signals that come in the block, such as Ctrl-C, when it has ended.
 
-    For the moment in which a process has been started and nobody knows of it yet: interrupted there, it would
-    be left to itself. Elsewhere than in the main thread nothing interrupts.
+    It is for the moment in which a process has been started and no variable holds it yet. An interrupt at
+    that moment would leave the process running. In other threads than the main one nothing interrupts.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -216,7 +218,7 @@ def interrupts_wait() -> Iterator[None]:
 
 
 def run(arguments: list[str]) -> tuple[int, str, str]:
-    """Run ffmpeg to its end: exit status, stdout, and the end of stderr."""
+    """Run ffmpeg to its end. Return the exit status, stdout, and the end of stderr."""
     with tempfile.TemporaryFile() as log:
         process = start_process(arguments, log, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         with process:
@@ -224,21 +226,21 @@ def run(arguments: list[str]) -> tuple[int, str, str]:
                 out, _ = process.communicate()
             finally:
                 process.kill()
-        return process.returncode, out.decode(errors="replace"), log_tail(log)
+        return process.returncode, out.decode(errors="replace"), read_log_tail(log)
 
 
-def log_tail(log: IO[bytes]) -> str:
-    """The end of what ffmpeg wrote to ``log``."""
+def read_log_tail(log: IO[bytes]) -> str:
+    """Return the end of what ffmpeg wrote to ``log``."""
     log.seek(0, os.SEEK_END)
     log.seek(max(0, log.tell() - _LOG_TAIL))
     return log.read().decode(errors="replace")
 
 
-# Below: ffmpeg's description of its input. Lines about streams are indented by two blanks, tags by more, so
-# that no title that someone gave to a video is taken for a stream.
+# Below, ffmpeg's description of its input is parsed. Lines about streams are indented by two blanks, and tags
+# by more. So the title that someone gave to a video is never taken for a stream.
 
 
-def _video_line(log: str) -> str | None:
+def _find_video_line(log: str) -> str | None:
     lines = re.findall(r"^  Stream #0:\d+[^\n]*?: (Video: [^\n]*)", log, re.M)
     pictures = [line for line in lines if "(attached pic)" not in line and "(timed thumbnails)" not in line]
     return pictures[0] if pictures else None
@@ -248,22 +250,25 @@ def _has_audio(log: str) -> bool:
     return re.search(r"^  Stream #0:\d+[^\n]*?: Audio: ", log, re.M) is not None
 
 
-def _duration(log: str) -> float | None:
+def _find_duration(log: str) -> float | None:
     found = re.search(r"^  Duration: (\d+):(\d+):(\d+(?:\.\d+)?)", log, re.M)
     return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3]) if found else None
 
 
-def _frame_rate(nominal: Fraction, stream: str) -> Fraction:
-    """The nominal rate, unless it is high and far above the average: then it only divides all times."""
+def _choose_rate(nominal: Fraction, stream: str) -> Fraction:
+    """Return the nominal rate, or the average one where the nominal is only a common divisor of all times.
+
+    That is so where the nominal rate is high and far above the average.
+    """
     found = re.search(r", (\d+(?:\.\d+)?) fps\b", stream)
     average = Fraction(found[1]) if found else Fraction(0)
     if average and nominal > max(Fraction(30), 2 * average):
-        return exact_rate(float(average))
+        return to_exact_rate(float(average))
     return nominal
 
 
-def exact_rate(fps: float) -> Fraction:
-    """The ratio that a decimal rate stands for: 25.0 -> 25, 29.97 -> 30000/1001, 12.5 -> 25/2."""
+def to_exact_rate(fps: float) -> Fraction:
+    """Return the ratio that a decimal rate stands for: 25.0 -> 25, 29.97 -> 30000/1001, 12.5 -> 25/2."""
     if round(fps) and math.isclose(fps, round(fps), rel_tol=1e-6):
         return Fraction(round(fps))
     broadcast = Fraction(round(fps * 1.001) * 1000, 1001)

@@ -1,4 +1,4 @@
-"""A folder of numbered pictures as a video, in and out."""
+"""A folder of numbered pictures is a video too: read it, write it."""
 
 import os
 import re
@@ -13,26 +13,27 @@ import numpy as np
 
 from fomm.atomic import atomic_path
 from fomm.errors import MediaError
-from fomm.media.images import IMAGE_SUFFIXES, open_picture, read_image, save_image
+from fomm.media.images import open_picture, read_image, save_image
+from fomm.media.paths import IMAGE_SUFFIXES
 
 _DEFAULT_RATE = Fraction(25)  # of a folder of pictures that says nothing else
-_RATE_TAG = "Frame rate"  # a text in the PNGs that are written, so that the folder can be read back
+_RATE_TAG = "Frame rate"  # of a text in each PNG that is written: readers of the folder find the rate there
 
 
-def _natural(file: Path) -> tuple[list[int | str], str]:
-    """A sorting key that takes the numbers in a name as numbers."""
+def _make_natural_key(file: Path) -> tuple[list[int | str], str]:
+    """Return a key for sorting that takes the numbers in a name as numbers."""
     parts = re.split(r"([0-9]+)", file.name)
     return [int(part) if index % 2 else part.lower() for index, part in enumerate(parts)], file.name
 
 
-def look_into_folder(folder: Path) -> tuple[list[Path], Fraction, tuple[int, int]]:
-    """The pictures in their order, their rate, and (height, width) of the first."""
+def list_pictures(folder: Path) -> tuple[list[Path], Fraction, tuple[int, int]]:
+    """Return the pictures in natural order, their rate, and (height, width) of the first."""
     pictures = [
         file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "."
     ]
     if not pictures:
         raise MediaError(f"cannot read {folder} as a video: it has no pictures ({', '.join(IMAGE_SUFFIXES)})")
-    pictures.sort(key=_natural)
+    pictures.sort(key=_make_natural_key)
     height, width, _ = read_image(pictures[0]).shape
     with open_picture(pictures[0]) as image:
         noted = re.fullmatch(r"([1-9]\d{0,8})(?:/([1-9]\d{0,8}))?", str(image.info.get(_RATE_TAG, "")))
@@ -40,7 +41,8 @@ def look_into_folder(folder: Path) -> tuple[list[Path], Fraction, tuple[int, int
     return pictures, rate, (height, width)
 
 
-def read_folder(pictures: list[Path], size: tuple[int, int]) -> Generator[np.ndarray, None, None]:
+def read_pictures(pictures: list[Path], size: tuple[int, int]) -> Generator[np.ndarray, None, None]:
+    """Yield the pictures, HxWx3 uint8. Raise ``MediaError`` for one not of ``size`` (height, width)."""
     for picture in pictures:
         frame = read_image(picture)
         if frame.shape[:2] != size:
@@ -63,8 +65,8 @@ def check_new_folder(target: Path) -> None:
 def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callable[[np.ndarray], None]]:
     """Give a function that takes frames and writes frame000001.png and so on.
 
-    The folder gets its name when all are there. Raises ``MediaError`` when there are none, or ``target`` is
-    there already and not an empty folder.
+    The folder gets its name when all frames are written. Raises ``MediaError`` when there are no frames, or
+    when ``target`` exists and is not an empty folder.
     """
     check_new_folder(target)
     texts = {"Comment": comment, _RATE_TAG: str(rate)}
@@ -78,21 +80,21 @@ def write_folder(target: Path, rate: Fraction, comment: str) -> Iterator[Callabl
             save_image(file, frame, texts, target)
 
     try:
-        with _named(target):
+        with _name_in_errors(target):
             temporary.mkdir()
         yield write
         if not count:
             raise MediaError(f"cannot write {target}: no frames were given; give at least one")
-        with _named(target):
+        with _name_in_errors(target):
             if target.is_dir():
-                target.rmdir()  # empty, as was checked; Windows does not rename over it
+                target.rmdir()  # it is empty, as was checked; Windows does not rename over a folder
             os.replace(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def _named(target: Path) -> Iterator[None]:
+def _name_in_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as reason:

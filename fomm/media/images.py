@@ -1,39 +1,36 @@
-"""Picture files in and out, as HxWx3 uint8 arrays, RGB."""
+"""Picture files are read and written, as HxWx3 uint8 arrays, RGB."""
 
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from fomm.atomic import atomic_path
 from fomm.errors import InputError, MediaError, shown
-
-PathLike = str | os.PathLike[str]
+from fomm.media.paths import PathLike, check_exists
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow tries these and no others
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
-_MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment; another number
+_MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number of pixels
 
 
 def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
     """Read one picture as HxWx3 uint8, RGB, upright (EXIF orientation applied), transparency laid over white.
 
-    16-bit grayscale is scaled to 8 bits; of an animation the first frame is taken. ``max_pixels`` is how many
-    a picture may have, by default see ``most_pixels``. Raises ``MediaError``.
+    16-bit grayscale is scaled to 8 bits. Of an animation the first frame is taken. ``max_pixels`` is how many
+    pixels the picture may have, by default what ``get_max_pixels`` returns. Raises ``MediaError``.
     """
-    limit = most_pixels() if max_pixels is None else max_pixels
-    file = existing(path)
+    limit = get_max_pixels() if max_pixels is None else max_pixels
+    file = check_exists(path)
     if file.is_dir():
         raise MediaError(f"cannot read {path}: it is a folder; give a picture file")
     try:
         with open_picture(file) as image:
-            if image.width * image.height > limit:
-                raise MediaError(too_many_pixels(path, (image.height, image.width), limit))
-            return _to_rgb(_upright(image))
+            check_pixels(path, (image.height, image.width), limit)  # before anything is decoded
+            return _to_rgb(_turn_upright(image))
     except MediaError:
         raise
     except Image.DecompressionBombError as reason:
@@ -47,33 +44,36 @@ def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
         raise MediaError(f"cannot read {path} as a picture: {words}") from reason
 
 
-def most_pixels() -> int:
-    """How many pixels a picture or a frame may have: ``MAX_PIXELS``, or what FOMM_MAX_PIXELS says."""
+def get_max_pixels() -> int:
+    """Return how many pixels a picture or a frame may have: ``MAX_PIXELS``, or what FOMM_MAX_PIXELS says."""
     text = os.environ.get(_MAX_PIXELS_VARIABLE, str(MAX_PIXELS))
     if not (text.isascii() and text.isdigit() and 0 < len(text) < 19):
         raise InputError(f"{_MAX_PIXELS_VARIABLE} is {shown(text)}; expected a whole number of pixels")
     return int(text)
 
 
-def too_many_pixels(path: PathLike, size: tuple[int, int], limit: int) -> str:
-    """The sentence for a picture or video of ``size`` (height, width)."""
-    return (
-        f"cannot read {path}: its {size[1]}x{size[0]} pixels are more than {limit}; "
-        f"scale it down, or set {_MAX_PIXELS_VARIABLE} if you trust it"
-    )
+def check_pixels(path: PathLike, size: tuple[int, int], limit: int) -> None:
+    """Raise ``MediaError`` if a picture of ``size`` (height, width) has more pixels than ``limit``."""
+    if size[0] * size[1] > limit:
+        raise MediaError(
+            f"cannot read {path}: its {size[1]}x{size[0]} pixels are more than {limit}; "
+            f"scale it down, or set {_MAX_PIXELS_VARIABLE} if you trust it"
+        )
 
 
 def open_picture(file: Path) -> Image.Image:
-    """Pillow warns of large pictures, but does not know our limit."""
+    """Open a picture by its header. Nothing is decoded yet."""
+    # Not by imageio, which lets Pillow try all of its formats, and tells no size before it has decoded.
     with warnings.catch_warnings():
+        # Pillow warns of some sizes that are below our limit.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         return Image.open(file, formats=IMAGE_FORMATS)
 
 
 def is_still(path: PathLike) -> bool:
-    """Whether a file is a picture that does not move, by its beginning."""
+    """Return whether a file is a picture that does not move. Only its beginning is read."""
     try:
-        with open_picture(existing(path)) as image:
+        with open_picture(check_exists(path)) as image:
             return image.format not in ("GIF", "PNG", "WEBP") or not getattr(image, "is_animated", False)
     except Exception:  # broken files make Pillow raise nearly anything
         return False
@@ -100,24 +100,17 @@ def check_frame(frame: np.ndarray) -> None:
         )
 
 
-def existing(path: PathLike) -> Path:
-    """A file or folder of this machine: names are never taken for addresses or devices."""
-    if not (os.path.isfile(path) or os.path.isdir(path)):
-        what = "it is not a regular file" if os.path.exists(path) else "there is no such file"
-        raise MediaError(f"cannot read {path}: {what}")
-    return Path(path)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # what is wrong with the picture itself is said here
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Return the picture, decoded, and turned as its EXIF says."""
+    image.load()  # raises what is wrong with the picture itself
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF that cannot be read says nothing of a picture that can
+    except Exception:  # the picture is good, and only its EXIF is broken
         return image
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:
-    """HxWx3 uint8 from a picture of any mode."""
+    """Convert a picture of any mode to HxWx3 uint8."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
@@ -127,29 +120,30 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        return over_white(np.asarray(image.convert("RGBA")))
+        return lay_over_white(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))
 
 
 def save_image(path: Path, frame: np.ndarray, texts: dict[str, str], target: Path) -> None:
-    """Write a picture by the suffix of ``path``; ``texts`` go into a PNG as text chunks.
+    """Write a picture in the format of the suffix of ``path``. ``texts`` go into a PNG as text chunks.
 
     ``target`` is the name that the user knows, for the error.
     """
-    image = Image.fromarray(frame)
+    from imageio.v3 import imwrite  # late: importing it takes time
+
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    if path.suffix.lower() == ".png":
+        options = {"pnginfo": PngImagePlugin.PngInfo()}
+        for key, value in texts.items():
+            options["pnginfo"].add_text(key, value)
     try:
-        if path.suffix.lower() == ".png":
-            chunks = PngImagePlugin.PngInfo()
-            for key, value in texts.items():
-                chunks.add_text(key, value)
-            image.save(path, pnginfo=chunks)
-        else:
-            image.save(path, quality=95, subsampling=0)
+        with open(path, "wb") as file:  # an open file, since imageio could take a name for something else
+            imwrite(file, frame, plugin="pillow", extension=path.suffix.lower(), is_batch=False, **options)
     except OSError as reason:
         raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
 
 
-def over_white(rgba: np.ndarray) -> np.ndarray:
+def lay_over_white(rgba: np.ndarray) -> np.ndarray:
     """Lay HxWx4 uint8 (alpha not premultiplied) over white: HxWx3 uint8, rounded to the nearest level."""
     alpha = rgba[..., 3:].astype(np.uint16)
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

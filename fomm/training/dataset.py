@@ -21,6 +21,7 @@ from fomm.config import DatasetParams
 from fomm.data.clip_files import ClipFile, open_clip
 from fomm.data.clips import find_clips, read_frames, sidecar_of
 from fomm.errors import InputError, MediaError
+from fomm.media.resize import resize
 from fomm.model import Keypoints
 from fomm.training.draws import Draws, check_params
 from fomm.training.flow import Flow, true_flow
@@ -286,6 +287,5 @@ def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndar
     pictures = [Image.fromarray(frame) for frame in frames]
     if channels == 1:
         pictures = [picture.convert("L") for picture in pictures]
-    # Pillow's filter widens when it makes smaller, and so does not alias.
-    resized = [np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR)) for picture in pictures]
+    resized = [resize(picture, (height, width), "bilinear") for picture in pictures]
     return np.stack(resized).reshape(-1, height, width, channels)

@@ -101,7 +101,7 @@ class Run:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        """average = decay * average + (1 - decay) * weights; the decay grows from 0 over the first steps."""
+        """Average = decay * average + (1 - decay) * weights; the decay grows from 0 over the first steps."""
         decay = min(self.params.ema_decay or 0, (1 + self.step) / (10 + self.step))
         for name, average in self.average.items():
             state = self.parts[name].state_dict()
