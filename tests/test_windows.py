@@ -89,7 +89,7 @@ def test_losses_are_those_of_the_windows():
     terms, output = losses_of(config, windows)
     batch = random_batch()
     assert output is not None and output.generated[1].shape == (2, 3, 16, 16)
-    got, wanted = output.generator["prediction"], windows.cut_pictures(batch.driving)
+    got, wanted = output.maps["prediction"], windows.cut_pictures(batch.driving)
     assert torch.equal(output.generated[1], got)
     assert torch.allclose(terms["l1_edges"], 4 * edge_loss(wanted, got))
     assert batch.truth_driving is not None
@@ -112,7 +112,7 @@ def test_source_details_are_those_of_the_pixels_where_the_features_go(cells, mon
     criteria = Criteria(config.train_params.loss_weights, ImagePyramid([1], 3))
     terms, output = generator_losses(Networks(generator, kp_detector), batch, criteria, windows=windows)
     assert terms["source_details"] < 1e-4
-    moved = windows.cut_pictures(output.generator["deformed"])
+    moved = windows.cut_pictures(output.maps["deformed"])
     assert source_detail_loss(output.generated[1], moved, torch.ones(2, 1, 16, 16)) > 1e-3
 
 
@@ -124,7 +124,7 @@ def test_the_picture_of_a_run_has_the_driving_frame_around_windows():
     column = picture[:, :, 2 * SIZE : 3 * SIZE]
     shown = torch.stack((column[:, :SIZE], column[:, SIZE:])) / 255
     inside = windows.cut_pictures(shown)
-    assert (inside - output.generator["prediction"]).abs().max() < 0.5 / 255 + 1e-6
+    assert (inside - output.maps["prediction"]).abs().max() < 0.5 / 255 + 1e-6
     around = windows.fill(shown, torch.zeros_like(inside)) - windows.fill(
         batch.driving, torch.zeros_like(inside)
     )
@@ -182,7 +182,7 @@ def test_true_motion_takes_the_place_of_what_the_networks_find():
     assert terms.keys() == PIXELS.keys()
     moved = torch.zeros(2, 8, 16, 16)
     moved[..., :-1] = generator.encode(batch.source)[..., 1:]  # of one cell; nothing comes in at the right
-    assert torch.allclose(output.generator["prediction"], generator.paint(moved), atol=1e-5)
+    assert torch.allclose(output.maps["prediction"], generator.paint(moved), atol=1e-5)
     torch.stack(list(terms.values())).sum().backward()
     without = {name.split(".")[0] for name, weight in generator.named_parameters() if weight.grad is None}
     assert without == {"dense_motion_network"}
@@ -193,7 +193,7 @@ def test_windows_of_the_whole_change_nothing_where_the_motion_is_true():
     whole = Windows([(0, 0)] * 2, side=SIZE // 2, cell=2)
     for options in ((whole,), (whole, SIZE)):
         got, output, *_ = paint_truly(*options)
-        assert output.generator["occlusion_map"].shape == (2, 1, 16, 16)
+        assert output.maps["occlusion_map"].shape == (2, 1, 16, 16)
         for name, term in wanted.items():
             assert torch.allclose(term, got[name]), name
 
@@ -203,17 +203,17 @@ def test_some_pairs_are_painted_from_the_motion_that_is_found():
     terms, mixed, (generator, kp_detector, _), batch = paint_truly(None, found=torch.tensor([False, True]))
     points = [kp_detector(picture) for picture in (batch.source, batch.driving)]
     found = generator(batch.source, kp_source=points[0], kp_driving=points[1])
-    got = mixed.generator
-    assert torch.allclose(got["prediction"][0], true.generator["prediction"][0], atol=1e-6)
+    got = mixed.maps
+    assert torch.allclose(got["prediction"][0], true.maps["prediction"][0], atol=1e-6)
     assert torch.allclose(got["prediction"][1], found["prediction"][1], atol=1e-5)
-    assert not torch.allclose(got["prediction"][1], true.generator["prediction"][1], atol=1e-3)
+    assert not torch.allclose(got["prediction"][1], true.maps["prediction"][1], atol=1e-3)
     torch.stack(list(terms.values())).sum().backward()
     assert all(weight.grad is None for weight in generator.dense_motion_network.parameters())
     assert all(weight.grad is None for weight in kp_detector.parameters())
 
 
 def write_surfaces(data):
-    """A surface beside each clip of ``data``: all of the picture, moved by a cell from frame to frame."""
+    """Write a surface beside each clip: all of the picture, moved by a cell from frame to frame."""
     cells, places = patch(20)
     surface, vertices = surface_maps(16, np.stack([cells - (t, 0) for t in range(5)]), places)
     for path in data.glob("train/*.landmarks.npz"):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fomm.errors import MissingExtraError
 from fomm.evaluation.inception import cached_weights, load_inception
 from fomm.evaluation.metrics import Gaussian
-from fomm.training.perceptual import VGG19Features, perceptual_network
+from fomm.training.perceptual import VGG19Features, load_perceptual_network
 
 Paths = str | os.PathLike[str] | None
 
@@ -87,12 +87,12 @@ def map_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> np.ndarray:
 
 
 def find_perceptual(choice: Paths, device: torch.device) -> tuple[FeatureNetwork | None, str]:
-    """The network and "", or None and why there is none; ``choice`` as ``perceptual_network`` takes it.
+    """The network and "", or None and why there is none; ``choice`` as ``load_perceptual_network`` takes it.
 
-    Raises what ``perceptual_network`` raises where a choice was made: what is asked for must be there.
+    Raises what ``load_perceptual_network`` raises where a choice was made: what is asked for must be there.
     """
     try:
-        network = perceptual_network(choice)
+        network = load_perceptual_network(choice)
     except MissingExtraError:
         if choice is not None:
             raise

@@ -75,7 +75,7 @@ def evaluate(
         out: a folder to write ``report.html``, ``report.json`` and pictures to; made if it is not there.
         seed: of the pairs that are drawn.
         config: the configuration of ``checkpoint``, needed where its file does not tell.
-        perceptual: the network of the perceptual distance, as ``perceptual_network`` takes it.
+        perceptual: the network of the perceptual distance, as ``load_perceptual_network`` takes it.
         fid_weights: pytorch-fid's file for FID; without it, torch hub's cache is looked into.
         landmarks: ``"face-alignment"`` measures the published AKD even if the package has to download its
             weights first; without it, only where they are in torch hub's cache.
