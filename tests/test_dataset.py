@@ -58,7 +58,7 @@ def assert_equal(one: Batch, other: Batch) -> None:
             continue
         pairs = zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]
         for a, b in pairs:
-            assert a.stride() == b.stride() and a.dtype == b.dtype, name
+            assert (a.stride(), a.dtype) == (b.stride(), b.dtype), name
             assert torch.equal(a, b), f"{name} differs by {(a - b).abs().max()}"
 
 
@@ -73,7 +73,8 @@ def test_batches_depend_on_seed_and_step_alone(clips, in_memory):
     params = DatasetParams(frame_shape=(SIZE, SIZE, 3), id_sampling=True)
     assert open_pairs(clips, params, 4, 7, in_memory=in_memory, device=CPU).num_items == 2
     source = one.batch(5).source
-    assert source.shape == (4, 3, SIZE, SIZE) and source.dtype == torch.float32
+    assert source.shape == (4, 3, SIZE, SIZE)
+    assert source.dtype == torch.float32
     assert 0 <= source.min() <= source.max() <= 1
 
 
@@ -83,7 +84,8 @@ def test_both_frames_are_of_one_clip_and_the_truth_is_theirs(clips):
     assert torch.equal(source[:, 0], driving[:, 0])
     assert len(source.unique(dim=0)) == 5 + 6 + 7 == len(driving.unique(dim=0))  # every frame is drawn
     for frame, truth in ((source[:, 1], batch.truth_source), (driving[:, 1], batch.truth_driving)):
-        assert truth.value.shape == (256, 3, 2) and truth.jacobian.shape == (256, 3, 2, 2)
+        assert truth.value.shape == (256, 3, 2)
+        assert truth.jacobian.shape == (256, 3, 2, 2)
         assert torch.equal(truth.value, (frame.float() / 100).view(-1, 1, 1).expand(-1, 3, 2))
         assert torch.equal(truth.jacobian[:, 0, 0, 0], frame.float() / 100)
 

@@ -147,7 +147,8 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     )
     deadline = time.monotonic() + 120
     while not ((steps / "0").exists() and (steps / "1").exists()):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(1)  # they are at different places of a step
     state = tmp_path / "run" / "state.pt"
@@ -155,7 +156,8 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     last = [int((steps / rank).read_text()) for rank in "01"]
-    assert process.returncode != 0 and state.exists(), errors  # nothing but the signal had it written
+    assert process.returncode != 0, errors
+    assert state.exists(), errors  # nothing but the signal had it written
     assert last[0] == last[1] == state_of(tmp_path / "run")["step"] - 1 > 0, errors
 
 
@@ -166,13 +168,15 @@ def test_one_process_fetches_while_the_other_waits(tmp_path):
     script.write_text(FETCHER)
     subprocess.run([*LAUNCHER, str(script), str(tmp_path)], check=True, timeout=300)
     assert (tmp_path / "fetched").read_text() == "0"
-    assert (tmp_path / "ready-0").exists() and (tmp_path / "ready-1").exists()
+    assert (tmp_path / "ready-0").exists()
+    assert (tmp_path / "ready-1").exists()
 
 
 def test_one_process_shares_with_nobody():
     with Processes("cpu") as processes:
         module = torch.nn.Linear(2, 2)
-        assert processes.is_main and processes.world_size == 1
+        assert processes.is_main
+        assert processes.world_size == 1
         assert processes.wrap(module) is module
         assert torch.equal(processes.mean(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
         assert processes.synchronise_norms(module) is module

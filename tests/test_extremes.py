@@ -51,7 +51,8 @@ def draw(clips, batch_size=600, step=0, rank=0, world_size=1, still=0.0, **share
 def test_gaps_are_of_the_faces_size_however_it_is_held(tmp_path):
     one = read_gaps([write_clip(tmp_path, "a", BLINK, SPEECH)])
     other = read_gaps([write_clip(tmp_path, "b", BLINK, SPEECH, size=0.3, turn=1.2)])
-    assert np.allclose(one.lids, other.lids, atol=1e-6) and np.allclose(one.lips, other.lips, atol=1e-6)
+    assert np.allclose(one.lids, other.lids, atol=1e-6)
+    assert np.allclose(one.lips, other.lips, atol=1e-6)
     assert np.corrcoef(one.lids[0], BLINK)[0, 1] > 0.999
     assert np.corrcoef(one.lips[0], SPEECH)[0, 1] > 0.99  # wide mouths make the face a little larger
 

@@ -15,7 +15,8 @@ def test_networks_are_told_apart_by_their_names(tmp_path):
     for network, size in ((perceptual.VGG19Features(), 64), (perceptual.EfficientNetLite0Features(), 64)):
         torch.save(network.state_dict() | {"classifier.0.weight": torch.zeros(1)}, tmp_path / "weights.pth")
         loaded = perceptual.load_perceptual_network(tmp_path / "weights.pth")
-        assert type(loaded) is type(network) and not loaded.training
+        assert type(loaded) is type(network)
+        assert not loaded.training
         assert not any(p.requires_grad for p in loaded.parameters())
         maps = loaded(torch.rand(1, 3, size, size))
         assert len(maps) == 5

@@ -31,8 +31,10 @@ def draw(settings: DatasetParams, batch_size: int = 600, step: int = 0, **option
 def test_places_are_uniform_and_differ_between_steps_and_seeds():
     either = params(AugmentationParams(flip_param=FlipParams(time_flip=True)))
     clips, places = draw(either)
-    assert clips.shape == (600,) and places.shape == (2, 600)
-    assert places.min() >= 0 and places.max() < 1
+    assert clips.shape == (600,)
+    assert places.shape == (2, 600)
+    assert places.min() >= 0
+    assert places.max() < 1
     for side in places:  # a tenth of 600 in each tenth, give or take three deviations of 7
         assert np.abs(np.histogram(side, 10, (0, 1))[0] - 60).max() < 25
     assert abs(np.corrcoef(places)[0, 1]) < 0.15

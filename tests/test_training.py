@@ -25,6 +25,7 @@ from fomm.training import loop, objective, state, step
 from fomm.training.distributed import Processes
 from fomm.training.loop import train
 from fomm.training.perceptual import EfficientNetLite0Features
+from fomm.training.schedule import plan_schedule
 from fomm.training.step import Step
 
 
@@ -80,7 +81,8 @@ def start(script: str, config, data, *arguments, **options) -> subprocess.Popen:
 def wait_for(path, process) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
@@ -117,7 +119,10 @@ def check_kills(kills: int, epochs: int, data, tmp_path) -> None:
     process = start(KILLS, config, data, *folders, kills, stdout=subprocess.PIPE)
     steps = [int(line) for line in process.communicate(timeout=600)[0].split()]
     total = epochs * 3 * 8 // 2
-    assert process.returncode == 0 and len(steps) == kills and steps == sorted(steps) and steps[-1] < total
+    assert process.returncode == 0
+    assert len(steps) == kills
+    assert steps == sorted(steps)
+    assert steps[-1] < total
     assert_same(*map(state_of, folders))
     one, other = (
         load_checkpoints(checkpoint_path=path / "weights.safetensors", cpu=True) for path in folders
@@ -199,9 +204,11 @@ def test_asked_to_stop_it_saves_first(data, tmp_path, number):
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     if number == signal.SIGTERM:
-        assert process.returncode == 128 + signal.SIGTERM and not errors
+        assert process.returncode == 128 + signal.SIGTERM
+        assert not errors
     else:
-        assert process.returncode != 0 and "KeyboardInterrupt" in errors
+        assert process.returncode != 0
+        assert "KeyboardInterrupt" in errors
     done = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert state_of(tmp_path)["step"] == done[-1]  # of the very step that it had made
     load_checkpoints(checkpoint_path=tmp_path / "weights.safetensors", cpu=True)
@@ -368,7 +375,8 @@ def test_a_run_says_whether_its_norms_are_frozen(data, tmp_path):
         assert json.loads((out / "settings.json").read_text())["freeze_norm"] is told
         assert json.loads((out / "log.jsonl").read_text())["freeze_norm"] == lines[0]["freeze_norm"] == told
         shown = progress_line(lines[0])
-        assert ("  norms frozen  " in shown) == told and "freeze_norm" not in shown
+        assert ("  norms frozen  " in shown) == told
+        assert "freeze_norm" not in shown
 
 
 def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatch):
@@ -380,7 +388,8 @@ def test_key_points_alone_train_without_the_generator(data, tmp_path, monkeypatc
     }  # feature matching alone, without a gan term, is none
     only = training_config(None, lr_generator=0, num_epochs=12, epoch_milestones=[12], loss_weights=weights)
     lines = list(train(only, data, tmp_path / "run", device="cpu", log_steps=24))
-    assert lines[0].keys() >= {"keypoints", "keypoint_jacobians"} and "l1" not in lines[0]
+    assert lines[0].keys() >= {"keypoints", "keypoint_jacobians"}
+    assert "l1" not in lines[0]
     assert lines[-1]["keypoints"] < 0.9 * lines[0]["keypoints"]
 
 
@@ -453,7 +462,8 @@ def test_weights_are_a_start_at_another_size(data, tmp_path):
     generator, kp_detector = load_checkpoints(
         checkpoint_path=tmp_path / "large" / "weights.safetensors", cpu=True
     )
-    assert generator.frame_shape == (2 * SIZE, 2 * SIZE, 3) and kp_detector.down is not None
+    assert generator.frame_shape == (2 * SIZE, 2 * SIZE, 3)
+    assert kp_detector.down is not None
     _, before = load_checkpoints(checkpoint_path=init, cpu=True)
     after = {key: value for key, value in kp_detector.state_dict().items() if key != "down.weight"}
     assert_same(dict(before.state_dict()), after)
@@ -517,6 +527,20 @@ def test_rates_climb_for_as_many_steps_as_asked_and_fall_at_milestones():
             assert rates == pytest.approx(3 * [1e-3 * share]), (warmup, epoch)
 
 
+def test_a_schedule_by_hand():
+    """5 items x 4 repeats in batches of 3 are 7 steps; 2 epochs of them are 14."""
+    params = training_config(num_epochs=2, num_repeats=4, batch_size=3, checkpoint_freq=2).train_params
+    schedule = plan_schedule(params, 5, 0, 0.0, None, None)
+    assert (schedule.steps_per_epoch, schedule.steps_per_checkpoint, schedule.last_step) == (7, 14, 14)
+    assert [schedule.epoch_at(step, 99.0) for step in (0, 7, 14)] == [0, 1, 2]
+    assert [schedule.is_over(step, 1e9) for step in (13, 14)] == [False, True]
+    assert plan_schedule(params, 5, 3, 1e9, 10, None).last_step == 10
+    timed = plan_schedule(params, 5, 3, 30.0, None, 1.0)
+    assert (timed.last_step, timed.seconds_left(30.0), timed.epoch_at(3, 30.0)) == (14, 30, 1)
+    assert [timed.is_over(3, seconds) for seconds in (59.0, 60.0)] == [False, True]
+    assert plan_schedule(params, 5, 3, 60.0, None, 1.0).last_step == 3  # its time is over: no step more
+
+
 def test_with_id_sampling_an_epoch_goes_through_people_as_published(data, tmp_path):
     """Three clips of two people: 2 x 4 repeats / 2 pairs are 4 steps of an epoch, and 2 epochs are 8."""
     people = training_config().to_dict()
@@ -530,7 +554,8 @@ def test_a_run_of_so_many_minutes_ends_in_time_and_lowers_its_rate(data, tmp_pat
     config = training_config(num_epochs=1000, epoch_milestones=[500])
     lines = list(train(config, data, tmp_path / "run", device="cpu", log_steps=1, minutes=0.05))
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
-    assert 3 <= state["seconds"] < 6 and state["step"] == lines[-1]["step"] < lines[-1]["of"]
+    assert 3 <= state["seconds"] < 6
+    assert state["step"] == lines[-1]["step"] < lines[-1]["of"]
     rate = state["optimizers"]["generator"]["param_groups"][0]["lr"]
     assert rate == pytest.approx(1e-4)  # a tenth: the milestone is behind
     assert not list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))  # it is over
@@ -608,5 +633,6 @@ def test_motion_alone_trains_without_painting(data, tmp_path, monkeypatch):
         loss_weights=weights | {"deformation": 10},
     )
     lines = list(train(only, data, tmp_path / "run", device="cpu", log_steps=24))
-    assert lines[0].keys() >= {"deformation"} and "l1" not in lines[0]
+    assert lines[0].keys() >= {"deformation"}
+    assert "l1" not in lines[0]
     assert lines[-1]["deformation"] < 0.9 * lines[0]["deformation"], lines

@@ -50,19 +50,23 @@ def test_what_another_part_hides_is_where_it_was_all_the_same():
     assert torch.equal(hidden.position, shown.position)
     assert not hidden.seen[0, 3:7, 3:7].any()
     half = flow_of((1, 2), (3, 3), (-1, 2)).seen[0, 3:7, 3:7]
-    assert half[:, 2:].all() and not half[:, 0].any()  # pieces of the next cell are near enough
+    assert half[:, 2:].all()
+    assert not half[:, 0].any()  # pieces of the next cell are near enough
 
 
 def test_what_is_out_of_the_source_is_not_seen():
     flow = flow_of((-3, 2), (3, 3))
-    assert flow.seen[0, 3:7, 6].all() and not flow.seen[0, 3:7, 3:6].any()
+    assert flow.seen[0, 3:7, 6].all()
+    assert not flow.seen[0, 3:7, 3:6].any()
     assert (flow.position[0, 3:7, 3:6, 0] < -1.1).all()
 
 
 def test_between_equal_maps_nothing_moves():
     still, moved = maps((1, 2), (1, 2)), maps((1, 2), (3, 3))
     flow = compute_true_flow(*(torch.cat(pair, 1) for pair in zip(still, moved, strict=True)))
-    assert torch.equal(flow.position[0], GRID) and flow.seen[0].all() and flow.known.all()
+    assert torch.equal(flow.position[0], GRID)
+    assert flow.seen[0].all()
+    assert flow.known.all()
     assert not torch.equal(flow.position[1], GRID)
 
 
@@ -81,7 +85,8 @@ def test_drawn_heads_move_as_their_key_points_do():
     assert seen.float().mean() > 0.6
     moved = (points[driving] - points[source]).norm(dim=-1)[seen].mean()
     error = ((found - points[driving]) - (points[source] - points[driving])).norm(dim=-1)[seen]
-    assert moved > 0.1 and error.mean() < 0.02, f"{error.mean()} of a motion of {moved}"
+    assert moved > 0.1
+    assert error.mean() < 0.02, f"{error.mean()} of a motion of {moved}"
     warped = warp(frames[source], flow.position, align_corners=True)
     mask = flow.seen[:, None]
     left, unchanged = (
@@ -98,18 +103,21 @@ def test_the_flow_follows_the_cameras():
     flow = patch.move_cameras(matrix, torch.zeros(2, 1, 2))
     x, y = patch.position[0, 4, 4].tolist()
     assert torch.allclose(flow.position[0, 4, 4], torch.tensor([y, -x]), atol=1e-5)
-    assert flow.known.all() and torch.equal(flow.seen, patch.seen)
+    assert flow.known.all()
+    assert torch.equal(flow.seen, patch.seen)
 
     two_cells = torch.tensor([4 / 7, 0.0])  # the driving camera looks two cells further to the right
     shifts = torch.stack((torch.zeros(2), two_cells))[:, None]
     flow = patch.move_cameras(torch.eye(2).expand(2, 1, 2, 2), shifts)
     assert torch.allclose(flow.position[0, :, :6], patch.position[0, :, 2:], atol=1e-5)
-    assert not flow.known[0, :, 6:].any() and flow.known[0, :, :6].all()
+    assert not flow.known[0, :, 6:].any()
+    assert flow.known[0, :, :6].all()
 
     # The source's camera does so instead: what was at its left is gone.
     shifts = torch.stack((two_cells, torch.zeros(2)))[:, None]
     flow = patch.move_cameras(torch.eye(2).expand(2, 1, 2, 2), shifts)
-    assert not flow.seen[0, :, :2].any() and flow.known.all()
+    assert not flow.seen[0, :, :2].any()
+    assert flow.known.all()
 
 
 def test_on_another_grid_the_motion_is_the_same():

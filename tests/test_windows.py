@@ -17,7 +17,8 @@ from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
 from fomm.training.loop import train
 from fomm.training.losses import ImagePyramid, edge_loss, source_detail_loss, spot_map
-from fomm.training.objective import Criteria, Networks, generator_losses, painter_losses
+from fomm.training.objective import Networks, generator_losses, painter_losses
+from fomm.training.terms import Criteria
 from fomm.training.visualize import picture_grid
 from fomm.training.windows import Windows, draw_windows
 
@@ -48,7 +49,8 @@ def losses_of(config: Config, windows: Windows | None):
 def test_windows_lie_around_true_points():
     points = torch.tensor([[[-1.0, -1.0], [-0.9, -1.0]], [[0.0, 0.5], [0.0, 0.5]], [[1.0, 0.0], [3.0, 0.0]]])
     windows = draw(16, points, 3)
-    assert windows is not None and (windows.side, windows.cell) == (8, 2)  # the network halves once
+    assert windows is not None
+    assert (windows.side, windows.cell) == (8, 2)  # the network halves once
     assert windows.corners == [(0, 0), (8, 4), (4, 8)]  # top, left, in 16 cells: as near as the border lets
     assert draw(None, points, 3) is None
 
@@ -57,7 +59,8 @@ def test_windows_lie_anywhere_where_no_point_is_known():
     windows = draw(16, None, 200)
     assert windows is not None
     tops, lefts = zip(*windows.corners, strict=True)
-    assert min(tops) == min(lefts) == 0 and max(tops) == max(lefts) == 8
+    assert min(tops) == min(lefts) == 0
+    assert max(tops) == max(lefts) == 8
     assert windows.corners != draw(16, None, 200, seed=1).corners  # type: ignore[union-attr]
     assert windows.corners == draw(16, None, 200).corners  # type: ignore[union-attr]
 
@@ -88,7 +91,8 @@ def test_losses_are_those_of_the_windows():
     windows = Windows([(1, 2), (6, 8)], side=8, cell=2)
     terms, output = losses_of(config, windows)
     batch = random_batch()
-    assert output is not None and output.generated[1].shape == (2, 3, 16, 16)
+    assert output is not None
+    assert output.generated[1].shape == (2, 3, 16, 16)
     got, wanted = output.maps["prediction"], windows.cut_pictures(batch.driving)
     assert torch.equal(output.generated[1], got)
     assert torch.allclose(terms["l1_edges"], 4 * edge_loss(wanted, got))
@@ -161,8 +165,10 @@ def test_squares_of_the_sources_hold_what_the_windows_show(align_corners):
         assert squares.corners == [(0, 4), (0, 6)]
     whole = windows.cut(warp(features, flow.position, align_corners=align_corners))
     cut = warp(squares.cut(features), position, align_corners=align_corners)
-    assert torch.equal(seen[0], windows.cut(flow.seen[:, None])[0]) and seen[0].all()
-    assert not seen[1].all() and seen[1].any()  # two rows lie above the picture
+    assert torch.equal(seen[0], windows.cut(flow.seen[:, None])[0])
+    assert seen[0].all()
+    assert not seen[1].all()  # two rows lie above the picture
+    assert seen[1].any()
     assert ((whole - cut).abs() * seen).max() < 1e-5
 
 

@@ -7,7 +7,7 @@ happens, ``interruption`` and ``distributed`` deal with signals and several proc
 The data: ``dataset`` makes batches of clips and frames that ``sampler`` and ``extremes`` choose. ``truth``
 and ``flow`` are what is exactly known of drawn clips. ``augmentation`` changes a batch at random.
 
-What is minimised: ``objective`` puts together the weighted losses, which ``losses`` and ``perceptual``
-compute. ``needs`` says what they need of the data, ``windows`` cuts out what is painted and compared, and
-``transfer`` drives a person as if by another.
+What is minimised: ``objective`` runs the networks and collects the weighted losses. ``terms`` chooses these,
+``losses`` and ``perceptual`` compute them. ``needs`` says what they need of the data, ``windows`` cuts out
+what is painted and compared, and ``transfer`` drives a person as if by another.
 """

@@ -126,23 +126,27 @@ def open_pairs(
     """
     check_params(params, batch_size, world_size)
     sampler = PairSampler(find_clips(folder), params, batch_size, seed, rank, world_size)
-    if with_truth or with_flow or with_others:
-        sampler.check_truth()
-    if (with_flow or with_others) and not sampler.has_truth:
-        needs = (
-            ("the losses of the true motion need its surface", "weight them with 0")
-            if with_flow
-            else ("train_params.transfer needs its other_keypoints", "set it to 0")
-        )
-        raise InputError(
-            f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {needs[0]}, as "
-            f"`fomm data heads` writes it; {needs[1]} for other data"
-        )
     wanted = Wanted(with_flow, with_others)
+    if with_truth or any(wanted):
+        sampler.check_truth()
+    if any(wanted) and not sampler.has_truth:
+        raise InputError(_explain_missing_truth(folder, wanted))
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
         return _MemoryPairs(sampler, params.frame_shape, device, wanted, threads, progress=rank == 0)
     return _DiskPairs(sampler, params.frame_shape, device, wanted, workers)
+
+
+def _explain_missing_truth(folder: Path, wanted: Wanted) -> str:
+    """Return what is missing beside the clips, which setting needs it, and what to do."""
+    if wanted.flow:
+        need, remedy = "the losses of the true motion need its surface", "weight them with 0"
+    else:
+        need, remedy = "train_params.transfer needs its other_keypoints", "set it to 0"
+    return (
+        f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {need}, as "
+        f"`fomm data heads` writes it; {remedy} for other data"
+    )
 
 
 class _DiskPairs(Pairs):
@@ -159,7 +163,7 @@ class _DiskPairs(Pairs):
         self._opened: dict[int, tuple[ClipFile, Truth | None]] = {}
 
     def batch(self, step: int) -> Batch:
-        pixels, truths = self._begin(step, lambda read, *what: read(*what))
+        pixels, truths = self._start_reading(step, lambda read, *what: read(*what))
         return self._finish(pixels, truths)
 
     def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
@@ -168,19 +172,19 @@ class _DiskPairs(Pairs):
             return
         share = self._sampler.share
         ahead = 1 + -(-2 * self._workers // (share.stop - share.start))  # steps that keep every worker busy
-        begun: deque[tuple[Tensor, list[Future[Truth | None]]]] = deque()
+        prefetched: deque[tuple[Tensor, list[Future[Truth | None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, "reader")
         try:
             for step in range(first_step, last_step + ahead):
                 if step < last_step:
-                    begun.append(self._begin(step, pool.submit))
-                if step >= first_step + ahead and begun:
-                    pixels, reading = begun.popleft()
+                    prefetched.append(self._start_reading(step, pool.submit))
+                if step >= first_step + ahead and prefetched:
+                    pixels, reading = prefetched.popleft()
                     yield self._finish(pixels, [future.result() for future in reading])
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _begin(self, step: int, call: Callable[..., Result]) -> tuple[Tensor, list[Result]]:
+    def _start_reading(self, step: int, call: Callable[..., Result]) -> tuple[Tensor, list[Result]]:
         """Draw the pairs of a step and begin to read them.
 
         Args:

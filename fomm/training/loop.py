@@ -91,12 +91,8 @@ def train(
         TrainingError: a loss or a gradient is not finite, in which case the weights stay as they were; or
             the disk is full.
     """
-    params, augmentation = config.train_params, config.dataset_params.augmentation_params
-    if params is None:
-        raise ConfigError("the configuration has no train_params, which training needs")
-    if precision not in (None, *_PRECISIONS):
-        raise InputError(f"precision is one of {', '.join(_PRECISIONS)}, not {precision!r}")
-    out = Path(out)
+    params, out = check_settings(config, precision), Path(out)
+    augmentation = config.dataset_params.augmentation_params
     with ExitStack() as stack:
         processes = stack.enter_context(Processes(device))
         stop = stack.enter_context(StopSignals())
@@ -104,18 +100,16 @@ def train(
         pairs = open_training_pairs(config, params, processes, Path(data), seed, in_memory, workers)
         schedule = plan_schedule(params, pairs.num_items, run.step, run.seconds, max_steps, minutes)
         step = Step(config, run, processes, perceptual, precision, compile)
-        logs = None
+        logs = None  # the other processes write nothing
         if processes.is_main:
             logs = stack.enter_context(closing(Logs(out, run.step, tensorboard=tensorboard)))
             logs.write_settings(collect_settings(config, run, processes, step, seed))
-            if (
-                run.step >= schedule.last_step
-            ):  # a run killed at its end may have left no weights, or old ones
+            if run.step >= schedule.last_step:
+                # a run that was killed at its end may have left no weights, or older ones
                 save_weights_for_use(run, config, out / "weights.safetensors")
 
-        meter = Meter()
-        saved = time.monotonic()
-        begun = saved - run.seconds  # as if all starts of the run had been one
+        meter, saved = Meter(), time.monotonic()
+        start = saved - run.seconds  # as if the starts before had been part of this one
         for batch in stack.enter_context(closing(pairs.stream(run.step, schedule.last_step))):
             rng = make_rng(seed, run.step, processes.rank)
             if augmentation is not None:
@@ -126,9 +120,9 @@ def train(
             run.update_average()
 
             now = time.monotonic()
-            stopping, run.seconds = agree(processes, stop.received is not None, now - begun)
+            stopping, run.seconds = agree(processes, stop.received is not None, now - start)
             last = stopping or schedule.is_over(run.step, run.seconds)
-            if logs is not None:  # the process that writes
+            if logs is not None:
                 meter.add(losses)
                 if run.step % log_steps == 0:
                     line = summarize(run, schedule, meter)
@@ -136,9 +130,8 @@ def train(
                     yield line
                 if run.step % schedule.steps_per_checkpoint == 0:
                     # before the state: a run that is killed between the two writes this file again
-                    save_weights_for_use(
-                        run, config, out / f"weights-{schedule.epochs(run.step):04d}.safetensors"
-                    )
+                    epoch = schedule.epochs(run.step)
+                    save_weights_for_use(run, config, out / f"weights-{epoch:04d}.safetensors")
                 if last or now - saved > save_seconds:
                     save_run(run, config, out)
                     if output is not None:
@@ -147,6 +140,20 @@ def train(
             if last:
                 break
         stop.raise_again()
+
+
+def check_settings(config: Config, precision: str | None) -> TrainParams:
+    """Return ``train_params``.
+
+    Raises:
+        ConfigError: there are none.
+        InputError: the precision is unknown.
+    """
+    if config.train_params is None:
+        raise ConfigError("the configuration has no train_params, which training needs")
+    if precision not in (None, *_PRECISIONS):
+        raise InputError(f"precision is one of {', '.join(_PRECISIONS)}, not {precision!r}")
+    return config.train_params
 
 
 def begin_run(

@@ -41,6 +41,7 @@ class ImagePyramid(nn.Module):
         self.shrink = nn.ModuleList(AntiAliasInterpolation2d(num_channels, scale) for scale in scales)
 
     def forward(self, image: Tensor) -> dict[float, Tensor]:
+        """Shrink images BxCxHxW; the result is BxCxhxw by scale."""
         return {scale: shrink(image) for scale, shrink in zip(self.scales, self.shrink, strict=True)}
 
 
@@ -236,7 +237,8 @@ def spot_map(
 
     Args:
         points: BxNx2, xy in [-1, 1].
-        height, width: of the map.
+        height: of the map, pixels.
+        width: of the map, pixels.
         shares: the N heights of the gaussians, in [0, 1]. Empty: all are 1.
         variance: of the gaussians, in the units of the points.
     """

@@ -48,6 +48,7 @@ class VGG19Features(nn.Module):
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the five feature maps of images BxCxHxW in [0, 1]."""
         out = (image - self.mean) / self.std
         maps = []
         for index, layer in enumerate(self.features):
@@ -103,6 +104,7 @@ class EfficientNetLite0Features(nn.Module):
         self.taps = (2, 4, 7, 10)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the five feature maps of images BxCxHxW in [0, 1]."""
         out = (255 * image - 127) / 128
         out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _same_padding(3, 2)))))
         maps = [out]

@@ -48,13 +48,15 @@ def plan_schedule(
     max_steps: int | None,
     minutes: float | None,
 ) -> Schedule:
-    """Return the schedule of a run that has made ``step`` steps in ``seconds`` seconds.
+    """Plan how long a run lasts that starts, or goes on.
 
     Args:
         params: with epochs, batch size and how often weights are kept.
         num_items: what an epoch goes through ``num_repeats`` times, see ``Pairs``.
-        max_steps: the run ends after so many steps at the latest.
-        minutes: and after so long.
+        step: how many steps the run has made.
+        seconds: how long it has trained.
+        max_steps: the run ends after so many steps at the latest; None: after its last epoch.
+        minutes: the run ends when it has trained for so long; None: it has no time.
     """
     steps_per_epoch = math.ceil(num_items * params.num_repeats / params.batch_size)
     last_step = min(steps_per_epoch * params.num_epochs, max_steps or sys.maxsize)

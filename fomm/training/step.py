@@ -15,14 +15,10 @@ from fomm.training.dataset import Batch
 from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.needs import check_points, check_truth, looks_at_pictures
-from fomm.training.objective import (
-    Criteria,
-    DiscriminatorObjective,
-    GeneratorObjective,
-    Output,
-)
+from fomm.training.objective import DiscriminatorObjective, GeneratorObjective
 from fomm.training.perceptual import load_perceptual_network, warn_of_stand_in
 from fomm.training.state import Run
+from fomm.training.terms import Criteria, Output
 from fomm.training.windows import Windows, check_window, draw_windows
 
 Group = tuple[str, ...]  # names of networks

@@ -36,8 +36,11 @@ def transfer(kp_driving: Keypoints, batch: Batch, chosen: Tensor) -> Keypoints:
     source, driving, initial, other = (
         batch.truth_source, batch.truth_driving, batch.other_source, batch.other_driving,
     )  # fmt: skip
-    assert source is not None and driving is not None  # see needs.py and open_pairs
-    assert initial is not None and other is not None
+    # open_pairs has seen to these
+    assert source is not None
+    assert driving is not None
+    assert initial is not None
+    assert other is not None
     scale = (_spread(source.value) / _spread(initial.value)).sqrt()  # in place of ``movement_scale``
     asked = _align(relative_motion(source, other, initial, scale[:, None, None]), driving.value)
     where = chosen.to(driving.value.device, non_blocking=True)[:, None, None]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fomm.model import Keypoints
 from fomm.training.dataset import Batch
-from fomm.training.objective import Output
+from fomm.training.terms import Output
 
 ROWS = 4
 
