@@ -22,7 +22,7 @@ Kink = tuple[Tensor, Tensor, float]  # argument, value, and how much the slope j
 
 
 @contextmanager
-def watched_kinks(monkeypatch) -> Iterator[list[Kink]]:
+def watch_kinks(monkeypatch) -> Iterator[list[Kink]]:
     """Collect the arguments and values of every ReLU, leaky ReLU and absolute value inside the block."""
     kinks: list[Kink] = []
 
@@ -43,14 +43,16 @@ def watched_kinks(monkeypatch) -> Iterator[list[Kink]]:
         yield kinks
 
 
-def unexplained(kinks: list[Kink], parameters: list[Tensor], wanted: list[np.ndarray]) -> tuple[float, int]:
+def explain_difference(
+    kinks: list[Kink], parameters: list[Tensor], wanted: list[np.ndarray]
+) -> tuple[float, int]:
     """Explain the difference to the wanted gradients by kinks near zero, and return what is left of it.
 
     Each such kink may count from either side. Every gradient is relative to its largest wanted entry. The
     backward pass has run, and its graph is kept.
 
     Args:
-        kinks: from ``watched_kinks``.
+        kinks: from ``watch_kinks``.
         parameters: with their gradients.
         wanted: the gradient of each.
 

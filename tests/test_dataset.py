@@ -65,21 +65,21 @@ def assert_equal(one: Batch, other: Batch) -> None:
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_batches_depend_on_seed_and_step_alone(clips, in_memory):
     one, other = (open_on_cpu(clips, in_memory=in_memory) for _ in range(2))
-    one.batch(0)
-    assert_equal(one.batch(5), other.batch(5))
-    assert not torch.equal(one.batch(5).source, one.batch(6).source)
-    assert not torch.equal(one.batch(5).source, open_on_cpu(clips, seed=8).batch(5).source)
+    one.get_batch(0)
+    assert_equal(one.get_batch(5), other.get_batch(5))
+    assert not torch.equal(one.get_batch(5).source, one.get_batch(6).source)
+    assert not torch.equal(one.get_batch(5).source, open_on_cpu(clips, seed=8).get_batch(5).source)
     assert one.num_items == 3  # or two people, with id_sampling
     params = DatasetParams(frame_shape=(SIZE, SIZE, 3), id_sampling=True)
     assert open_pairs(clips, params, 4, 7, in_memory=in_memory, device=CPU).num_items == 2
-    source = one.batch(5).source
+    source = one.get_batch(5).source
     assert source.shape == (4, 3, SIZE, SIZE)
     assert source.dtype == torch.float32
     assert 0 <= source.min() <= source.max() <= 1
 
 
 def test_both_frames_are_of_one_clip_and_the_truth_is_theirs(clips):
-    batch = open_on_cpu(clips, 256, augmentation=EITHER_ORDER).batch(0)
+    batch = open_on_cpu(clips, 256, augmentation=EITHER_ORDER).get_batch(0)
     source, driving = numbers(batch.source), numbers(batch.driving)
     assert torch.equal(source[:, 0], driving[:, 0])
     assert len(source.unique(dim=0)) == 5 + 6 + 7 == len(driving.unique(dim=0))  # every frame is drawn
@@ -97,16 +97,16 @@ def test_memory_disk_and_any_number_of_workers_give_the_same_batches(clips):
         read = list(disk.stream(2, 8))
         assert len(read) == 6
         for step, batch in enumerate(read, 2):
-            assert_equal(batch, memory.batch(step))
-            assert_equal(batch, disk.batch(step))
+            assert_equal(batch, memory.get_batch(step))
+            assert_equal(batch, disk.get_batch(step))
     for step, batch in enumerate(memory.stream(2, 8), 2):
-        assert_equal(batch, memory.batch(step))
+        assert_equal(batch, memory.get_batch(step))
 
 
 def test_processes_see_together_what_one_would(clips):
-    whole = open_on_cpu(clips, 6).batch(3)
+    whole = open_on_cpu(clips, 6).get_batch(3)
     parts = [
-        open_on_cpu(clips, 6, rank=rank, world_size=3, in_memory=rank == 1).batch(3) for rank in range(3)
+        open_on_cpu(clips, 6, rank=rank, world_size=3, in_memory=rank == 1).get_batch(3) for rank in range(3)
     ]
     assert torch.equal(torch.cat([part.driving for part in parts]), whole.driving)
     assert torch.equal(torch.cat([part.truth_source.value for part in parts]), whole.truth_source.value)
@@ -114,7 +114,7 @@ def test_processes_see_together_what_one_would(clips):
 
 def test_still_pairs_are_one_frame_twice(clips):
     still = AugmentationParams(camera_param=CameraParams(still=0.5))
-    batch = open_on_cpu(clips, 64, augmentation=still).batch(0)
+    batch = open_on_cpu(clips, 64, augmentation=still).get_batch(0)
     same = (batch.source == batch.driving).flatten(1).all(1)
     assert 0.5 < same.float().mean() < 0.85  # half, and of five frames some by chance
     assert torch.equal(batch.truth_source.value[same], batch.truth_driving.value[same])
@@ -124,19 +124,19 @@ def test_still_pairs_are_one_frame_twice(clips):
 def test_clips_without_truth_and_of_one_frame(tmp_path, in_memory):
     np.savez(tmp_path / "a#0.npz", frames=np.zeros((1, 8, 8, 3), np.uint8))
     pairs = open_on_cpu(tmp_path, 2, shape=(8, 8, 3), in_memory=in_memory)
-    assert pairs.batch(0).truth_source is None
+    assert pairs.get_batch(0).truth_source is None
 
 
 def test_truth_of_some_clips_alone_is_a_mistake_where_it_is_wanted(clips):
     (clips / "b#0.landmarks.npz").unlink()
-    assert open_on_cpu(clips).batch(0).truth_source is None
+    assert open_on_cpu(clips).get_batch(0).truth_source is None
     words = r"b#0\.npz has no b#0\.landmarks\.npz beside it, as 1 of the 3 clips; .*draw the clips again"
     for options in ({"with_truth": True}, {"with_flow": True}):
         with pytest.raises(InputError, match=words):
             open_on_cpu(clips, **options)
     for sidecar in clips.glob("*.landmarks.npz"):
         sidecar.unlink()
-    assert open_on_cpu(clips, with_truth=True).batch(0).truth_source is None
+    assert open_on_cpu(clips, with_truth=True).get_batch(0).truth_source is None
 
 
 def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
@@ -151,7 +151,7 @@ def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
     memory = open_on_cpu(tmp_path, 8, shape=(16, 16, 3))
     assert disk.num_items == memory.num_items == 4
     for step, batch in enumerate(disk.stream(0, 3)):
-        assert_equal(batch, memory.batch(step))
+        assert_equal(batch, memory.get_batch(step))
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -160,11 +160,11 @@ def test_frames_are_made_smaller_without_aliasing_and_grey_where_asked(tmp_path,
     lines = np.zeros((2, 16, 32, 3), np.uint8)
     lines[:, :, ::2] = 200, 100, 40
     np.savez(tmp_path / "a#0.npz", frames=lines)
-    coloured = open_on_cpu(tmp_path, 2, shape=(4, 8, 3), in_memory=in_memory).batch(0).source * 255
+    coloured = open_on_cpu(tmp_path, 2, shape=(4, 8, 3), in_memory=in_memory).get_batch(0).source * 255
     assert coloured.shape == (2, 3, 4, 8)
     error = (coloured[..., 1:-1] - torch.tensor([100.0, 50, 20]).view(3, 1, 1)).abs().max()
     assert error < 8, error
-    grey = open_on_cpu(tmp_path, 2, shape=(16, 32, 1), in_memory=in_memory).batch(0).source * 255
+    grey = open_on_cpu(tmp_path, 2, shape=(16, 32, 1), in_memory=in_memory).get_batch(0).source * 255
     assert grey.shape == (2, 1, 16, 32)
     assert grey[0, 0, 0, :2].tolist() == [pytest.approx(0.299 * 200 + 58.7 + 0.114 * 40, abs=0.6), 0]
 
@@ -228,7 +228,7 @@ def test_a_gpu_gets_the_same_batches(clips, in_memory):
     device = torch.device("cuda")
     pairs = open_pairs(clips, params, 4, 7, in_memory=in_memory, device=device, workers=2)
     for step, batch in enumerate(pairs.stream(0, 5)):
-        expected = open_on_cpu(clips).batch(step)
+        expected = open_on_cpu(clips).get_batch(step)
         assert batch.source.is_cuda
         torch.testing.assert_close(batch.source.cpu(), expected.source, atol=1e-6, rtol=0)
         assert torch.equal(batch.truth_driving.value.cpu(), expected.truth_driving.value)
@@ -247,7 +247,7 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
     one, other = (
         open_on_cpu(
             tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True, augmentation=EITHER_ORDER
-        ).batch(0)
+        ).get_batch(0)
         for in_memory in (False, True)
     )
     assert_equal(one, other)

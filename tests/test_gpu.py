@@ -339,7 +339,7 @@ def real_training(
             heads / "train", config.dataset_params, pairs, 0, in_memory=True, device=processes.device,
             with_truth=True, with_flow=True,
         )  # fmt: skip
-        yield run, Step(config, run, processes, None, precision, False), data.batch(0)
+        yield run, Step(config, run, processes, None, precision, False), data.get_batch(0)
 
 
 def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bool = True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, assert_near, tiny_networks
-from kinks import unexplained, watched_kinks
+from kinks import explain_difference, watch_kinks
 
 from fomm.config import LossWeights
 from fomm.model import Keypoints
@@ -67,7 +67,7 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
     transform = RandomTransform(
         arrays["transform_theta"], arrays["transform_control_params"], align_corners=align_corners
     )
-    with watched_kinks(monkeypatch) as kinks:
+    with watch_kinks(monkeypatch) as kinks:
         terms, _ = generator_losses(
             Networks(generator, kp_detector, discriminator),
             Batch(arrays["source"], arrays["driving"]),
@@ -83,7 +83,7 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
         else generator.get_parameter(name[5:])
         for name in names
     ]
-    error, flips = unexplained(kinks, parameters, [wanted[name] for name in names])
+    error, flips = explain_difference(kinks, parameters, [wanted[name] for name in names])
     assert error <= 1e-3, f"off by {error:.1e} of the largest entry, with {flips} kinks on the other side"
     assert flips <= 12, f"{flips} kinks on the other side"
 

@@ -56,7 +56,7 @@ class Pairs(ABC):
         self._sampler, self._shape, self._device, self._wanted = sampler, shape, device, wanted
 
     @abstractmethod
-    def batch(self, step: int) -> Batch:
+    def get_batch(self, step: int) -> Batch:
         """Return the pairs of one step, on the device.
 
         Raises:
@@ -69,10 +69,10 @@ class Pairs(ABC):
         Where there are workers, they read ahead.
 
         Raises:
-            MediaError, InputError: as ``batch``, at the step that needs the clip.
+            MediaError, InputError: as ``get_batch``, at the step that needs the clip.
         """
         for step in range(first_step, last_step):
-            yield self.batch(step)
+            yield self.get_batch(step)
 
     def _open(self, clip: Path) -> ClipFile:
         height, width, _ = self._shape
@@ -162,7 +162,7 @@ class _DiskPairs(Pairs):
         self._workers = workers
         self._opened: dict[int, tuple[ClipFile, Truth | None]] = {}
 
-    def batch(self, step: int) -> Batch:
+    def get_batch(self, step: int) -> Batch:
         pixels, truths = self._start_reading(step, lambda read, *what: read(*what))
         return self._finish(pixels, truths)
 
@@ -263,7 +263,7 @@ class _MemoryPairs(Pairs):
         self._frames[start : start + count] = torch.from_numpy(frames)
         return self._read_truth(clip, count)
 
-    def batch(self, step: int) -> Batch:
+    def get_batch(self, step: int) -> Batch:
         clips, places = self._sampler.draw(step)
         numbers = self._starts[clips] + (places * self._counts[clips]).astype(np.int64)  # 2xB
         index = torch.from_numpy(numbers).to(self._device, non_blocking=True)

@@ -47,7 +47,7 @@ class Processes:
     def __init__(self, device: str | torch.device | None = None, *, timeout: float | None = None) -> None:
         self.rank, self.world_size = get_rank(), int(os.environ.get("WORLD_SIZE", 1))
         self._is_local_main = int(os.environ.get("LOCAL_RANK", self.rank)) == 0
-        self.device = _choose_device(device, self.world_size)
+        self.device = _resolve_device(device, self.world_size)
         self._joined = self.world_size > 1 and not dist.is_initialized()
         if self._joined:
             if self.device.type == "cuda":
@@ -137,7 +137,7 @@ def _join_group(backend: str, seconds: float) -> None:
         faulthandler.cancel_dump_traceback_later()
 
 
-def _choose_device(device: str | torch.device | None, world_size: int) -> torch.device:
+def _resolve_device(device: str | torch.device | None, world_size: int) -> torch.device:
     """Return the device of this process."""
     chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if chosen.type != "cuda" or world_size == 1:

@@ -55,7 +55,7 @@ class Logs:
     def __init__(self, out: Path, step: int, *, tensorboard: bool = False) -> None:
         self.lines, self.pictures = out / "log.jsonl", out / "pictures"
         self.pictures.mkdir(parents=True, exist_ok=True)
-        self._writer = _summary_writer(out / "tensorboard", step) if tensorboard else None
+        self._writer = _open_summary_writer(out / "tensorboard", step) if tensorboard else None
         if self.lines.exists():
             lines = self.lines.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if _was_written_by(line, step)]
@@ -105,7 +105,7 @@ def _was_written_by(line: str, step: int) -> bool:
         return False
 
 
-def _summary_writer(folder: Path, step: int):  # type: ignore[no-untyped-def]  # its type is that of an extra
+def _open_summary_writer(folder: Path, step: int):  # type: ignore[no-untyped-def]  # its type is that of an extra
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:

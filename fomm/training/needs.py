@@ -20,7 +20,7 @@ def looks_at_motion(weights: LossWeights) -> bool:
 def needs_truth(params: TrainParams) -> bool:
     """Return whether a weighted loss, or the painting, uses true key points or true motion."""
     weights = params.loss_weights
-    points = (weights.l1_face, weights.l1_keypoints, *_points_compared(params))
+    points = (weights.l1_face, weights.l1_keypoints, *_point_weights(params))
     return any(points) or bool(weights.deformation) or needs_flow(params)
 
 
@@ -29,7 +29,7 @@ def needs_flow(params: TrainParams) -> bool:
     return params.true_motion or bool(params.loss_weights.flow or params.loss_weights.occlusion)
 
 
-def _points_compared(params: TrainParams) -> tuple[float, ...]:
+def _point_weights(params: TrainParams) -> tuple[float, ...]:
     """Return the settings that compare found key points with true ones; 0 turns each off."""
     return params.loss_weights.keypoints, params.loss_weights.keypoint_jacobians, params.transfer
 
@@ -41,7 +41,7 @@ def check_points(params: TrainParams, batch: Batch, num_kp: int) -> None:
         InputError: they have not.
     """
     count = num_kp if batch.truth_source is None else batch.truth_source.value.shape[1]
-    if count != num_kp and any(_points_compared(params)):
+    if count != num_kp and any(_point_weights(params)):
         raise InputError(
             f"the clips come with {count} true key points each, but the networks find {num_kp} (num_kp): set "
             "num_kp to that, or loss_weights.keypoints, keypoint_jacobians and train_params.transfer to 0"

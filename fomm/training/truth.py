@@ -89,7 +89,7 @@ def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tenso
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
 
-    def joined(points: list[Keypoints]) -> Keypoints:
+    def join_points(points: list[Keypoints]) -> Keypoints:
         return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
 
     others = [truth.others for truth in known if truth.others is not None]
@@ -99,8 +99,8 @@ def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tenso
     most = max((v.shape[1] for v in vertices), default=0)
     vertices = [F.pad(v, (0, 0, 0, most - v.shape[1])) for v in vertices]
     return Truth(
-        joined([truth.points for truth in known]),
-        joined(others) if others else None,
+        join_points([truth.points for truth in known]),
+        join_points(others) if others else None,
         join(surfaces) if surfaces else None,
         join(vertices) if vertices else None,
     )

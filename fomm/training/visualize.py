@@ -33,16 +33,16 @@ def picture_grid(batch: Batch, output: Output) -> Image.Image:
     columns = [
         _draw_points(batch.source[:rows], output.kp_source),
         _draw_points(batch.driving[:rows], output.kp_driving),
-        _pixels(prediction[:rows]),
-        _pixels(output.maps["deformed"][:rows]),
+        _to_pixels(prediction[:rows]),
+        _to_pixels(output.maps["deformed"][:rows]),
     ]
     if "occlusion_map" in output.maps:
         occlusion = F.interpolate(output.maps["occlusion_map"][:rows], size)
-        columns.append(_pixels(occlusion.expand(-1, 3, -1, -1)))
+        columns.append(_to_pixels(occlusion.expand(-1, 3, -1, -1)))
     return Image.fromarray(np.concatenate([np.concatenate(list(column)) for column in columns], axis=1))
 
 
-def _pixels(images: Tensor) -> np.ndarray:
+def _to_pixels(images: Tensor) -> np.ndarray:
     """Convert BxCxHxW in [0, 1] to BxHxWx3 uint8."""
     images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]
     return (images.float().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -52,7 +52,7 @@ def _draw_points(images: Tensor, kp: Keypoints) -> np.ndarray:
     """Draw the key points of BxCxHxW in [0, 1] on them: BxHxWx3 uint8."""
     pictures = []
     height, width = images.shape[2:]
-    for pixels, points in zip(_pixels(images), kp.value.float().cpu(), strict=False):
+    for pixels, points in zip(_to_pixels(images), kp.value.float().cpu(), strict=False):
         picture = Image.fromarray(pixels)
         draw = ImageDraw.Draw(picture)
         for index, (x, y) in enumerate(points.tolist()):

@@ -58,7 +58,7 @@ class Windows(NamedTuple):
         place = (position + 1) / 2 * length(cells)
         weight = seen[:, 0, :, :, None]
         middle = (place * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
-        windows = _around(middle, cells, side, self.cell)
+        windows = _place_around(middle, cells, side, self.cell)
         corner = torch.tensor(windows.corners, device=place.device)[:, None, None].flip(-1)
         inside = (place - corner) / length(side) * 2 - 1
         return windows, inside, seen * (inside.abs() <= 1).all(-1)[:, None]
@@ -127,10 +127,10 @@ def draw_windows(config: Config, points: Tensor | None, batch: int, rng: Generat
         chosen = torch.randint(points.shape[1], (batch,), generator=rng)
         middle = points.cpu()[torch.arange(batch), chosen]
     size = torch.tensor([width, height])
-    return _around((middle + 1) / 2 * size, size, side, cell)
+    return _place_around((middle + 1) / 2 * size, size, side, cell)
 
 
-def _around(middle: Tensor, size: Tensor, side: int, cell: int) -> Windows:
+def _place_around(middle: Tensor, size: Tensor, side: int, cell: int) -> Windows:
     """Return windows with points Bx2 in their middles, or as near to these as the pictures' borders allow.
 
     Args:
