@@ -24,7 +24,7 @@ from fomm.evaluation.report import format_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import make_dataset
 from fomm.training.loop import train
-from fomm.training.perceptual import perceptual_network
+from fomm.training.perceptual import load_perceptual_network
 
 FRAMES = 16  # of a clip
 _CLIPS_A_MINUTE = 600  # of one process; more than any machine draws, so that time alone ends the drawing
@@ -41,7 +41,7 @@ class Plan:
     train_minutes: float = 20.0
     held_out: int = 100  # people to measure on, one clip each
     init: Path | None = None  # weights to start from
-    perceptual: str | None = None  # as ``perceptual_network`` takes it; None: what is installed
+    perceptual: str | None = None  # see ``load_perceptual_network``; None: what is installed, if anything is
     device: str | None = None
     precision: str | None = None
     workers: int | None = None  # processes that draw; None: one for each core
@@ -65,7 +65,7 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
     Raises:
         ConfigError: the configuration cannot be read, or is not for square pictures.
         InputError: the plan has numbers out of range.
-        FommError: what ``perceptual_network``, ``make_dataset``, ``train`` and ``evaluate`` raise.
+        FommError: what ``load_perceptual_network``, ``make_dataset``, ``train`` and ``evaluate`` raise.
     """
     config = load_config(plan.config)
     height, width, _ = config.dataset_params.frame_shape
@@ -116,13 +116,13 @@ def drop_missing_perceptual(config: Config, perceptual: str | None) -> tuple[Con
 
     The loss is dropped where ``perceptual`` is None and no network for it is installed. Weights that have to
     be downloaded are downloaded here, before anything is drawn. Where ``perceptual`` names a network, what
-    ``perceptual_network`` raises is raised.
+    ``load_perceptual_network`` raises is raised.
     """
     params = config.train_params
     if params is None or not any(params.loss_weights.perceptual):
         return config, ""
     try:
-        perceptual_network(perceptual)
+        load_perceptual_network(perceptual)
     except MissingExtraError as reason:
         if perceptual is not None:
             raise

@@ -1,10 +1,10 @@
 """Gradients compared up to the side of zero on which float32 puts an activation.
 
-The gradient of a ReLU or of an absolute value jumps where its argument is zero. Of the million arguments of
-one training step dozens lie so near to zero that float32 rounding, which differs between processors, decides
-the side; each then changes the gradients by up to 1e-2 of their largest entry. So the step is computed in
-float64, and a gradient is as published when the two differ by nothing but the jumps of a few of those
-arguments.
+The gradient of a ReLU or of an absolute value jumps where its argument is zero: a kink. One training step has
+a million arguments. Dozens of them lie so near to zero that rounding in float32 decides their side, and that
+differs between processors. Each changes the gradients by up to 1e-2 of their largest entry. So the tests
+compute the step in float64. A gradient counts as the published one if the two differ by the jumps of a few of
+these arguments and by nothing else.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,8 +22,8 @@ Kink = tuple[Tensor, Tensor, float]  # argument, value, and how much the slope j
 
 
 @contextmanager
-def watched_kinks(monkeypatch) -> Iterator[list[Kink]]:
-    """Collects the arguments and values of every ReLU, leaky ReLU and absolute value inside the block."""
+def watch_kinks(monkeypatch) -> Iterator[list[Kink]]:
+    """Collect the arguments and values of every ReLU, leaky ReLU and absolute value inside the block."""
     kinks: list[Kink] = []
 
     def watch(function: Callable, jump: float) -> Callable:
@@ -43,10 +43,18 @@ def watched_kinks(monkeypatch) -> Iterator[list[Kink]]:
         yield kinks
 
 
-def unexplained(kinks: list[Kink], parameters: list[Tensor], wanted: list[np.ndarray]) -> tuple[float, int]:
-    """What is left of the difference to the wanted gradients when kinks near zero may count from either side.
+def explain_difference(
+    kinks: list[Kink], parameters: list[Tensor], wanted: list[np.ndarray]
+) -> tuple[float, int]:
+    """Explain the difference to the wanted gradients by kinks near zero, and return what is left of it.
 
-    Every gradient is relative to its largest wanted entry. The backward pass has run, and its graph is kept.
+    Each such kink may count from either side. Every gradient is relative to its largest wanted entry. The
+    backward pass has run, and its graph is kept.
+
+    Args:
+        kinks: from ``watch_kinks``.
+        parameters: with their gradients.
+        wanted: the gradient of each.
 
     Returns:
         The largest difference left, and how many kinks count from the other side.

@@ -12,7 +12,7 @@ from surfaces import patch, surface_maps
 from fomm.config import AugmentationParams, CameraParams, DatasetParams, FlipParams
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.media import save_video
-from fomm.training.dataset import Batch, dataset_bytes, open_pairs
+from fomm.training.dataset import Batch, open_pairs
 
 SIZE = 32
 EITHER_ORDER = AugmentationParams(flip_param=FlipParams(time_flip=True))
@@ -47,7 +47,7 @@ def open_on_cpu(folder: Path, batch_size: int = 4, seed: int = 7, *, shape=(SIZE
 
 
 def numbers(images: torch.Tensor) -> torch.Tensor:
-    """Bx2: the clip and the frame that the first pixels tell."""
+    """Return Bx2: the clip and the frame that the first pixels tell."""
     return (images[:, :2, 0, 0] * 255).round().long()
 
 
@@ -58,33 +58,34 @@ def assert_equal(one: Batch, other: Batch) -> None:
             continue
         pairs = zip(left, right, strict=True) if isinstance(left, tuple) else [(left, right)]
         for a, b in pairs:
-            assert a.stride() == b.stride() and a.dtype == b.dtype, name
+            assert (a.stride(), a.dtype) == (b.stride(), b.dtype), name
             assert torch.equal(a, b), f"{name} differs by {(a - b).abs().max()}"
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_batches_depend_on_seed_and_step_alone(clips, in_memory):
     one, other = (open_on_cpu(clips, in_memory=in_memory) for _ in range(2))
-    one.batch(0)
-    assert_equal(one.batch(5), other.batch(5))
-    assert not torch.equal(one.batch(5).source, one.batch(6).source)
-    assert not torch.equal(one.batch(5).source, open_on_cpu(clips, seed=8).batch(5).source)
-    assert (one.num_clips, one.has_truth) == (3, True)
+    one.get_batch(0)
+    assert_equal(one.get_batch(5), other.get_batch(5))
+    assert not torch.equal(one.get_batch(5).source, one.get_batch(6).source)
+    assert not torch.equal(one.get_batch(5).source, open_on_cpu(clips, seed=8).get_batch(5).source)
     assert one.num_items == 3  # or two people, with id_sampling
     params = DatasetParams(frame_shape=(SIZE, SIZE, 3), id_sampling=True)
     assert open_pairs(clips, params, 4, 7, in_memory=in_memory, device=CPU).num_items == 2
-    source = one.batch(5).source
-    assert source.shape == (4, 3, SIZE, SIZE) and source.dtype == torch.float32
+    source = one.get_batch(5).source
+    assert source.shape == (4, 3, SIZE, SIZE)
+    assert source.dtype == torch.float32
     assert 0 <= source.min() <= source.max() <= 1
 
 
 def test_both_frames_are_of_one_clip_and_the_truth_is_theirs(clips):
-    batch = open_on_cpu(clips, 256, augmentation=EITHER_ORDER).batch(0)
+    batch = open_on_cpu(clips, 256, augmentation=EITHER_ORDER).get_batch(0)
     source, driving = numbers(batch.source), numbers(batch.driving)
     assert torch.equal(source[:, 0], driving[:, 0])
     assert len(source.unique(dim=0)) == 5 + 6 + 7 == len(driving.unique(dim=0))  # every frame is drawn
     for frame, truth in ((source[:, 1], batch.truth_source), (driving[:, 1], batch.truth_driving)):
-        assert truth.value.shape == (256, 3, 2) and truth.jacobian.shape == (256, 3, 2, 2)
+        assert truth.value.shape == (256, 3, 2)
+        assert truth.jacobian.shape == (256, 3, 2, 2)
         assert torch.equal(truth.value, (frame.float() / 100).view(-1, 1, 1).expand(-1, 3, 2))
         assert torch.equal(truth.jacobian[:, 0, 0, 0], frame.float() / 100)
 
@@ -96,16 +97,16 @@ def test_memory_disk_and_any_number_of_workers_give_the_same_batches(clips):
         read = list(disk.stream(2, 8))
         assert len(read) == 6
         for step, batch in enumerate(read, 2):
-            assert_equal(batch, memory.batch(step))
-            assert_equal(batch, disk.batch(step))
+            assert_equal(batch, memory.get_batch(step))
+            assert_equal(batch, disk.get_batch(step))
     for step, batch in enumerate(memory.stream(2, 8), 2):
-        assert_equal(batch, memory.batch(step))
+        assert_equal(batch, memory.get_batch(step))
 
 
 def test_processes_see_together_what_one_would(clips):
-    whole = open_on_cpu(clips, 6).batch(3)
+    whole = open_on_cpu(clips, 6).get_batch(3)
     parts = [
-        open_on_cpu(clips, 6, rank=rank, world_size=3, in_memory=rank == 1).batch(3) for rank in range(3)
+        open_on_cpu(clips, 6, rank=rank, world_size=3, in_memory=rank == 1).get_batch(3) for rank in range(3)
     ]
     assert torch.equal(torch.cat([part.driving for part in parts]), whole.driving)
     assert torch.equal(torch.cat([part.truth_source.value for part in parts]), whole.truth_source.value)
@@ -113,7 +114,7 @@ def test_processes_see_together_what_one_would(clips):
 
 def test_still_pairs_are_one_frame_twice(clips):
     still = AugmentationParams(camera_param=CameraParams(still=0.5))
-    batch = open_on_cpu(clips, 64, augmentation=still).batch(0)
+    batch = open_on_cpu(clips, 64, augmentation=still).get_batch(0)
     same = (batch.source == batch.driving).flatten(1).all(1)
     assert 0.5 < same.float().mean() < 0.85  # half, and of five frames some by chance
     assert torch.equal(batch.truth_source.value[same], batch.truth_driving.value[same])
@@ -123,19 +124,19 @@ def test_still_pairs_are_one_frame_twice(clips):
 def test_clips_without_truth_and_of_one_frame(tmp_path, in_memory):
     np.savez(tmp_path / "a#0.npz", frames=np.zeros((1, 8, 8, 3), np.uint8))
     pairs = open_on_cpu(tmp_path, 2, shape=(8, 8, 3), in_memory=in_memory)
-    assert not pairs.has_truth and pairs.batch(0).truth_source is None
+    assert pairs.get_batch(0).truth_source is None
 
 
 def test_truth_of_some_clips_alone_is_a_mistake_where_it_is_wanted(clips):
     (clips / "b#0.landmarks.npz").unlink()
-    assert open_on_cpu(clips).batch(0).truth_source is None
+    assert open_on_cpu(clips).get_batch(0).truth_source is None
     words = r"b#0\.npz has no b#0\.landmarks\.npz beside it, as 1 of the 3 clips; .*draw the clips again"
     for options in ({"with_truth": True}, {"with_flow": True}):
         with pytest.raises(InputError, match=words):
             open_on_cpu(clips, **options)
     for sidecar in clips.glob("*.landmarks.npz"):
         sidecar.unlink()
-    assert open_on_cpu(clips, with_truth=True).batch(0).truth_source is None
+    assert open_on_cpu(clips, with_truth=True).get_batch(0).truth_source is None
 
 
 def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
@@ -148,9 +149,9 @@ def test_a_video_gives_the_same_from_disk_and_from_memory(tmp_path):
     Image.fromarray(np.concatenate(frames, 1)).save(tmp_path / "d#0.png")
     disk = open_on_cpu(tmp_path, 8, shape=(16, 16, 3), in_memory=False, workers=2)
     memory = open_on_cpu(tmp_path, 8, shape=(16, 16, 3))
-    assert disk.num_clips == 4 and dataset_bytes(tmp_path, (16, 16, 3)) == 4 * 9 * 16 * 16 * 3
+    assert disk.num_items == memory.num_items == 4
     for step, batch in enumerate(disk.stream(0, 3)):
-        assert_equal(batch, memory.batch(step))
+        assert_equal(batch, memory.get_batch(step))
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -159,17 +160,17 @@ def test_frames_are_made_smaller_without_aliasing_and_grey_where_asked(tmp_path,
     lines = np.zeros((2, 16, 32, 3), np.uint8)
     lines[:, :, ::2] = 200, 100, 40
     np.savez(tmp_path / "a#0.npz", frames=lines)
-    coloured = open_on_cpu(tmp_path, 2, shape=(4, 8, 3), in_memory=in_memory).batch(0).source * 255
+    coloured = open_on_cpu(tmp_path, 2, shape=(4, 8, 3), in_memory=in_memory).get_batch(0).source * 255
     assert coloured.shape == (2, 3, 4, 8)
     error = (coloured[..., 1:-1] - torch.tensor([100.0, 50, 20]).view(3, 1, 1)).abs().max()
     assert error < 8, error
-    grey = open_on_cpu(tmp_path, 2, shape=(16, 32, 1), in_memory=in_memory).batch(0).source * 255
+    grey = open_on_cpu(tmp_path, 2, shape=(16, 32, 1), in_memory=in_memory).get_batch(0).source * 255
     assert grey.shape == (2, 1, 16, 32)
     assert grey[0, 0, 0, :2].tolist() == [pytest.approx(0.299 * 200 + 58.7 + 0.114 * 40, abs=0.6), 0]
 
 
 def readers() -> list[str]:
-    """The threads that read clips; others may begin at any time, as that of the first progress bar does."""
+    """Return the threads that read clips; others may begin at any time, as that of the progress bar does."""
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("reader")]
 
 
@@ -227,7 +228,7 @@ def test_a_gpu_gets_the_same_batches(clips, in_memory):
     device = torch.device("cuda")
     pairs = open_pairs(clips, params, 4, 7, in_memory=in_memory, device=device, workers=2)
     for step, batch in enumerate(pairs.stream(0, 5)):
-        expected = open_on_cpu(clips).batch(step)
+        expected = open_on_cpu(clips).get_batch(step)
         assert batch.source.is_cuda
         torch.testing.assert_close(batch.source.cpu(), expected.source, atol=1e-6, rtol=0)
         assert torch.equal(batch.truth_driving.value.cpu(), expected.truth_driving.value)
@@ -246,7 +247,7 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
     one, other = (
         open_on_cpu(
             tmp_path, shape=(8, 8, 3), in_memory=in_memory, with_flow=True, augmentation=EITHER_ORDER
-        ).batch(0)
+        ).get_batch(0)
         for in_memory in (False, True)
     )
     assert_equal(one, other)

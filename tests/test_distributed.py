@@ -22,9 +22,9 @@ WORKER = """
 import json, os, signal, sys
 from pathlib import Path
 from fomm.config import config_from_dict
-from fomm.training import loop
-marker, notes, step = os.environ.get("KILL"), os.environ.get("STEPS"), loop.Step.__call__
-loop.SAVE_SECONDS = 1e9 if notes else 0.0
+from fomm.training.loop import train
+from fomm.training.step import Step
+marker, notes, step = os.environ.get("KILL"), os.environ.get("STEPS"), Step.__call__
 def killed(self, *args):
     if marker and self.run.step == 3 and self.processes.rank == 1 and not Path(marker).exists():
         Path(marker).touch()
@@ -32,8 +32,9 @@ def killed(self, *args):
     if notes:
         (Path(notes) / f"{self.processes.rank}").write_text(f"{self.run.step}")
     return step(self, *args)
-loop.Step.__call__ = killed
-list(loop.train(config_from_dict(json.loads(sys.argv[1])), sys.argv[2], sys.argv[3], device="cpu"))
+Step.__call__ = killed
+config = config_from_dict(json.loads(sys.argv[1]))
+list(train(config, sys.argv[2], sys.argv[3], device="cpu", save_seconds=1e9 if notes else 0.0))
 """
 
 
@@ -45,7 +46,7 @@ import torch
 from fomm.training.distributed import Processes
 folder = Path(sys.argv[1])
 with Processes("cpu") as processes:
-    with processes.one_before_the_others():
+    with processes.local_main_first():
         if not (folder / "fetched").exists():
             time.sleep(2)
             with open(folder / "fetched", "a") as file:
@@ -78,7 +79,7 @@ def torchrun(tmp_path) -> list[str]:
 
 
 def shared_config(**train_params):
-    """Of steps in which the processes differ in nothing but their pairs."""
+    """Return a configuration of steps in which the processes differ in nothing but their pairs."""
     return training_config(augmentation=None, freeze_norm=True, **train_params)
 
 
@@ -93,11 +94,10 @@ def test_two_processes_train_as_one_would(tmp_path):
     command = [*torchrun(tmp_path), json.dumps(config.to_dict()), str(data), str(tmp_path / "two")]
     subprocess.run(command, check=True, timeout=600)
     torch.manual_seed(0)
-    start = Run(config, config.train_params, Processes("cpu")).state()["networks"]
+    start = Run(config, config.train_params, Processes("cpu")).state_dict()["networks"]
     one, two = state_of(tmp_path / "one"), state_of(tmp_path / "two")
-    assert (
-        one["step"] == two["step"] == 12
-    )  # in which rounding grows; alone, a process would be off by nine tenths
+    assert one["step"] == two["step"] == 12
+    # Rounding grows in these steps. A process that trained alone would be off by nine tenths of the way.
     for name in start:
         before, alone, together = (
             torch.cat([value.float().flatten() for value in networks[name].values()])
@@ -147,7 +147,8 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     )
     deadline = time.monotonic() + 120
     while not ((steps / "0").exists() and (steps / "1").exists()):
-        assert process.poll() is None and time.monotonic() < deadline
+        assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(1)  # they are at different places of a step
     state = tmp_path / "run" / "state.pt"
@@ -155,7 +156,8 @@ def test_all_processes_stop_at_the_same_step_when_asked(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     last = [int((steps / rank).read_text()) for rank in "01"]
-    assert process.returncode != 0 and state.exists(), errors  # nothing but the signal had it written
+    assert process.returncode != 0, errors
+    assert state.exists(), errors  # nothing but the signal had it written
     assert last[0] == last[1] == state_of(tmp_path / "run")["step"] - 1 > 0, errors
 
 
@@ -166,13 +168,16 @@ def test_one_process_fetches_while_the_other_waits(tmp_path):
     script.write_text(FETCHER)
     subprocess.run([*LAUNCHER, str(script), str(tmp_path)], check=True, timeout=300)
     assert (tmp_path / "fetched").read_text() == "0"
-    assert (tmp_path / "ready-0").exists() and (tmp_path / "ready-1").exists()
+    assert (tmp_path / "ready-0").exists()
+    assert (tmp_path / "ready-1").exists()
 
 
 def test_one_process_shares_with_nobody():
     with Processes("cpu") as processes:
         module = torch.nn.Linear(2, 2)
-        assert processes.first and processes.count == 1 and processes.share(module) is module
+        assert processes.is_main
+        assert processes.world_size == 1
+        assert processes.wrap(module) is module
         assert torch.equal(processes.mean(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
         assert processes.synchronise_norms(module) is module
     assert not torch.distributed.is_initialized()
@@ -181,13 +186,16 @@ def test_one_process_shares_with_nobody():
 def test_a_process_that_does_not_find_the_others_ends():
     """Even where the library would wait for ever."""
     script = (
-        "import time; from fomm.training import distributed as d; d._PATIENCE['gloo'], d._GRACE = 0.5, 0.5\n"
-        "d.dist.rendezvous = lambda *args, **options: iter([(None, 0, 2)])\n"
-        "d.dist.init_process_group = lambda *args, **options: time.sleep(120)\n"
-        "d.Processes('cpu')"
+        "import time, torch.distributed as dist\n"
+        "from fomm.training.distributed import Processes\n"
+        "dist.rendezvous = lambda *args, **options: iter([(None, 0, 2)])\n"
+        "dist.init_process_group = lambda *args, **options: time.sleep(120)\n"
+        "Processes('cpu', timeout=0.5)"
     )
     environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment
     )
-    assert done.returncode == 1 and "Timeout" in done.stderr and "_find_together" in done.stderr, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert "Timeout" in done.stderr, done.stderr
+    assert "fomm/training/distributed.py" in done.stderr, done.stderr  # where it waited

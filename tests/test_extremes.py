@@ -7,8 +7,8 @@ import pytest
 
 from fomm.config import AugmentationParams, CameraParams, DatasetParams, FlipParams
 from fomm.errors import InputError, MediaError
-from fomm.training.draws import Draws
-from fomm.training.extremes import Changes, read_gaps
+from fomm.training.extremes import GapChanges, read_gaps
+from fomm.training.sampler import PairSampler
 
 LIDS, LIPS = ((0, 2), (1, 3)), (6, 7)
 STILL = np.full(8, 0.2)
@@ -20,7 +20,7 @@ EITHER_ORDER = FlipParams(time_flip=True)
 def write_clip(
     folder: Path, name: str, lids=STILL, lips=STILL, *, size: float = 1.0, turn: float = 0.0
 ) -> Path:
-    """The key points alone: no frame is read to draw."""
+    """Write a clip's key points alone, since no frame is read to draw."""
     points = np.zeros((len(lids), 16, 2))
     points[:, 8:, 0] = np.linspace(-1, 1, 8)  # the rest of the face
     for pair, gap in ((LIDS[0], lids), (LIDS[1], lids), (LIPS, lips)):
@@ -44,22 +44,23 @@ def clips(tmp_path):
 def draw(clips, batch_size=600, step=0, rank=0, world_size=1, still=0.0, **shares):
     augmentation = AugmentationParams(flip_param=EITHER_ORDER, camera_param=CameraParams(still=still))
     params = DatasetParams((32, 32, 3), augmentation_params=augmentation, **shares)
-    numbers, places = Draws(clips, params, batch_size, 0, rank, world_size)(step)
+    numbers, places = PairSampler(clips, params, batch_size, 0, rank, world_size).draw(step)
     return numbers, (places * 8).astype(int)
 
 
 def test_gaps_are_of_the_faces_size_however_it_is_held(tmp_path):
     one = read_gaps([write_clip(tmp_path, "a", BLINK, SPEECH)])
     other = read_gaps([write_clip(tmp_path, "b", BLINK, SPEECH, size=0.3, turn=1.2)])
-    assert np.allclose(one.lids, other.lids, atol=1e-6) and np.allclose(one.lips, other.lips, atol=1e-6)
+    assert np.allclose(one.lids, other.lids, atol=1e-6)
+    assert np.allclose(one.lips, other.lips, atol=1e-6)
     assert np.corrcoef(one.lids[0], BLINK)[0, 1] > 0.999
     assert np.corrcoef(one.lips[0], SPEECH)[0, 1] > 0.99  # wide mouths make the face a little larger
 
 
 @pytest.mark.parametrize("opens", [False, True])
 def test_a_change_goes_from_one_end_to_the_other(opens):
-    assert not len(Changes([np.zeros(8)], opens=opens))  # shut throughout
-    changes = Changes([STILL, BLINK, SPEECH], opens=opens)
+    assert not len(GapChanges([np.zeros(8)], opens=opens))  # shut throughout
+    changes = GapChanges([STILL, BLINK, SPEECH], opens=opens)
     assert len(changes) == 2  # nothing shuts in the first
     clips, (sources, driving) = changes.draw(np.random.default_rng(0), 400)
     assert set(clips) == {1, 2}

@@ -62,7 +62,7 @@ def test_missing_weights_are_a_reason_unless_asked_for(monkeypatch):
     def missing(choice):
         raise MissingExtraError("not here")
 
-    monkeypatch.setattr(features, "perceptual_network", missing)
+    monkeypatch.setattr(features, "load_perceptual_network", missing)
     network, reason = find_perceptual(None, CPU)
     assert network is None and "--perceptual" in reason
     with pytest.raises(MissingExtraError):

@@ -349,12 +349,12 @@ def real_training(
     torch.manual_seed(0)  # of the discriminator
     with Processes(device) as processes:
         run = Run(config, params, processes)
-        start_from(run, ROOT / "checkpoints" / "heads-256.safetensors", say=False)
+        start_from(run, ROOT / "checkpoints" / "heads-256.safetensors", warn=False)
         data = open_pairs(
             heads / "train", config.dataset_params, pairs, 0, in_memory=True, device=processes.device,
             with_truth=True, with_flow=True,
         )  # fmt: skip
-        yield run, Step(config, run, processes, None, precision, False), data.batch(0)
+        yield run, Step(config, run, processes, None, precision, False), data.get_batch(0)
 
 
 def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bool = True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, assert_near, tiny_networks
-from kinks import unexplained, watched_kinks
+from kinks import explain_difference, watch_kinks
 
 from fomm.config import LossWeights
 from fomm.model import Keypoints
@@ -12,7 +12,8 @@ from fomm.training import losses
 from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
 from fomm.training.losses import ImagePyramid, RandomTransform
-from fomm.training.objective import Criteria, Networks, discriminator_losses, generator_losses
+from fomm.training.objective import Networks, discriminator_losses, generator_losses
+from fomm.training.terms import Criteria
 
 WEIGHTS = LossWeights(
     generator_gan=1,
@@ -25,7 +26,7 @@ WEIGHTS = LossWeights(
 
 
 def training_numbers(align_corners: bool) -> dict[str, np.ndarray]:
-    """What the published code gives for one training step."""
+    """Return what the published code gives for one training step."""
     suffix = "" if align_corners else "-align-corners-false"
     golden = np.load(GOLDEN / f"tiny-training-expected{suffix}.npz")
     return {name.removesuffix("_align_corners_false"): golden[name] for name in golden}
@@ -42,7 +43,7 @@ def test_one_step_gives_the_published_losses(align_corners):
         torch.from_numpy(wanted["transform_control_params"]),
         align_corners=align_corners,
     )
-    assert_near(transform.image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
+    assert_near(transform.warp_image(batch.driving), wanted["transformed_frame"], 1e-4, "transformed frame")
     criteria = Criteria(WEIGHTS, ImagePyramid((1, 0.5), 3))
     terms, output = generator_losses(networks, batch, criteria, transform)
     assert output is not None
@@ -66,7 +67,7 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
     transform = RandomTransform(
         arrays["transform_theta"], arrays["transform_control_params"], align_corners=align_corners
     )
-    with watched_kinks(monkeypatch) as kinks:
+    with watch_kinks(monkeypatch) as kinks:
         terms, _ = generator_losses(
             Networks(generator, kp_detector, discriminator),
             Batch(arrays["source"], arrays["driving"]),
@@ -82,46 +83,48 @@ def test_one_step_gives_the_published_gradients(align_corners, monkeypatch):
         else generator.get_parameter(name[5:])
         for name in names
     ]
-    error, flips = unexplained(kinks, parameters, [wanted[name] for name in names])
+    error, flips = explain_difference(kinks, parameters, [wanted[name] for name in names])
     assert error <= 1e-3, f"off by {error:.1e} of the largest entry, with {flips} kinks on the other side"
     assert flips <= 12, f"{flips} kinks on the other side"
 
 
 def test_the_transform_s_jacobian_is_its_derivative():
-    chance = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     transform = RandomTransform.sample(
-        2, sigma_affine=0.05, sigma_tps=0.05, points_tps=5, generator=chance, device=torch.device("cpu")
+        2, sigma_affine=0.05, sigma_tps=0.05, points_tps=5, rng=rng, device=torch.device("cpu")
     )
-    points = torch.rand(2, 7, 2, generator=chance) * 1.8 - 0.9
-    jacobian = transform.jacobian(points)
+    points = torch.rand(2, 7, 2, generator=rng) * 1.8 - 0.9
+    jacobian = transform.jacobian_at(points)
     points.requires_grad_()
     for axis in range(2):
-        (gradient,) = torch.autograd.grad(transform.points(points)[..., axis].sum(), points)
+        (gradient,) = torch.autograd.grad(transform.map_points(points)[..., axis].sum(), points)
         torch.testing.assert_close(jacobian[:, :, axis], gradient, atol=1e-5, rtol=1e-4)
 
 
 def test_a_pure_shift_moves_points_and_picture_together():
     theta = torch.tensor([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])
     transform = RandomTransform(theta, torch.zeros(1, 1, 25))
-    torch.testing.assert_close(transform.points(torch.zeros(1, 1, 2)), torch.tensor([[[0.5, 0.0]]]))
-    torch.testing.assert_close(transform.jacobian(torch.zeros(1, 1, 2)), torch.eye(2).view(1, 1, 2, 2))
+    torch.testing.assert_close(transform.map_points(torch.zeros(1, 1, 2)), torch.tensor([[[0.5, 0.0]]]))
+    torch.testing.assert_close(transform.jacobian_at(torch.zeros(1, 1, 2)), torch.eye(2).view(1, 1, 2, 2))
     image = torch.arange(5.0).view(1, 1, 1, 5).expand(1, 1, 5, 5)  # half of [-1, 1] is one pixel of five
-    torch.testing.assert_close(transform.image(image)[0, 0, 0, :4], torch.arange(1.0, 5))
+    torch.testing.assert_close(transform.warp_image(image)[0, 0, 0, :4], torch.arange(1.0, 5))
 
 
 def test_equivariance_is_zero_for_points_that_obey():
-    chance = torch.Generator().manual_seed(1)
+    rng = torch.Generator().manual_seed(1)
     transform = RandomTransform.sample(
-        1, sigma_affine=0.1, sigma_tps=0.01, points_tps=5, generator=chance, device=torch.device("cpu")
+        1, sigma_affine=0.1, sigma_tps=0.01, points_tps=5, rng=rng, device=torch.device("cpu")
     )
     transformed = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
-    driving = Keypoints(transform.points(transformed.value), transform.jacobian(transformed.value))
+    driving = Keypoints(transform.map_points(transformed.value), transform.jacobian_at(transformed.value))
     value, jacobian = losses.equivariance_losses(driving, transformed, transform)
-    assert value < 1e-6 and jacobian < 1e-5
+    assert value < 1e-6
+    assert jacobian < 1e-5
     value, jacobian = losses.equivariance_losses(
         Keypoints(driving.value), Keypoints(driving.value), transform
     )
-    assert value > 1e-3 and jacobian is None
+    assert value > 1e-3
+    assert jacobian is None
 
 
 def test_pixel_losses_by_hand():
@@ -133,14 +136,14 @@ def test_pixel_losses_by_hand():
     box = losses.box_map(torch.tensor([[[-0.1, -1.0], [1.0, 0.1]]]), 3, 3)
     assert box[0, 0].tolist() == [[0, 1, 1], [0, 1, 1], [0, 0, 0]]
     spot = losses.spot_map(torch.tensor([[[0.0, 0.0]]]), 3, 3, variance=0.5)
-    assert spot[0, 0, 1, 1] == 1 and spot[0, 0, 1, 2] == pytest.approx(math.exp(-1))
+    assert spot[0, 0, 1, 1] == 1
+    assert spot[0, 0, 1, 2] == pytest.approx(math.exp(-1))
 
 
 def test_edges_by_hand():
     real = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
-    assert losses.edge_loss(real, real + 0.3) == pytest.approx(
-        0, abs=1e-6
-    )  # a shift of all has the same edges
+    shifted = real + 0.3  # has the same edges
+    assert losses.edge_loss(real, shifted) == pytest.approx(0, abs=1e-6)
     assert losses.edge_loss(real, torch.full((1, 1, 2, 2), 0.5)) == 1  # across; down there are none
 
 
@@ -154,7 +157,8 @@ def test_contrast_counts_blur_and_not_a_shift():
     assert (real - moved).abs().mean() > (real - blurred).abs().mean()  # a loss of pixels prefers the blur
     flat = torch.full((1, 3, 64, 64), 0.5, requires_grad=True)
     losses.contrast_loss(real, flat).backward()
-    assert flat.grad is not None and flat.grad.isfinite().all()
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
 
 
 def test_source_details_count_where_the_source_shows():

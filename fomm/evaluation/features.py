@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fomm.errors import MissingExtraError
 from fomm.evaluation.inception import cached_weights, load_inception
 from fomm.evaluation.metrics import Gaussian
-from fomm.training.perceptual import VGG19Features, perceptual_network
+from fomm.training.perceptual import VGG19Features, load_perceptual_network
 
 Paths = str | os.PathLike[str] | None
 
@@ -90,11 +90,11 @@ def map_distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> np.ndarray:
 def find_perceptual(choice: Paths, device: torch.device) -> tuple[FeatureNetwork | None, str]:
     """Return the network of the perceptual distance and "", or None and the reason why there is none.
 
-    ``choice`` is as ``perceptual_network`` takes it. Where it is not None, the network must be there: what
-    ``perceptual_network`` raises is raised.
+    ``choice`` is as ``load_perceptual_network`` takes it. Where it is not None, the network must be there:
+    what ``load_perceptual_network`` raises is raised.
     """
     try:
-        network = perceptual_network(choice)
+        network = load_perceptual_network(choice)
     except MissingExtraError:
         if choice is not None:
             raise

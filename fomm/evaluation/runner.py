@@ -68,15 +68,16 @@ def evaluate(
         mode: ``"reconstruction"``, ``"animation"`` or ``"both"``.
         against: other files of weights, measured on the same list. All results are compared at the size of
             ``checkpoint``.
-        pairs: a file with a list of pairs for animation, see ``pairs.read_pairs``; None draws them at random.
-        limit: measure only the first so many clips, in the order of their names, or pairs of the list. out: a
-        folder to write ``report.html``, ``report.json`` and pictures to; created if it is missing. seed: for
-        the pairs that are drawn. config: the configuration of ``checkpoint``, where its file does not hold
-        it. perceptual: the network of the perceptual distance, as ``perceptual_network`` takes it.
-        fid_weights: pytorch-fid's file for FID; None looks for it in torch hub's cache. landmarks:
-        ``"face-alignment"`` measures the published AKD, and lets that package download its weights;
-            None measures it only where they are in torch hub's cache.
-        device: where the networks run; None takes the fastest there is.
+        pairs: a list of pairs for animation, see ``pairs.read_pairs``; without it, they are drawn.
+        limit: only the first so many clips in the order of their names, or pairs of the list.
+        out: a folder to write ``report.html``, ``report.json`` and pictures to; made if it is not there.
+        seed: of the pairs that are drawn.
+        config: the configuration of ``checkpoint``, needed where its file does not tell.
+        perceptual: the network of the perceptual distance, as ``load_perceptual_network`` takes it.
+        fid_weights: pytorch-fid's file for FID; without it, torch hub's cache is looked into.
+        landmarks: ``"face-alignment"`` measures the published AKD even if the package has to download its
+            weights first; without it, only where they are in torch hub's cache.
+        device: where the networks run; the fastest there is when None.
         progress: show a progress bar on stderr.
 
     Returns:

@@ -1,16 +1,16 @@
 """Random pairs of frames of one clip, with the truth that comes with them, from disk or from memory.
 
 A batch depends on the seed and the step alone: not on the number of workers or processes, nor on where the
-frames are kept. So a run that was stopped goes on with the same ones.
+frames are kept. So a run that was stopped goes on with the batches that it would have had.
 """
 
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,19 +23,22 @@ from fomm.data.clips import find_clips, read_frames, sidecar_of
 from fomm.errors import InputError, MediaError
 from fomm.media.resize import resize
 from fomm.model import Keypoints
-from fomm.training.draws import Draws, check_params
-from fomm.training.flow import Flow, true_flow
+from fomm.training.flow import Flow, compute_true_flow
+from fomm.training.sampler import PairSampler, check_params
 from fomm.training.truth import Truth, Wanted, join_truths, read_truth
 
-_STRETCH = 0.02  # a deviation of the aspect up to this is a rounded size
+_STRETCH = 0.02  # sizes whose aspects differ by up to this share are the same but for rounding
+
+Shape = tuple[int, int, int]  # height, width, channels
+Result = TypeVar("Result")
 
 
 class Batch(NamedTuple):
-    """Pairs of frames."""
+    """B pairs of frames."""
 
     source: Tensor  # BxCxHxW in [0, 1]
-    driving: Tensor
-    truth_source: Keypoints | None = None  # BxKx2 and BxKx2x2, xy in [-1, 1]
+    driving: Tensor  # likewise
+    truth_source: Keypoints | None = None  # true key points BxKx2 and BxKx2x2, xy in [-1, 1]
     truth_driving: Keypoints | None = None
     flow: Flow | None = None  # the true motion, where it is wanted
     other_source: Keypoints | None = None  # of another person who moves alike, where they are wanted
@@ -45,29 +48,40 @@ class Batch(NamedTuple):
 class Pairs(ABC):
     """This process's share of every batch.
 
-    Attributes: ``num_clips`` in the data set; ``num_items``, what an epoch goes through, as published: the
-    people with ``id_sampling``, else the clips; ``has_truth``, whether all clips come with key points.
+    Attributes:
+        num_items: what an epoch goes through, as published: people with ``id_sampling``, else clips.
     """
 
-    num_clips: int
-    num_items: int
-    has_truth: bool
+    def __init__(self, sampler: PairSampler, shape: Shape, device: torch.device, wanted: Wanted) -> None:
+        self.num_items = len(sampler.groups)
+        self._sampler, self._shape, self._device, self._wanted = sampler, shape, device, wanted
 
     @abstractmethod
-    def batch(self, step: int) -> Batch:
-        """The pairs of one step, on the device.
+    def get_batch(self, step: int) -> Batch:
+        """Return the pairs of one step, on the device.
 
         Raises:
             MediaError, InputError: a clip is damaged or does not fit.
         """
 
     def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
-        """The batches of the steps from ``first_step`` up to but not including ``last_step``, read ahead.
+        """Yield the batches of the steps from ``first_step`` up to but not including ``last_step``.
 
-        Raises as ``batch`` does, at the step that meets the clip.
+        Where there are workers, they read ahead.
+
+        Raises:
+            MediaError, InputError: as ``get_batch``, at the step that needs the clip.
         """
         for step in range(first_step, last_step):
-            yield self.batch(step)
+            yield self.get_batch(step)
+
+    def _open(self, clip: Path) -> ClipFile:
+        height, width, _ = self._shape
+        return open_clip(clip, width / height)
+
+    def _read_truth(self, clip: Path, count: int) -> Truth | None:
+        """Read the truth of a clip of ``count`` frames, where all clips have it."""
+        return read_truth(clip, count, self._wanted) if self._sampler.has_truth else None
 
 
 def open_pairs(
@@ -85,196 +99,201 @@ def open_pairs(
     with_flow: bool = False,
     with_others: bool = False,
 ) -> Pairs:
-    """The pairs of a folder of clips.
+    """Open a folder of clips.
 
-    Frames of another size than the network's are resized; true key points, being in [-1, 1], stay valid.
+    Frames of another size than the network's are resized. True key points, being in [-1, 1], stay valid.
 
     Args:
         folder: of clips, see ``fomm.data.clips``.
-        params: the size, the way of drawing, and of the augmentation what concerns the drawing.
+        params: the size, how clips and frames are drawn, and of the augmentation what concerns that.
         batch_size: pairs in a batch, over all processes.
         seed: of the choice.
-        in_memory: read everything at once and keep it on the device, as uint8; else each frame when drawn.
+        in_memory: read everything at once and keep it on the device, as uint8. Else each frame is read when
+            it is drawn.
+        device: where batches are put.
         rank: of this process among the ``world_size`` that share each batch.
-        workers: threads that read ahead, or that read everything at once; with 0 the caller's own reads what
-            it asks for, and as many threads as there are cores read everything.
+        world_size: how many processes there are.
+        workers: threads that read. From disk, 0 means that the caller's own thread reads what it asks for;
+            into memory, that as many threads read as there are cores.
         with_truth: true key points are wanted: all clips come with them, or none.
-        with_flow: the true motion between the frames comes with them, from the surface beside each clip.
-        with_others: and the key points of another person who moves alike, from beside each clip too.
+        with_flow: the true motion between the frames is wanted, from the surface beside each clip.
+        with_others: the key points of another person who moves alike are wanted, from beside each clip.
 
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
-        InputError: no clips, or one of another aspect, or of unknown points or motion where they are wanted.
+        InputError: there are no clips; or one has another aspect; or true points or motion are wanted and not
+            known.
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
-    draws = Draws(find_clips(folder), params, batch_size, seed, rank, world_size)
-    if with_truth or with_flow or with_others:
-        draws.check_truth()
-    if (with_flow or with_others) and not draws.has_truth:
-        needs = (
-            ("the losses of the true motion need its surface", "weight them with 0")
-            if with_flow
-            else ("train_params.transfer needs its other_keypoints", "set it to 0")
-        )
-        raise InputError(
-            f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {needs[0]}, as "
-            f"`fomm data heads` writes it; {needs[1]} for other data"
-        )
+    sampler = PairSampler(find_clips(folder), params, batch_size, seed, rank, world_size)
     wanted = Wanted(with_flow, with_others)
+    if with_truth or any(wanted):
+        sampler.check_truth()
+    if any(wanted) and not sampler.has_truth:
+        raise InputError(_explain_missing_truth(folder, wanted))
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
-        return _MemoryPairs(draws, params.frame_shape, device, threads, wanted, progress=rank == 0)
-    return _DiskPairs(draws, params.frame_shape, device, workers, wanted)
+        return _MemoryPairs(sampler, params.frame_shape, device, wanted, threads, progress=rank == 0)
+    return _DiskPairs(sampler, params.frame_shape, device, wanted, workers)
 
 
-def dataset_bytes(folder: Path, frame_shape: tuple[int, int, int]) -> int:
-    """The memory that the clips of a folder take when all are kept; opens each of them."""
-    height, width, channels = frame_shape
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        counts = pool.map(lambda clip: open_clip(clip, width / height).count, find_clips(folder))
-        return sum(counts) * height * width * channels
+def _explain_missing_truth(folder: Path, wanted: Wanted) -> str:
+    """Return what is missing beside the clips, which setting needs it, and what to do."""
+    if wanted.flow:
+        need, remedy = "the losses of the true motion need its surface", "weight them with 0"
+    else:
+        need, remedy = "train_params.transfer needs its other_keypoints", "set it to 0"
+    return (
+        f"{folder} has clips without {sidecar_of(Path('CLIP')).name} beside them: {need}, as "
+        f"`fomm data heads` writes it; {remedy} for other data"
+    )
 
 
 class _DiskPairs(Pairs):
-    """Frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
+    """Pairs whose frames are read when they are drawn, by threads: the decoders do not hold Python's lock.
 
-    What a clip's file says of itself, and its truth, are read when it is first drawn, and kept.
+    A clip's index of frames and its truth are read when the clip is first drawn, and kept.
     """
 
     def __init__(
-        self,
-        draws: Draws,
-        shape: tuple[int, int, int],
-        device: torch.device,
-        workers: int,
-        wanted: Wanted,
+        self, sampler: PairSampler, shape: Shape, device: torch.device, wanted: Wanted, workers: int
     ) -> None:
-        self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
-        self.has_truth = draws.has_truth
-        self._draws, self._shape, self._device, self._workers = draws, shape, device, workers
-        self._wanted = wanted
+        super().__init__(sampler, shape, device, wanted)
+        self._workers = workers
         self._opened: dict[int, tuple[ClipFile, Truth | None]] = {}
 
-    def batch(self, step: int) -> Batch:
-        clips, places = self._draws(step)
-        pixels = self._buffer(len(clips))
-        drawn = enumerate(zip(clips, places.T, strict=True))
-        truths = [self._read(pixels, index, *pair) for index, pair in drawn]
+    def get_batch(self, step: int) -> Batch:
+        pixels, truths = self._start_reading(step, lambda read, *what: read(*what))
         return self._finish(pixels, truths)
 
     def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
         if not self._workers:
             yield from super().stream(first_step, last_step)
             return
-        share = self._draws.share
+        share = self._sampler.share
         ahead = 1 + -(-2 * self._workers // (share.stop - share.start))  # steps that keep every worker busy
-        begun: deque[tuple[Tensor, list[Future[Truth | None]]]] = deque()
+        prefetched: deque[tuple[Tensor, list[Future[Truth | None]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, "reader")
         try:
             for step in range(first_step, last_step + ahead):
                 if step < last_step:
-                    clips, places = self._draws(step)
-                    pixels = self._buffer(len(clips))
-                    drawn = enumerate(zip(clips, places.T, strict=True))
-                    begun.append((pixels, [pool.submit(self._read, pixels, i, *pair) for i, pair in drawn]))
-                if step >= first_step + ahead and begun:
-                    pixels, reading = begun.popleft()
+                    prefetched.append(self._start_reading(step, pool.submit))
+                if step >= first_step + ahead and prefetched:
+                    pixels, reading = prefetched.popleft()
                     yield self._finish(pixels, [future.result() for future in reading])
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _buffer(self, size: int) -> Tensor:
+    def _start_reading(self, step: int, call: Callable[..., Result]) -> tuple[Tensor, list[Result]]:
+        """Draw the pairs of a step and begin to read them.
+
+        Args:
+            step: its number.
+            call: called with ``_read`` and its arguments for each pair; it reads at once, or later.
+
+        Returns:
+            The pixels, 2xBxHxWxC uint8, which ``_read`` fills; and for each pair what ``call`` returned.
+        """
+        clips, places = self._sampler.draw(step)
         pinned = self._device.type == "cuda"
-        return torch.empty((2, size, *self._shape), dtype=torch.uint8, pin_memory=pinned)
+        pixels = torch.empty((2, len(clips), *self._shape), dtype=torch.uint8, pin_memory=pinned)
+        pairs = enumerate(zip(clips, places.T, strict=True))
+        return pixels, [call(self._read, pixels, index, clip, place) for index, (clip, place) in pairs]
 
     def _read(self, pixels: Tensor, index: int, clip: int, places: np.ndarray) -> Truth | None:
-        """Puts one pair into 2xBxHxWxC uint8 and returns its truth."""
+        """Read one pair into ``pixels``, 2xBxHxWxC uint8, and return its truth."""
         if clip not in self._opened:
-            path = self._draws.clips[clip]
-            file = open_clip(path, self._shape[1] / self._shape[0])
-            truth = read_truth(path, file.count, self._wanted) if self.has_truth else None
-            self._opened[clip] = file, truth
+            file = self._open(self._sampler.clips[clip])
+            self._opened[clip] = file, self._read_truth(file.path, file.count)
         file, truth = self._opened[clip]
         numbers = (places * file.count).astype(np.int64)
         pixels.numpy()[:, index] = _fit(file.path, file.read(numbers.tolist()), self._shape)
         return truth and truth.map(lambda t: t[numbers])
 
     def _finish(self, pixels: Tensor, truths: list[Truth | None]) -> Batch:
+        """Make a batch on the device of what was read."""
         truth = join_truths(truths, lambda tensors: torch.stack(tensors, 1))
         if truth is not None:
             truth = truth.map(lambda t: t.to(self._device, non_blocking=True))
-        return _batch(pixels.to(self._device, non_blocking=True), truth)
+        return _make_batch(pixels.to(self._device, non_blocking=True), truth)
 
 
 class _MemoryPairs(Pairs):
-    """All frames of all clips in one tensor on the device, where pairs are gathered.
+    """Pairs gathered from one tensor on the device, which holds all frames of all clips.
 
-    Each clip goes there as soon as it is decoded: the machine's own memory holds one for each thread.
+    Each clip goes there as soon as it is decoded, so the machine's own memory holds one clip for each thread.
     """
 
     def __init__(
         self,
-        draws: Draws,
-        shape: tuple[int, int, int],
+        sampler: PairSampler,
+        shape: Shape,
         device: torch.device,
-        threads: int,
         wanted: Wanted,
+        threads: int,
         progress: bool,
     ) -> None:
-        from tqdm import tqdm
-
-        self.num_clips, self.num_items = len(draws.clips), len(draws.groups)
-        self.has_truth = draws.has_truth
-        self._draws, self._device = draws, device
-        aspect = shape[1] / shape[0]
+        super().__init__(sampler, shape, device, wanted)
         pool = ThreadPoolExecutor(threads, "reader")
         try:
-            self._counts = np.array(list(pool.map(lambda clip: open_clip(clip, aspect).count, draws.clips)))
-            self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))
+            self._counts = np.array(list(pool.map(lambda clip: self._open(clip).count, sampler.clips)))
+            self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))  # of each clip in the tensor
             self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
-
-            def load(clip: Path, start: int, count: int) -> Truth | None:
-                frames = _fit(clip, read_frames(clip, aspect), shape)
-                if len(frames) != count:
-                    raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
-                self._frames[start : start + count] = torch.from_numpy(frames)
-                return read_truth(clip, count, wanted) if draws.has_truth else None
-
-            loading = pool.map(load, draws.clips, self._starts.tolist(), self._counts.tolist())
-            silent = None if progress else True  # None: shown on a terminal alone
-            truths = list(tqdm(loading, "reading", len(draws.clips), unit="clip", disable=silent))
+            truths = self._load_all(pool, progress)
         finally:
             pool.shutdown(cancel_futures=True)
         joined = join_truths(truths, torch.cat)
         self._truth = joined and joined.map(lambda t: t.to(device))
 
-    def batch(self, step: int) -> Batch:
-        clips, places = self._draws(step)
+    def _load_all(self, pool: ThreadPoolExecutor, progress: bool) -> list[Truth | None]:
+        """Decode all clips into the tensor, and return their truths."""
+        from tqdm import tqdm
+
+        clips = self._sampler.clips
+        loading = pool.map(self._load, clips, self._starts.tolist(), self._counts.tolist())
+        disable = None if progress else True  # None: shown on a terminal alone
+        return list(tqdm(loading, "reading", len(clips), unit="clip", disable=disable))
+
+    def _load(self, clip: Path, start: int, count: int) -> Truth | None:
+        """Decode one clip into the tensor, and return its truth."""
+        height, width, _ = self._shape
+        frames = _fit(clip, read_frames(clip, width / height), self._shape)
+        if len(frames) != count:
+            raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
+        self._frames[start : start + count] = torch.from_numpy(frames)
+        return self._read_truth(clip, count)
+
+    def get_batch(self, step: int) -> Batch:
+        clips, places = self._sampler.draw(step)
         numbers = self._starts[clips] + (places * self._counts[clips]).astype(np.int64)  # 2xB
         index = torch.from_numpy(numbers).to(self._device, non_blocking=True)
-        return _batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
+        return _make_batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
 
 
-def _batch(pixels: Tensor, truth: Truth | None) -> Batch:
-    """From 2xBxHxWxC uint8 and the truth of both sides."""
+def _make_batch(pixels: Tensor, truth: Truth | None) -> Batch:
+    """Make a batch of 2xBxHxWxC uint8 and the truth of both sides."""
     source, driving = pixels.permute(0, 1, 4, 2, 3).contiguous().float() / 255
     if truth is None:
         return Batch(source, driving)
     flow = None
     if truth.surface is not None and truth.vertices is not None:
-        flow = true_flow(truth.surface, truth.vertices)
-    others = sides(truth.others) if truth.others else (None, None)
-    return Batch(source, driving, *sides(truth.points), flow, *others)
+        flow = compute_true_flow(truth.surface, truth.vertices)
+    others = split_sides(truth.others) if truth.others else (None, None)
+    return Batch(source, driving, *split_sides(truth.points), flow, *others)
 
 
-def sides(points: Keypoints) -> tuple[Keypoints, Keypoints]:
-    """The source's and the driving frame's, of 2xBxKx2."""
+def split_sides(points: Keypoints) -> tuple[Keypoints, Keypoints]:
+    """Split key points 2xBxKx2 into those of the sources and those of the driving frames."""
     return points.map(lambda t: t[0]), points.map(lambda t: t[1])
 
 
-def _fit(clip: Path, frames: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """NxHxWxC uint8 of the network's size and channels, from those of a clip."""
+def _fit(clip: Path, frames: np.ndarray, shape: Shape) -> np.ndarray:
+    """Convert the frames of a clip, uint8, to NxHxWxC of the network's size and channels.
+
+    Raises:
+        InputError: the frames have another aspect.
+    """
     height, width, channels = shape
     found_height, found_width = frames.shape[1:3]
     if abs(found_width / found_height / (width / height) - 1) > _STRETCH:

@@ -1,4 +1,7 @@
-"""Pairs of frames in which eyes shut or a mouth opens: rare among random pairs, so learnt last."""
+"""Pairs of frames in which eyes shut or a mouth opens.
+
+Few random pairs show that, so networks learn it last. A configuration can ask for a share of such pairs.
+"""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,22 +13,24 @@ from fomm.data.clips import read_arrays, sidecar_of
 from fomm.errors import InputError
 from fomm.model.openings import LIDS, LIPS
 
-_SHUTS = 0.5  # a clip shows a change where its smallest gap is below so much of its largest
-_BEFORE, _AFTER = 0.5, 0.75  # of the way from one to the other: a source is not beyond, a driving frame is
+_SHUTS = 0.5  # a clip shows a change if its smallest gap is below this share of its largest
+# Shares of the way from one end of a change to the other: sources lie at most at the first, driving frames at
+# least at the second.
+_BEFORE, _AFTER = 0.5, 0.75
 
 
 class Gaps(NamedTuple):
-    """How far lids and lips are apart in the frames of each clip, of the face's size."""
+    """How far lids and lips are apart in the frames of each clip, as shares of the face's size."""
 
-    lids: list[np.ndarray]
-    lips: list[np.ndarray]
+    lids: list[np.ndarray]  # for each clip T numbers, the mean of both eyes
+    lips: list[np.ndarray]  # for each clip T numbers
 
 
 def read_gaps(clips: list[Path]) -> Gaps:
-    """From the true key points beside the clips.
+    """Read the gaps from the true key points beside the clips.
 
     Raises:
-        InputError: they are not those of drawn heads.
+        InputError: the points are not those of drawn heads.
         MediaError: a file is damaged.
     """
     gaps = Gaps([], [])
@@ -47,12 +52,17 @@ def read_gaps(clips: list[Path]) -> Gaps:
     return gaps
 
 
-class Changes:
-    """The clips in which a gap opens, or shuts, and the frames from and to which it does."""
+class GapChanges:
+    """The clips in which a gap opens, or shuts, and the frames before and after that.
+
+    Args:
+        gaps: one array for each clip, see ``Gaps``.
+        opens: the gap opens from the source to the driving frame; else it shuts.
+    """
 
     def __init__(self, gaps: list[np.ndarray], *, opens: bool) -> None:
         self._clips: list[int] = []
-        self._frames: list[tuple[np.ndarray, np.ndarray]] = []  # sources and driving ones
+        self._frames: list[tuple[np.ndarray, np.ndarray]] = []  # places of sources and of driving ones
         for clip, gap in enumerate(gaps):
             low, high = gap.min(), gap.max()
             if low >= _SHUTS * high:
@@ -63,10 +73,15 @@ class Changes:
             self._frames.append((place[way <= _BEFORE], place[way >= _AFTER]))
 
     def draw(self, rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of clips, and 2 places in each, in [0, 1): source and driving frame; 2xcount."""
+        """Draw pairs that show the change; there is at least one clip that does.
+
+        Returns:
+            ``count`` numbers of clips; and 2xcount places in [0, 1), of the source and the driving frame.
+        """
         chosen = rng.integers(len(self._clips), size=count)
         places = [[rng.choice(frames) for frames in self._frames[index]] for index in chosen]
         return np.array(self._clips)[chosen], np.array(places).T
 
     def __len__(self) -> int:
+        """Return the number of clips that show the change."""
         return len(self._clips)

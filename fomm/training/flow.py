@@ -1,8 +1,8 @@
-"""The true motion between two frames whose surface is known: where each pixel was, and if it shows there.
+"""The true motion between two frames of a drawn head: where each pixel was, and whether it was seen there.
 
-A drawn clip comes with a map of its surface, see ``fomm.heads.surface``: equal places and parts are the same
-piece of the head, wherever it is in the picture, and it moves as the corners of its triangle do. The
-background is taken to stand still.
+A drawn clip comes with a map of its surface, see ``fomm.heads.surface``. It names for each pixel a part of
+the head and a place on that part. Pixels with the same part and place show the same piece of the head, in any
+frame. A piece moves as the corners of its triangle do. The background is taken to stand still.
 """
 
 from typing import NamedTuple
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from fomm.model.geometry import coordinate_grid, inverse_2x2, multiply_2x2
 
-_PART = 10_000.0  # between two parts, in steps of the surface's places: more than any distance within one
-_NEAR = 400.0  # steps (8 mm): no nearer piece in the source means that it is hidden there
+_PART = 10_000.0  # distance between two parts, in steps of places: more than any distance within a part
+_NEAR = 400.0  # steps (8 mm): a piece is hidden in the source if none so near to it is seen there
 
 
 class Flow(NamedTuple):
     """The motion from the driving frame back to the source, on the grid of the surface's map."""
 
     position: Tensor  # Bxhxwx2, xy in [-1, 1]: where in the source the piece at each driving pixel is
-    seen: Tensor  # Bxhxw bool: whether the source shows it; else it is behind something or out of the picture
+    seen: Tensor  # Bxhxw bool: whether the source shows it; else it is hidden or outside of the picture
     known: Tensor  # Bxhxw bool: whether anything is known of this driving pixel
 
-    def resized(self, height: int, width: int) -> "Flow":
-        """The flow on another grid, each of whose points takes the motion of the nearest one here."""
+    def resize(self, height: int, width: int) -> "Flow":
+        """Return the flow on another grid; each point takes the motion of the nearest point of this one."""
         old_height, old_width = self.seen.shape[1:]
         if (old_height, old_width) == (height, width):
             return self
@@ -35,12 +35,14 @@ class Flow(NamedTuple):
         position = coordinate_grid(height, width, self.position) + motion[:, rows, columns]
         return Flow(position, self.seen[:, rows, columns], self.known[:, rows, columns])
 
-    def under_cameras(self, matrix: Tensor, shift: Tensor) -> "Flow":
-        """The flow between the same frames seen by other cameras.
+    def move_cameras(self, matrix: Tensor, shift: Tensor) -> "Flow":
+        """Return the flow between the same frames seen by other cameras.
+
+        What a new picture shows at z, the old one showed at matrix @ z + shift.
 
         Args:
-            matrix, shift: 2xBx2x2 and 2xBx2, of the source and of the driving frame: what a new picture shows
-                at z, the old one showed at matrix @ z + shift.
+            matrix: 2xBx2x2, of the source and of the driving frame.
+            shift: 2xBx2, likewise.
         """
         height, width = self.seen.shape[1:]
         grid = coordinate_grid(height, width, self.position)
@@ -59,11 +61,11 @@ class Flow(NamedTuple):
 
 
 @torch.no_grad()
-def true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
-    """The flow between two frames, source and driving.
+def compute_true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
+    """Return the flow between two frames, source and driving.
 
-    A piece is seen if it is in the picture, and the source shows one that is near to it, by place, in one of
-    the nine cells around the position.
+    A piece counts as seen if its position lies in the source, and one of the nine cells around that position
+    shows a piece of the same part whose place is near.
 
     Args:
         surfaces: 2xBxhxwx8, of both frames: place in steps, part (0 for the background), the three corners of
@@ -75,7 +77,7 @@ def true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
     batch, height, width = source.shape[:3]
     size = torch.tensor([width, height], device=source.device)
     grid = coordinate_grid(height, width, vertices.float())
-    # Coordinates of the grid run from the middles of the first cells to those of the last.
+    # -1 and 1 are edges of the picture for the vertices, but middles of the outer cells for the grid.
     motion = (vertices[0] - vertices[1]).float() * (size / (size - 1))  # BxUx2
     head = driving[..., 3] > 0
     index = torch.arange(batch, device=source.device)[:, None, None]
@@ -96,7 +98,7 @@ def true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
 
 
 def _points(surface: Tensor) -> Tensor:
-    """Places with the part as a fourth, long axis."""
+    """Return places with the part as a fourth axis, along which parts lie far from each other."""
     points = surface[..., :4].float()
     points[..., 3] *= _PART
     return points

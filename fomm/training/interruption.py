@@ -1,4 +1,4 @@
-"""Being asked to stop: a signal is noted, the step is finished, the run is saved, and only then it ends."""
+"""Signals that ask a training to stop: it finishes its step and saves the run before it ends."""
 
 import signal
 import threading
@@ -6,13 +6,13 @@ from types import FrameType, TracebackType
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT while the block lasts, instead of dying of them.
+    """A block in which SIGTERM and SIGINT do not end the process, but are noted.
 
-    A second SIGINT interrupts at once, as Ctrl-C does. Outside of the main thread, where Python allows no
-    handlers, nothing is noted.
+    A second SIGINT raises KeyboardInterrupt at once. Python allows no handlers outside of the main thread:
+    there nothing is noted.
 
     Attributes:
-        received: the signal that came, or None.
+        received: the signal that came last, or None.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,12 @@ class StopSignals:
             signal.signal(number, handler)
 
     def raise_again(self) -> None:
-        """Ends as the signal would have: KeyboardInterrupt, or SystemExit with 128 + its number."""
+        """End the process as the noted signal would have; without one, return.
+
+        Raises:
+            KeyboardInterrupt: the signal was SIGINT.
+            SystemExit: it was another; the status is 128 + its number.
+        """
         if self.received == signal.SIGINT:
             raise KeyboardInterrupt
         if self.received is not None:

@@ -1,4 +1,4 @@
-"""What the weighted terms need: painted pictures, true key points, true motion. And are they there?"""
+"""Which losses are weighted, what they need (painted pictures, true key points, true motion), and checks."""
 
 from fomm.config import Config, LossWeights, TrainParams
 from fomm.errors import ConfigError, InputError
@@ -6,33 +6,42 @@ from fomm.training.dataset import Batch
 
 
 def looks_at_pictures(weights: LossWeights) -> bool:
-    """Whether anything but key points and motion is weighted; without it nothing need be painted."""
+    """Return whether a weighted loss looks at painted pictures; without one nothing is painted."""
     pixels = (weights.l1, weights.l1_face, weights.l1_keypoints, weights.l1_edges)
     details = (weights.contrast, weights.source_details)
     return any((*pixels, *details, *weights.perceptual, weights.generator_gan))
 
 
+def looks_at_motion(weights: LossWeights) -> bool:
+    """Return whether a weighted loss looks at the estimated motion."""
+    return any((weights.deformation, weights.flow, weights.occlusion))
+
+
 def needs_truth(params: TrainParams) -> bool:
-    """Whether a weighted loss compares with true key points or motion, or pictures are painted from it."""
+    """Return whether a weighted loss, or the painting, uses true key points or true motion."""
     weights = params.loss_weights
-    points = (weights.l1_face, weights.l1_keypoints, *_points_compared(params))
+    points = (weights.l1_face, weights.l1_keypoints, *_point_weights(params))
     return any(points) or bool(weights.deformation) or needs_flow(params)
 
 
 def needs_flow(params: TrainParams) -> bool:
-    """Whether the true motion of every pixel is looked at."""
+    """Return whether the true motion of every pixel is needed."""
     return params.true_motion or bool(params.loss_weights.flow or params.loss_weights.occlusion)
 
 
-def _points_compared(params: TrainParams) -> tuple[float, ...]:
-    """What compares found key points with true ones, where it is not 0."""
+def _point_weights(params: TrainParams) -> tuple[float, ...]:
+    """Return the settings that compare found key points with true ones; 0 turns each off."""
     return params.loss_weights.keypoints, params.loss_weights.keypoint_jacobians, params.transfer
 
 
 def check_points(params: TrainParams, batch: Batch, num_kp: int) -> None:
-    """Raises ``InputError`` where the data have other true key points than the networks find."""
+    """Check that the data have as many true key points as the networks find, where they are compared.
+
+    Raises:
+        InputError: they have not.
+    """
     count = num_kp if batch.truth_source is None else batch.truth_source.value.shape[1]
-    if count != num_kp and any(_points_compared(params)):
+    if count != num_kp and any(_point_weights(params)):
         raise InputError(
             f"the clips come with {count} true key points each, but the networks find {num_kp} (num_kp): set "
             "num_kp to that, or loss_weights.keypoints, keypoint_jacobians and train_params.transfer to 0"
@@ -40,7 +49,11 @@ def check_points(params: TrainParams, batch: Batch, num_kp: int) -> None:
 
 
 def check_truth(config: Config) -> None:
-    """Raises ``ConfigError`` where settings of the true points and motion do not fit the others."""
+    """Check that the settings of true key points and true motion fit the others.
+
+    Raises:
+        ConfigError: they do not.
+    """
     params, count = config.train_params, config.model_params.common_params.num_kp
     if params is None:
         return

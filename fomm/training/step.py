@@ -15,33 +15,43 @@ from fomm.training.dataset import Batch
 from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.needs import check_points, check_truth, looks_at_pictures
-from fomm.training.objective import (
-    Criteria,
-    DiscriminatorObjective,
-    GeneratorObjective,
-    Output,
-)
-from fomm.training.perceptual import perceptual_network, say_stand_in
+from fomm.training.objective import DiscriminatorObjective, GeneratorObjective
+from fomm.training.perceptual import load_perceptual_network, warn_of_stand_in
 from fomm.training.state import Run
-from fomm.training.windows import check_window, draw_windows
+from fomm.training.terms import Criteria, Output
+from fomm.training.windows import Windows, check_window, draw_windows
 
 Group = tuple[str, ...]  # names of networks
 
 
-def choose_pairs(share: float, batch: int, chance: torch.Generator) -> torch.Tensor | None:
-    """That share of B pairs by chance: B bools on the CPU; None where it is 0."""
-    return torch.rand(batch, generator=chance) < share if share else None
-
-
 class Step:
-    """One step of all that trains: the losses, their gradients, the optimisers."""
+    """One step of all that trains: the losses, their gradients, the optimisers.
+
+    Args:
+        config: with ``train_params``.
+        run: what trains.
+        processes: that share the batch.
+        perceptual: see ``load_perceptual_network``.
+        precision: ``"float32"`` or ``"bfloat16"``, of the networks. None: bfloat16 on CUDA, else float32.
+        compile: compile the networks with ``torch.compile``.
+
+    Attributes:
+        precision: the one that is used.
+        perceptual: the network of the perceptual loss; None where that is not weighted.
+        generator: the losses of generator and key-point detector, see ``GeneratorObjective``.
+        discriminator: those of the discriminator; None where the run has none.
+
+    Raises:
+        ConfigError: settings do not fit each other.
+        CheckpointError, MissingExtraError: the perceptual network cannot be had.
+    """
 
     def __init__(
         self,
         config: Config,
         run: Run,
         processes: Processes,
-        perceptual: str | os.PathLike | None,
+        perceptual: str | os.PathLike[str] | None,
         precision: str | None,
         compile: bool,
     ) -> None:
@@ -52,72 +62,85 @@ class Step:
         weights = run.params.loss_weights
         self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
         warn_if_emulated(self.precision, device)
-        low = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
-        self.judge = self._find_judge(perceptual) if any(weights.perceptual) else None
+        self.perceptual = self._load_perceptual(perceptual) if any(weights.perceptual) else None
         if compile:
-            for network in (*run.parts.values(), *([self.judge] if self.judge else [])):
+            for network in (*run.parts.values(), *([self.perceptual] if self.perceptual else [])):
                 network.compile()
-        criteria = Criteria(weights, pyramid, self.judge, low)
-        self.generator = processes.share(
+        criteria = Criteria(weights, pyramid, self.perceptual, autocast)
+        self.generator = processes.wrap(
             GeneratorObjective(run.networks, run.params, criteria),
-            skips_weights=run.params.true_motion or not looks_at_pictures(weights),
+            find_unused_parameters=run.params.true_motion or not looks_at_pictures(weights),
         )
         discriminator = run.networks.discriminator
         self.discriminator = (
-            processes.share(DiscriminatorObjective(discriminator, criteria)) if discriminator else None
+            processes.wrap(DiscriminatorObjective(discriminator, criteria)) if discriminator else None
         )
 
-    def _find_judge(self, choice: str | os.PathLike | None) -> nn.Module:
-        """The network of the perceptual loss; what is downloaded for it is so once on each machine."""
-        with self.processes.one_before_the_others() if choice == "vgg19" else nullcontext():
-            judge = perceptual_network(choice)
-        if choice is None and self.processes.first:
-            say_stand_in(judge, self.run.params.loss_weights.perceptual)
-        return judge.to(self.processes.device)
+    def _load_perceptual(self, choice: str | os.PathLike[str] | None) -> nn.Module:
+        """Return the network of the perceptual loss; each machine downloads it once."""
+        with self.processes.local_main_first() if choice == "vgg19" else nullcontext():
+            network = load_perceptual_network(choice)
+        if choice is None and self.processes.is_main:
+            warn_of_stand_in(network, self.run.params.loss_weights.perceptual)
+        return network.to(self.processes.device)
 
-    def means(self) -> dict[str, str | None]:
-        """What decides the numbers beside the configuration."""
-        judge = type(self.judge).__name__ if self.judge else None
-        return {"precision": self.precision, "perceptual": judge}
+    def __call__(self, batch: Batch, rng: torch.Generator) -> tuple[dict[str, float], Output | None]:
+        """Change the weights once, by the losses on a batch.
 
-    def __call__(self, batch: Batch, chance: torch.Generator) -> tuple[dict[str, float], Output | None]:
-        """Returns the weighted losses, means over the processes, and what was painted."""
+        Args:
+            batch: this process's share of the pairs.
+            rng: of the step's random choices, on the CPU.
+
+        Returns:
+            The weighted losses by name, means over the processes; and what was painted, None where no
+            weighted loss looks at painted pictures.
+
+        Raises:
+            ConfigError: no weighted loss can be computed on these data, or trains anything.
+            InputError: the data have other true key points than the networks.
+            TrainingError: a loss or a gradient is not finite; no weight was changed.
+        """
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
             discriminator.requires_grad_(False)
-        params = self.run.params
-        check_points(params, batch, self.config.model_params.common_params.num_kp)
-        transform = draw_transform(self.config, batch, chance)
-        known = batch.truth_driving and batch.truth_driving.value
-        windows = draw_windows(self.config, known, len(batch.driving), chance)
-        share = params.found_motion if params.true_motion else params.transfer
-        chosen = choose_pairs(share, len(batch.driving), chance)
-        losses, output = self.generator(batch, transform, windows, chosen)
+        check_points(self.run.params, batch, self.config.model_params.common_params.num_kp)
+        losses, output = self.generator(batch, *self._draw(batch, rng))
         if not losses:
             raise ConfigError(
                 "none of the weighted losses can be computed on these data: some need true key points; "
                 "weight others in train_params.loss_weights, or draw data with `fomm data heads`"
             )
-        groups: list[Group] = [("generator", "kp_detector")]  # networks whose gradients are cut together
-        terms = self._differentiate(losses, groups[0])
+        groups: list[Group] = [("generator", "kp_detector")]  # networks whose gradients are clipped together
+        values = self._backward(losses, groups[0])
         if self.discriminator is not None and discriminator is not None and output is not None:
             discriminator.requires_grad_("discriminator" in self.run.rates)
             groups.append(("discriminator",))
-            terms |= self._differentiate(self.discriminator(output), groups[1])
-        self._descend(groups)
-        return terms, output
+            values |= self._backward(self.discriminator(output), groups[1])
+        self._update_weights(groups)
+        return values, output
 
-    def _differentiate(self, losses: dict[str, Tensor], names: Group) -> dict[str, float]:
-        """The gradients of the sum of the losses for the named networks; the losses are returned.
+    def _draw(
+        self, batch: Batch, rng: torch.Generator
+    ) -> tuple[RandomTransform | None, Windows | None, Tensor | None]:
+        """Draw what ``GeneratorObjective`` takes beside the batch; another order would give other numbers."""
+        params, size = self.run.params, len(batch.driving)
+        transform = draw_transform(self.config, batch, rng)
+        windows = draw_windows(self.config, batch.truth_driving and batch.truth_driving.value, size, rng)
+        subset = draw_subset(params.found_motion if params.true_motion else params.transfer, size, rng)
+        return transform, windows, subset
+
+    def _backward(self, losses: dict[str, Tensor], names: Group) -> dict[str, float]:
+        """Compute the gradients of the sum of the losses for the named networks, and return the losses.
 
         Raises:
             ConfigError: no loss depends on a weight that trains.
             TrainingError: a loss is not finite in one of the processes; no weight has been touched.
         """
         stacked = torch.stack(list(losses.values()))
-        terms = dict(zip(losses, self.processes.mean(stacked.detach()).tolist(), strict=True))
-        for name, value in terms.items():
+        values = dict(zip(losses, self.processes.mean(stacked.detach()).tolist(), strict=True))
+        for name, value in values.items():
             if not math.isfinite(value):
                 raise TrainingError(
                     f"step {self.run.step}: the loss {name} is {value}; no weight was changed by it. "
@@ -125,7 +148,7 @@ class Step:
                 )
         trained = [name for name in names if name in self.run.optimizers]
         if not trained:
-            return terms
+            return values
         if not stacked.requires_grad:
             raise ConfigError(
                 f"none of the weighted losses ({', '.join(losses)}) depends on a network that trains "
@@ -135,41 +158,39 @@ class Step:
         for name in trained:
             self.run.optimizers[name].zero_grad(set_to_none=True)
         stacked.sum().backward()
-        return terms
+        return values
 
-    def _descend(self, groups: list[Group]) -> None:
-        """A step of the optimisers of all groups, when the gradients of all are known to be finite.
+    def _update_weights(self, groups: list[Group]) -> None:
+        """Step the optimisers of all groups, if the gradients of all are finite.
 
         Raises:
-            TrainingError: they are not, which all processes see: the gradients are averaged over them.
+            TrainingError: they are not. All processes see that, because gradients are averaged over them.
         """
         names = [name for group in groups for name in group if name in self.run.optimizers]
-        norms = [nn.utils.get_total_norm(list(self._gradients(*group).values())) for group in groups]
+        norms = [nn.utils.get_total_norm(list(self._collect_gradients(*group).values())) for group in groups]
         if not all(norm.isfinite() for norm in norms):
-            broken = [name for name in names if not _all_finite(self._gradients(name).values())]
+            broken = [name for name in names if not _all_finite(self._collect_gradients(name).values())]
             raise TrainingError(
                 f"step {self.run.step}: the gradients of {' and '.join(broken) or 'all'} are not finite; no "
                 "weight was changed by them. Lower the learning rate, or look for broken clips"
             )
-        for group, norm in zip(groups, norms, strict=True):
-            if self.run.params.clip_norm is not None:
-                nn.utils.clip_grads_with_norm_(self._gradients(*group), self.run.params.clip_norm, norm)
+        if self.run.params.clip_norm is not None:
+            for group, norm in zip(groups, norms, strict=True):
+                nn.utils.clip_grads_with_norm_(
+                    self._collect_gradients(*group), self.run.params.clip_norm, norm
+                )
         for name in names:
             self.run.optimizers[name].step()
 
-    def _gradients(self, *names: str) -> dict[nn.Parameter, Tensor]:
-        """The weights of the networks that train, with their gradients, where there are any."""
+    def _collect_gradients(self, *names: str) -> dict[nn.Parameter, Tensor]:
+        """Return the weights of the named networks that have a gradient, each with it."""
         networks = [self.run.parts[name] for name in names if name in self.run.optimizers]
         weights = [weight for network in networks for weight in network.parameters()]
         return {weight: weight.grad for weight in weights if weight.grad is not None}
 
 
-def _all_finite(tensors: Iterable[Tensor]) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in tensors)
-
-
-def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> RandomTransform | None:
-    """The transform of the equivariance terms, where they are weighted."""
+def draw_transform(config: Config, batch: Batch, rng: torch.Generator) -> RandomTransform | None:
+    """Draw the transform of the equivariance terms; None where they are not weighted."""
     params = config.train_params
     assert params is not None
     weights, shape = params.loss_weights, params.transform_params
@@ -180,7 +201,16 @@ def draw_transform(config: Config, batch: Batch, chance: torch.Generator) -> Ran
         sigma_affine=shape.sigma_affine,
         sigma_tps=shape.sigma_tps or 0.0,
         points_tps=shape.points_tps or 2,
-        generator=chance,
+        rng=rng,
         device=batch.source.device,
         align_corners=config.model_params.generator_params.align_corners,
     )
+
+
+def draw_subset(share: float, batch: int, rng: torch.Generator) -> Tensor | None:
+    """Draw which of B pairs belong to a share (0 to 1) of them: B bools on the CPU; None where it is 0."""
+    return torch.rand(batch, generator=rng) < share if share else None
+
+
+def _all_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)

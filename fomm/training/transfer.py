@@ -1,8 +1,9 @@
-"""Pairs of frames of one person, driven as if by another: relative motion, learned.
+"""Pairs of frames of one person that are driven as if by another person.
 
-Where one person's film drives another's picture, the key points that the motion is made from fit no face:
-they are the source's, moved as those of a head of other proportions that is held otherwise. Drawn clips come
-with the key points of such a head in the same motion, and the driving frame shows what should come of them.
+When a video of one person animates the photo of another, relative motion moves the photo's key points as
+those of a head with other proportions and another pose. The result fits no face exactly, and the networks
+have to paint a good picture from it. Drawn clips let them learn that: beside each clip lie the key points of
+another head in the same motion, and the driving frame shows what should be painted.
 """
 
 import torch
@@ -14,24 +15,34 @@ from fomm.training.dataset import Batch
 
 
 def transfer(kp_driving: Keypoints, batch: Batch, chosen: Tensor) -> Keypoints:
-    """The driving key points as they were found, those of the chosen pairs as another person would ask.
+    """Change the driving key points of some pairs to those that another person's video would ask for.
 
-    They are changed by what lies between the true ones and those that ``relative_motion`` makes of the
-    other's: values by the difference, jacobians by the map from the one to the other. Errors of the detector
-    so remain. What a turn, a scale and a shift of the whole head undo is no part of it: the driving frame is
-    what should come out, and shows the head where it is.
+    Relative motion of the other person's key points asks for some driving key points. The true ones are
+    known too. The difference, asked for less true, is added to the values that were found. The jacobians that
+    were found are multiplied by the map that leads from the true ones to those asked for. So errors of the
+    detector stay in the result, as they do in use.
+
+    Before that, the points asked for are turned, scaled and shifted as a whole to lie on the true ones. The
+    driving frame is what should be painted, and it shows the head where the true points are.
 
     Args:
-        kp_driving: BxKx2 and BxKx2x2, as the detector found them.
+        kp_driving: BxKx2, xy in [-1, 1], and BxKx2x2, as the detector found them.
         batch: with true key points, and those of another person.
-        chosen: B bools.
+        chosen: B bools, the pairs that are changed.
+
+    Returns:
+        Key points of the same shapes.
     """
     source, driving, initial, other = (
         batch.truth_source, batch.truth_driving, batch.other_source, batch.other_driving,
     )  # fmt: skip
-    assert source is not None and driving is not None and initial is not None and other is not None
-    scale = (_spread(source.value) / _spread(initial.value)).sqrt()  # as ``movement_scale``
-    asked = _laid_over(relative_motion(source, other, initial, scale[:, None, None]), driving.value)
+    # open_pairs has seen to these
+    assert source is not None
+    assert driving is not None
+    assert initial is not None
+    assert other is not None
+    scale = (_spread(source.value) / _spread(initial.value)).sqrt()  # in place of ``movement_scale``
+    asked = _align(relative_motion(source, other, initial, scale[:, None, None]), driving.value)
     where = chosen.to(driving.value.device, non_blocking=True)[:, None, None]
     value = torch.where(where, kp_driving.value + asked.value - driving.value, kp_driving.value)
     if kp_driving.jacobian is None or asked.jacobian is None or driving.jacobian is None:
@@ -42,12 +53,12 @@ def transfer(kp_driving: Keypoints, batch: Batch, chosen: Tensor) -> Keypoints:
 
 
 def _spread(points: Tensor) -> Tensor:
-    """The mean squared distance of BxKx2 from their middle, B: it grows as the area of their hull does."""
+    """Return the mean squared distance of points BxKx2 from their middle: B, in proportion to their area."""
     return (points - points.mean(1, keepdim=True)).square().sum(-1).mean(-1)
 
 
-def _laid_over(points: Keypoints, wanted: Tensor) -> Keypoints:
-    """``points`` under the turn, scale and shift that bring their values next to ``wanted``, BxKx2."""
+def _align(points: Keypoints, wanted: Tensor) -> Keypoints:
+    """Turn, scale and shift key points as a whole, so that their values come nearest to ``wanted``, BxKx2."""
     turn = fit_similarity(points.value, wanted)[:, None]
     centred = points.value - points.value.mean(1, keepdim=True)
     value = multiply_2x2(turn, centred[..., None])[..., 0] + wanted.mean(1, keepdim=True)

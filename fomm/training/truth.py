@@ -1,4 +1,4 @@
-"""What is exactly known of a clip's frames, as the file beside it says."""
+"""What is exactly known of the frames of a drawn clip: read from the file beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +15,10 @@ from fomm.model import Keypoints
 
 
 class Wanted(NamedTuple):
-    """What of the truth is read beside the key points."""
+    """What is read of the truth beside the key points."""
 
-    flow: bool
-    others: bool
+    flow: bool  # the surface, from which the true motion follows
+    others: bool  # the key points of another person who moves alike
 
 
 class Truth(NamedTuple):
@@ -30,12 +30,22 @@ class Truth(NamedTuple):
     vertices: Tensor | None = None  # TxUx2, of the surface
 
     def map(self, function: Callable[[Tensor], Tensor]) -> "Truth":
+        """Apply the same function to all tensors."""
         surface, vertices = (t if t is None else function(t) for t in self[2:])
         return Truth(self.points.map(function), self.others and self.others.map(function), surface, vertices)
 
 
 def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
-    """What is known of a clip of so many frames."""
+    """Read what is known of a clip.
+
+    Args:
+        clip: its path.
+        count: T, the number of its frames.
+        wanted: what is read beside the key points.
+
+    Raises:
+        MediaError: the file beside the clip is damaged, or does not fit the clip.
+    """
     path = sidecar_of(clip)
     owners = ("", "other_") if wanted.others else ("",)
     names = [f"{owner}{name}" for owner in owners for name in ("keypoints", "jacobians")]
@@ -50,7 +60,7 @@ def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
                 f"({count}, K, 2, 2) are needed"
             )
     surface = vertices = None
-    if wanted.flow:  # as signed numbers: torch cannot gather unsigned ones everywhere
+    if wanted.flow:  # as signed numbers, because torch cannot gather unsigned ones on every device
         surface = torch.from_numpy(arrays["surface"].view(np.int16))
         vertices = torch.from_numpy(arrays["vertices"])
         if surface.ndim != 4 or (surface.shape[0], surface.shape[3]) != (count, 8):
@@ -63,7 +73,15 @@ def read_truth(clip: Path, count: int, wanted: Wanted) -> Truth:
 
 
 def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tensor]) -> Truth | None:
-    """The truth of several clips in one, checked to be of as many points."""
+    """Join the truth of several clips; None where none of them has any.
+
+    Args:
+        truths: one for each clip.
+        join: makes one tensor of those of all clips, such as ``torch.cat``.
+
+    Raises:
+        InputError: the clips come with different numbers of key points.
+    """
     known = [truth for truth in truths if truth is not None]
     if not known:
         return None
@@ -71,17 +89,18 @@ def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tenso
     if len(numbers) > 1:
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
 
-    def joined(points: list[Keypoints]) -> Keypoints:
+    def join_points(points: list[Keypoints]) -> Keypoints:
         return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
 
     others = [truth.others for truth in known if truth.others is not None]
     surfaces = [truth.surface for truth in known if truth.surface is not None]
     vertices = [truth.vertices for truth in known if truth.vertices is not None]
+    # All get as many vertices as the longest list; no surface names those that are added.
     most = max((v.shape[1] for v in vertices), default=0)
-    vertices = [F.pad(v, (0, 0, 0, most - v.shape[1])) for v in vertices]  # of others than are named
+    vertices = [F.pad(v, (0, 0, 0, most - v.shape[1])) for v in vertices]
     return Truth(
-        joined([truth.points for truth in known]),
-        joined(others) if others else None,
+        join_points([truth.points for truth in known]),
+        join_points(others) if others else None,
         join(surfaces) if surfaces else None,
         join(vertices) if vertices else None,
     )

@@ -1,4 +1,4 @@
-"""A square of each picture of a batch: painting and comparing that alone is cheaper than the whole."""
+"""Windows: one square of each picture. To paint and compare it alone is cheaper than the whole picture."""
 
 from typing import NamedTuple
 
@@ -11,26 +11,26 @@ from fomm.training.flow import Flow
 
 
 class Windows(NamedTuple):
-    """One square for each of B pictures, in steps of the generator's cells (pixels of its features)."""
+    """One square for each of B pictures, on the grid of the generator's features."""
 
-    corners: list[tuple[int, int]]  # top and left, cells
-    side: int  # cells
-    cell: int  # pixels
+    corners: list[tuple[int, int]]  # top and left, in cells: pixels of the features
+    side: int  # in cells
+    cell: int  # side of a cell in pixels of the picture
 
     def cut(self, features: Tensor) -> Tensor:
-        """The windows of features BxFxhxw."""
+        """Cut the windows out of features BxFxhxw."""
         return self._cut(features, 1)
 
     def cut_pictures(self, pictures: Tensor) -> Tensor:
-        """The windows of pictures BxCxHxW."""
+        """Cut the windows out of pictures BxCxHxW."""
         return self._cut(pictures, self.cell)
 
     def cut_flow(self, flow: Flow) -> tuple[Tensor, Tensor]:
-        """Of a flow on the grid of all cells, positions Bxsxsx2 and what is seen Bx1xsxs in the windows."""
+        """Cut a flow on the grid of all cells: positions Bxsxsx2, and what is seen, Bx1xsxs."""
         return self.cut(flow.position.permute(0, 3, 1, 2)).permute(0, 2, 3, 1), self.cut(flow.seen[:, None])
 
     def fill(self, pictures: Tensor, windows: Tensor) -> Tensor:
-        """A copy of pictures BxCxHxW with ``windows`` in their places."""
+        """Return a copy of pictures BxCxHxW with ``windows`` (BxCxSxS) in their places."""
         filled, side = pictures.clone(), self.side * self.cell
         for picture, window, (top, left) in zip(filled, windows, self.corners, strict=True):
             top, left = top * self.cell, left * self.cell
@@ -38,16 +38,16 @@ class Windows(NamedTuple):
         return filled
 
     def follow(self, flow: Flow, side: int, *, align_corners: bool) -> tuple["Windows", Tensor, Tensor]:
-        """Windows of the sources around what these windows show.
+        """Find windows of the sources around what these windows of the driving frames show.
 
         Args:
             flow: on the grid of all cells.
-            side: of the new windows, cells.
+            side: of the new windows, in cells.
             align_corners: see ``geometry.warp``.
 
         Returns:
-            The windows; Bxsxsx2, where in them each cell's piece is, xy in [-1, 1] from one border of a new
-            window to the other; and Bx1xsxs bool, whether they show it.
+            The new windows. Then Bxsxsx2, for each cell of the old windows its place in the new one, xy in
+            [-1, 1] from border to border. Then Bx1xsxs bool, whether the new window shows it.
         """
         cells = torch.tensor(flow.seen.shape[:0:-1], device=flow.position.device)  # width, height
 
@@ -58,7 +58,7 @@ class Windows(NamedTuple):
         place = (position + 1) / 2 * length(cells)
         weight = seen[:, 0, :, :, None]
         middle = (place * weight).sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)
-        windows = _around(middle, cells, side, self.cell)
+        windows = _place_around(middle, cells, side, self.cell)
         corner = torch.tensor(windows.corners, device=place.device)[:, None, None].flip(-1)
         inside = (place - corner) / length(side) * 2 - 1
         return windows, inside, seen * (inside.abs() <= 1).all(-1)[:, None]
@@ -74,7 +74,11 @@ class Windows(NamedTuple):
 
 
 def check_window(config: Config) -> None:
-    """Raises ``ConfigError`` where ``train_params.window`` does not fit the pictures or the networks."""
+    """Check that ``train_params.window`` and ``source_window`` fit the pictures and the networks.
+
+    Raises:
+        ConfigError: they do not.
+    """
     params, model = config.train_params, config.model_params
     if params is None:
         return
@@ -101,13 +105,15 @@ def check_window(config: Config) -> None:
         )
 
 
-def draw_windows(config: Config, points: Tensor | None, batch: int, chance: Generator) -> Windows | None:
-    """Windows for B pictures, or None where ``train_params.window`` asks for none.
+def draw_windows(config: Config, points: Tensor | None, batch: int, rng: Generator) -> Windows | None:
+    """Draw windows for B pictures; None where ``train_params.window`` asks for none.
 
     Args:
-        points: BxKx2, xy in [-1, 1]: each window has a random one of them in its middle, or as near to it as
-            the picture's border allows. None: windows lie anywhere.
-        chance: on the CPU, so that a seed means the same on every device.
+        config: with the side of a window.
+        points: BxKx2, xy in [-1, 1]. A random one of them lies in the middle of each window, or as near to it
+            as the picture's border allows. None: windows lie anywhere.
+        batch: B.
+        rng: on the CPU, so that a seed means the same on every device.
     """
     params = config.train_params
     if params is None or params.window is None:
@@ -116,16 +122,23 @@ def draw_windows(config: Config, points: Tensor | None, batch: int, chance: Gene
     side = params.window // cell
     height, width = (length // cell for length in config.dataset_params.frame_shape[:2])
     if points is None:
-        middle = 2 * torch.rand(batch, 2, generator=chance) - 1
+        middle = 2 * torch.rand(batch, 2, generator=rng) - 1
     else:
-        chosen = torch.randint(points.shape[1], (batch,), generator=chance)
+        chosen = torch.randint(points.shape[1], (batch,), generator=rng)
         middle = points.cpu()[torch.arange(batch), chosen]
     size = torch.tensor([width, height])
-    return _around((middle + 1) / 2 * size, size, side, cell)
+    return _place_around((middle + 1) / 2 * size, size, side, cell)
 
 
-def _around(middle: Tensor, size: Tensor, side: int, cell: int) -> Windows:
-    """Windows around points Bx2 (xy in cells), as near as the pictures' ``size`` (width, height) lets."""
+def _place_around(middle: Tensor, size: Tensor, side: int, cell: int) -> Windows:
+    """Return windows with points Bx2 in their middles, or as near to these as the pictures' borders allow.
+
+    Args:
+        middle: the points, xy in cells.
+        size: width and height of the pictures, in cells.
+        side: of the windows, in cells.
+        cell: in pixels.
+    """
     corner = (middle - side / 2).round()
     corner = corner.clamp(min=torch.zeros_like(corner[0]), max=(size - side).float()).long()
     return Windows([(int(top), int(left)) for left, top in corner.tolist()], side, cell)

@@ -14,7 +14,7 @@ from fomm.config import (
     ResizeParams,
 )
 from fomm.errors import ConfigError
-from fomm.training.draws import Draws, check_params
+from fomm.training.sampler import PairSampler, check_params
 
 CLIPS = [Path("a#0.npz"), Path("b#0.npz"), Path("b#1.npz")]
 
@@ -25,14 +25,16 @@ def params(augmentation: AugmentationParams | None = None, *, channels: int = 3,
 
 def draw(settings: DatasetParams, batch_size: int = 600, step: int = 0, **options):
     options = {"seed": 0, "rank": 0, "world_size": 1} | options
-    return Draws(CLIPS, settings, batch_size, **options)(step)
+    return PairSampler(CLIPS, settings, batch_size, **options).draw(step)
 
 
 def test_places_are_uniform_and_differ_between_steps_and_seeds():
     either = params(AugmentationParams(flip_param=FlipParams(time_flip=True)))
     clips, places = draw(either)
-    assert clips.shape == (600,) and places.shape == (2, 600)
-    assert places.min() >= 0 and places.max() < 1
+    assert clips.shape == (600,)
+    assert places.shape == (2, 600)
+    assert places.min() >= 0
+    assert places.max() < 1
     for side in places:  # a tenth of 600 in each tenth, give or take three deviations of 7
         assert np.abs(np.histogram(side, 10, (0, 1))[0] - 60).max() < 25
     assert abs(np.corrcoef(places)[0, 1]) < 0.15

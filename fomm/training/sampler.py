@@ -1,4 +1,4 @@
-"""Which clips and frames make a batch: what chance decides before a pixel is read."""
+"""The random choice of clips and frames for each batch, made before a pixel is read."""
 
 from pathlib import Path
 
@@ -7,11 +7,33 @@ import numpy as np
 from fomm.config import DatasetParams
 from fomm.data.clips import sidecar_of
 from fomm.errors import ConfigError, InputError
-from fomm.training.extremes import Changes, read_gaps
+from fomm.training.extremes import GapChanges, read_gaps
 
 
-class Draws:
-    """Which clips and frames make a batch: those of the whole batch are drawn, and this process's kept."""
+class PairSampler:
+    """Draws the clips and frames of each batch.
+
+    Every process draws the whole batch and keeps its own share. So the choice is the same for any number of
+    processes.
+
+    Args:
+        clips: paths, see ``fomm.data.clips``.
+        params: how clips and frames are drawn.
+        batch_size: pairs in a batch, over all processes.
+        seed: of the choice.
+        rank: of this process.
+        world_size: how many processes share each batch.
+
+    Attributes:
+        groups: numbers of clips; an epoch goes through the groups, and each draw takes one first. With
+            ``id_sampling`` a group is the clips of one person, else a single clip.
+        has_truth: whether all clips come with true key points.
+        share: this process's part of a batch.
+
+    Raises:
+        InputError: pairs are asked for in which eyes shut or mouths open, and the clips do not tell which.
+        MediaError: a file of key points is damaged.
+    """
 
     def __init__(
         self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
@@ -28,15 +50,14 @@ class Draws:
         self.still = camera.still if camera else 0.0
         self.in_order = flip is None or not flip.time_flip  # as published: of two frames the earlier first
         self.changes = self._find_changes(params)
-        # an epoch's length and each draw count these: people, or single clips
         groups: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             name = clip.name.split("#")[0] if params.id_sampling else clip.name
             groups.setdefault(name, []).append(index)
         self.groups = list(groups.values())
 
-    def _find_changes(self, params: DatasetParams) -> list[tuple[float, Changes]]:
-        """What shall happen in which share of the pairs."""
+    def _find_changes(self, params: DatasetParams) -> list[tuple[float, GapChanges]]:
+        """Return the changes that are asked for, each with its share of the pairs."""
         if not (params.shut_eyes or params.open_mouths):
             return []
         if not self.has_truth:
@@ -47,8 +68,8 @@ class Draws:
             )
         gaps = read_gaps(self.clips)
         wanted = (
-            ("shut_eyes", params.shut_eyes, Changes(gaps.lids, opens=False)),
-            ("open_mouths", params.open_mouths, Changes(gaps.lips, opens=True)),
+            ("shut_eyes", params.shut_eyes, GapChanges(gaps.lids, opens=False)),
+            ("open_mouths", params.open_mouths, GapChanges(gaps.lips, opens=True)),
         )
         for name, share, changes in wanted:
             if share and not len(changes):
@@ -56,7 +77,11 @@ class Draws:
         return [(share, changes) for _, share, changes in wanted if share]
 
     def check_truth(self) -> None:
-        """Raises ``InputError`` where some clips come with true key points and others do not."""
+        """Check that all clips come with true key points, or none.
+
+        Raises:
+            InputError: some do and others do not.
+        """
         if 0 < len(self.without_truth) < len(self.clips):
             clip = self.without_truth[0]
             raise InputError(
@@ -65,14 +90,19 @@ class Draws:
                 "the clips again, or weight those losses with 0"
             )
 
-    def __call__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """B numbers of clips, and 2xB places of the frames in them, in [0, 1): 0 is a clip's first frame."""
+    def draw(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw this process's pairs of one step.
+
+        Returns:
+            B numbers of clips; and 2xB places in [0, 1) of the source and the driving frame, 0 being a clip's
+            first frame.
+        """
         rng = np.random.default_rng((self.seed, step))
         groups = [self.groups[index] for index in rng.integers(len(self.groups), size=self.batch_size)]
         members = rng.random(self.batch_size)
         clips = [group[int(place * len(group))] for group, place in zip(groups, members, strict=True)]
         places = rng.random((2, self.batch_size))
-        if self.in_order:  # else either frame may come first, which is to sort and reverse at random
+        if self.in_order:  # else either frame may come first
             places.sort(axis=0)
         places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
         numbers = np.array(clips)
@@ -83,7 +113,11 @@ class Draws:
 
 
 def check_params(params: DatasetParams, batch_size: int, world_size: int) -> None:
-    """Raises ``ConfigError`` where settings do not fit each other."""
+    """Check that the settings fit each other and the number of processes.
+
+    Raises:
+        ConfigError: they do not.
+    """
     if batch_size % world_size:
         raise ConfigError(
             f"train_params.batch_size is {batch_size}, which {world_size} processes cannot share evenly; "
