@@ -291,6 +291,15 @@ def test_nothing_is_left_when_the_animation_fails(tiny, files):
     assert sorted(files.iterdir()) == before
 
 
+@pytest.mark.parametrize("crop", ["face", (1, 2, 3), [0, 0, 8, 8], ("a", 0, 8, 8), (0.5, 0, 8, 8), None, 5])
+def test_a_crop_of_another_kind_is_refused(crop):
+    with pytest.raises(InputError, match=r"^crop is .*; expected 'auto', 'none' or \(x, y, width, height\)"):
+        Framing(crop=crop)
+    if crop is not None:
+        with pytest.raises(InputError, match=r"^crop_driving is "):
+            Framing(crop_driving=crop)
+
+
 def test_the_defaults_are_those_of_the_command_line():
     parameters = inspect.signature(animate_file).parameters
     options = build_parser().parse_args(["animate", "photo.jpg", "driving.mp4", "-o", "result.mp4"])

@@ -11,9 +11,10 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypedDict
 
-from fomm.errors import InputError
+from fomm.errors import InputError, shown
 
 Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
 Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
@@ -37,7 +38,7 @@ class Framing:
             of each of the three. None is the networks' size, or with ``paste_back`` the photo's.
 
     Raises:
-        InputError: two of them do not go together.
+        InputError: a crop is of another kind, or two of them do not go together.
     """
 
     crop: Crop = "auto"
@@ -48,6 +49,9 @@ class Framing:
     size: Size | None = None
 
     def __post_init__(self) -> None:
+        _check_crop("crop", self.crop)
+        if self.crop_driving is not None:
+            _check_crop("crop_driving", self.crop_driving)
         if self.side_by_side and self.pastes_back:
             raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
         if self.face == "all" and not self.pastes_back:
@@ -126,6 +130,16 @@ class Compute:
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"batch_size is {self.batch_size}; expected 1 or more")
+
+
+def _check_crop(name: str, crop: object) -> None:
+    numbers = (
+        isinstance(crop, tuple) and len(crop) == 4 and all(isinstance(value, Integral) for value in crop)
+    )
+    if crop not in ("auto", "none") and not numbers:
+        raise InputError(
+            f"{name} is {shown(crop)}; expected 'auto', 'none' or (x, y, width, height) in whole pixels"
+        )
 
 
 EXACT = Compute(precision="float32", engine="torch")  # the published numbers
