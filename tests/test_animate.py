@@ -2,6 +2,7 @@ import inspect
 import io
 import itertools
 import re
+import sys
 import warnings
 
 import numpy as np
@@ -183,7 +184,7 @@ def test_options_that_cannot_be(tiny, options, words):
 
 def test_progress_is_silent_where_there_is_no_terminal(tiny, monkeypatch):
     error = io.StringIO()
-    monkeypatch.setattr("sys.stderr", error)
+    monkeypatch.setattr(sys, "stderr", error)
     make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, progress=True)
     assert error.getvalue() == ""
 
@@ -355,7 +356,7 @@ def test_a_bar_shows_that_faces_are_looked_for(portrait, tiny, monkeypatch, outp
     folder, _ = portrait
     files = folder / "photo.png", folder / "driving.mp4", folder / "r.mp4"
     error = output()
-    monkeypatch.setattr("sys.stderr", error)
+    monkeypatch.setattr(sys, "stderr", error)
     animate_file(*files, *tiny, progress=progress)
     shown = "looking for the face" in error.getvalue() and "6/6" in error.getvalue()
     assert shown == (progress and output is Terminal)

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkout import ROOT
 from golden_data import GOLDEN
 
 import fomm
+from fomm import checkpoint
+from fomm.animation import animate as animation
 from fomm.animation.frames import to_uint8
+from fomm.animation.photo import MovedPhoto
 from fomm.checkpoint import read_checkpoint
 from fomm.cli import main
 from fomm.commands.parser import COMMANDS
 from fomm.media import VideoReader, save_video, write_image
+from fomm.training import loop
 
 EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 TINY = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
@@ -56,7 +61,7 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
             seen.update(asdict(option))
         return 1
 
-    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
+    monkeypatch.setattr(animation, "animate_file", note)
     parts = ("crop", "crop_driving", "face", "paste_back")
     for options, wanted in (
         (["--crop", "auto"], ("auto", None, None, None)),
@@ -86,8 +91,8 @@ def test_the_options_reach_the_animation(files, monkeypatch):
             seen.update(asdict(option))
         return 1
 
-    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
-    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    monkeypatch.setattr(animation, "animate_file", note)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert animate(files, *TINY) == 0
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "openings": True, "best_frame": None, "audio": True,
@@ -122,7 +127,7 @@ def test_what_is_replaced_is_named(files, capsys):
 @pytest.mark.parametrize("command", ["animate", "demo"])
 def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeypatch, command, target):
     """Before the networks are loaded, and the video is watched."""
-    monkeypatch.setattr("fomm.checkpoint.load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
+    monkeypatch.setattr(checkpoint, "load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
     given = [str(files / "photo.png"), str(files / "driving.mp4")] if command == "animate" else []
     assert main([command, *given, "-o", target]) == 1
     assert re.fullmatch(rf"fomm: cannot write {target}: [^\n]+\n", capsys.readouterr().err)
@@ -138,9 +143,7 @@ def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeyp
     ],
 )
 def test_a_size_that_enlarges_is_warned_of(files, capsys, monkeypatch, size, said):
-    monkeypatch.setattr(
-        "fomm.animation.photo.MovedPhoto.finish_frame", lambda *_: np.zeros((8, 8, 3), np.uint8)
-    )
+    monkeypatch.setattr(MovedPhoto, "finish_frame", lambda *_: np.zeros((8, 8, 3), np.uint8))
     assert animate(files, *TINY, "--size", size) == 0
     wanted = "" if said is None else rf"fomm: warning: {re.escape(said)}.*; enlarging adds no detail\n"
     assert re.fullmatch(wanted, capsys.readouterr().err)
@@ -172,7 +175,7 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys, monkeypa
         " transform_params: {sigma_affine: 0.05}, loss_weights: {l1: 10, keypoints: 10}}\n"
     )
     (tmp_path / "small.yaml").write_text(text)
-    monkeypatch.setattr("fomm.training.loop.LOG_STEPS", 1)
+    monkeypatch.setattr(loop, "LOG_STEPS", 1)
     train = ["train", "--config", str(tmp_path / "small.yaml"), "--data", str(data), "--out", str(run)]
     assert main([*train, "--device", "cpu"]) == 0
     out = capsys.readouterr().out
@@ -250,9 +253,7 @@ def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
 
 def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "fomm.animation.animate.animate_file", lambda *names, **given: seen.append((names, given)) or 1
-    )
+    monkeypatch.setattr(animation, "animate_file", lambda *names, **given: seen.append((names, given)) or 1)
     assert main(["animate", "-o", "r.mp4", "--dur", "2", "--side", *TINY, "--", "--photo.png", "d.mp4"]) == 0
     [(names, options)] = seen
     assert (
@@ -289,7 +290,7 @@ def test_an_unexpected_error_is_named(files, capsys, monkeypatch):
     def broken(*args, **options):
         raise RuntimeError("a bug\nin two lines")
 
-    monkeypatch.setattr("fomm.checkpoint.convert", broken)
+    monkeypatch.setattr(checkpoint, "convert", broken)
     assert main(["convert", "a", "b"]) == 1
     assert capsys.readouterr().err == (
         "fomm: RuntimeError: a bug in two lines (run again with --debug for the traceback)\n"
@@ -300,7 +301,7 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fomm.checkpoint.convert", interrupted)
+    monkeypatch.setattr(checkpoint, "convert", interrupted)
     assert main(["convert", "a", "b"]) == 130
     assert capsys.readouterr().err == "fomm: interrupted\n"
 
@@ -352,7 +353,7 @@ def warn_thrice(*arguments, **options):
 
 
 def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    monkeypatch.setattr(checkpoint, "convert", warn_thrice)
     before = warnings.showwarning
     for _ in range(2):  # anew for each command
         assert main(["convert", "a", str(files / "photo.png")]) == 0
@@ -363,7 +364,7 @@ def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
 
 
 def test_with_debug_a_warning_names_its_source(files, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    monkeypatch.setattr(checkpoint, "convert", warn_thrice)
     with pytest.warns(UserWarning, match="it is small") as caught:
         assert main(["--debug", "convert", "a", str(files / "photo.png")]) == 0
     assert {Path(warning.filename).name for warning in caught} == {"test_cli.py"}

@@ -1,7 +1,7 @@
-import argparse
 import csv
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +16,8 @@ from golden_data import GOLDEN
 from fomm import InputError, MediaError, load_checkpoints
 from fomm.animation.options import COLUMNS, group_options
 from fomm.cli import main
-from fomm.commands.animate import add_animate
 from fomm.commands.parser import build_parser
-from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
+from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run, run_jobs
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
@@ -57,7 +56,7 @@ def calls(monkeypatch):
             raise KeyError("a bug")
         output.write_text("made")
 
-    monkeypatch.setattr("fomm.jobs.run.animate_file", pretend)
+    monkeypatch.setattr(run, "animate_file", pretend)
     return made
 
 
@@ -133,19 +132,19 @@ def test_what_is_no_list(tmp_path, content):
         read_jobs(file)
 
 
-def test_columns_are_the_options_of_the_command():
+def test_columns_are_the_options_of_the_command(capsys):
     """But for those of all jobs; and both read the same words."""
-    parser = argparse.ArgumentParser()
-    add_animate(parser)
     whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size"}
     negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
-    names = {name[2:] for name in parser._option_string_actions if name.startswith("--")}
+    assert main(["animate", "--help"]) == 0
+    names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",
              "duration": "2", "size": "7x5"}  # fmt: skip
+    parser = build_parser()
     for name, option in COLUMNS.items():
         given = [f"--{name}", words[name]] if name in words else [f"--{name}"]
-        parsed = parser.parse_args(["a", "b", "-o", "c", *given])
+        parsed = parser.parse_args(["animate", "a", "b", "-o", "c", *given])
         assert getattr(parsed, option.field) == option.read(words.get(name, "yes")), name
 
 
@@ -261,7 +260,7 @@ def test_failures_of_an_earlier_run_go_also_when_this_one_is_ended_early(tmp_pat
         run_jobs(jobs, end, failures=failures, progress=False)
     assert failures.read_text() == "old"
     monkeypatch.setattr(
-        "fomm.jobs.run.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
+        run, "animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
     )
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, lambda: tiny, failures=failures, progress=False)
@@ -284,7 +283,7 @@ def test_another_run_of_the_same_list(tmp_path, tiny, calls, monkeypatch):
         a.output.write_text("ours")
 
     (d.output).mkdir()  # empty: a place for a result
-    monkeypatch.setattr("fomm.jobs.run.animate_file", lose)
+    monkeypatch.setattr(run, "animate_file", lose)
     summary = run_jobs([a, b, c, d], load, progress=False)
     assert (summary.done, summary.skipped, summary.failures) == (2, 2, ())
     assert b.output.read_text() == "theirs"

@@ -1,6 +1,7 @@
 """A live session without a camera: from a file, from made-up frames, and with a clock that the tests turn."""
 
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -75,9 +76,9 @@ def one_by_one(frames, taken: threading.Semaphore):
 class Patient(Newest):
     """Gives every frame, however slow its taker is."""
 
-    def __init__(self, frames) -> None:
+    def __init__(self, frames, clock=time.monotonic) -> None:
         self.turn = threading.Semaphore(1)
-        super().__init__(one_by_one(frames, self.turn))
+        super().__init__(one_by_one(frames, self.turn), clock)
 
     def take(self, timeout):
         seen = super().take(timeout)
@@ -218,12 +219,6 @@ def test_rate_and_latency_are_of_the_clock(live):
         with lock:
             return next(moments)
 
-    class Timed(Patient):
-        def __init__(self, frames):
-            super().__init__(frames)
-            self._clock = clock
-            self.shown = threading.Semaphore(0)
-
     screen = Seen()
 
     def frames():
@@ -233,7 +228,7 @@ def test_rate_and_latency_are_of_the_clock(live):
             time.sleep(0.01)  # until the one before was counted
             yield frame
 
-    with Timed(frames()) as newest:
+    with Patient(frames(), clock) as newest:
         summary = run(live, newest, [screen], clock=clock)
     assert summary.shown == 8 and summary.rate == pytest.approx(1)
     assert summary.median == pytest.approx(0.25) and summary.slow == pytest.approx(0.25)
@@ -253,9 +248,9 @@ def test_wishes_are_followed(live):
 def test_frames_without_a_face_are_an_error_at_the_end(tiny):
     session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
-    with Patient([np.full((64, 64, 3), 90, np.uint8)] * 3) as frames:
-        with pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
-            run(session, frames, [Seen()], name="clip.mp4")
+    walls = [np.full((64, 64, 3), 90, np.uint8)] * 3
+    with Patient(walls) as frames, pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
+        run(session, frames, [Seen()], name="clip.mp4")
 
 
 def test_a_face_that_was_seen_before_a_reset_was_seen(tiny):
@@ -356,10 +351,10 @@ def test_a_source_that_fails_says_why():
 
 
 def test_an_endless_source_is_stopped():
-    source = Source("a pattern", ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=200"])
-    with Newest(Reader(source)) as newest:
+    before = set(threading.enumerate())
+    with Newest(Reader(Source("a pattern", ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=200"]))) as newest:
         assert newest.take(10).frame.shape == (48, 64, 3)
-    assert not newest._thread.is_alive()
+    assert not set(threading.enumerate()) - before
 
 
 @pytest.mark.parametrize(
@@ -398,9 +393,9 @@ def test_cameras_of_linux(tmp_path, monkeypatch):
     for number, name in enumerate(("Front Camera\n", "Microscope\n")):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name)
-    monkeypatch.setattr(camera, "_NAMES", tmp_path)
+    monkeypatch.setattr(camera, "LINUX_CAMERAS", tmp_path)
     there = {"/dev/video0", "/dev/video1"}
-    monkeypatch.setattr("os.path.exists", lambda path: str(path) in there)
+    monkeypatch.setattr(os.path, "exists", lambda path: str(path) in there)
     for asked, device in (("0", "/dev/video0"), ("micro", "/dev/video1"), ("/dev/video1", "/dev/video1")):
         source = camera_source(asked, size="640x480", rate=15, platform="linux")
         words = " ".join(source.arguments)
@@ -429,13 +424,15 @@ def test_cameras_of_other_systems(monkeypatch):
 def test_a_recording_lasts_as_long_as_the_session(tmp_path):
     """Results at 0, 0.5 and 0.6 seconds, and the end at 1: ten frames a second show each as long."""
     now = [100.0]
-    with VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
-        with Recording(writer, 10, clock=lambda: now[0]) as recording:
-            for moment, level in ((0.0, 40), (0.5, 120), (0.6, 200)):
-                now[0] = 100 + moment
-                recording.show(np.full((32, 32, 3), level, np.uint8), NOTHING)
-            now[0] = 101.0
-            assert recording.wish() is None
+    with (
+        VideoWriter(tmp_path / "out.mp4", fps=10) as writer,
+        Recording(writer, 10, clock=lambda: now[0]) as recording,
+    ):
+        for moment, level in ((0.0, 40), (0.5, 120), (0.6, 200)):
+            now[0] = 100 + moment
+            recording.show(np.full((32, 32, 3), level, np.uint8), NOTHING)
+        now[0] = 101.0
+        assert recording.wish() is None
     with VideoReader(tmp_path / "out.mp4") as reader:
         levels = [int(frame.mean()) for frame in reader]
     assert_near(np.array(levels), np.array([40] * 5 + [120] + [200] * 5), 3, "levels over time")
@@ -459,9 +456,9 @@ def test_a_writer_that_is_too_slow_does_not_hold_up_the_session():
 
 
 def test_a_recording_of_nothing_is_no_file(tmp_path):
-    with pytest.raises(MediaError), VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
-        with Recording(writer, 10):
-            pass
+    out = tmp_path / "out.mp4"
+    with pytest.raises(MediaError), VideoWriter(out, fps=10) as writer, Recording(writer, 10):
+        pass
     assert not list(tmp_path.iterdir())
 
 
@@ -472,8 +469,6 @@ def test_a_virtual_camera_gets_every_picture(tmp_path, monkeypatch):
     with VirtualCamera(str(path)) as device:
         for level in (30, 90, 150):
             device.show(np.full((33, 35, 3), level, np.uint8), NOTHING)
-        device._process.stdin.close()
-        device._process.wait(10)
     with VideoReader(path) as reader:
         frames = list(reader)
     assert [frame.shape for frame in frames] == [(32, 34, 3)] * 3
@@ -519,15 +514,18 @@ from fomm.live.screens import Status
 from fomm.live.window import Window
 with Window("a test") as window:
     window.show(np.full((40, 60, 3), 200, np.uint8), Status(3, 0, 10.0, 0.05, False))
-    assert window._image.width() == 512 and window._image.get(100, 100) == (200, 200, 200)
-    assert "10.0 frames a second" in window._root.title()
+    tk, (label,) = window.root.tk, window.root.winfo_children()
+    image = str(label.cget("image"))
+    assert tk.getint(tk.call("image", "width", image)) == 512
+    assert tk.call(image, "get", 100, 100) == (200, 200, 200)
+    assert "10.0 frames a second" in window.root.title()
     assert window.wish() is None
     for key in ("x", "r"):
-        window._root.focus_force()
-        window._root.update()
-        window._root.event_generate("<Key>", keysym=key)
+        window.root.focus_force()
+        window.root.update()
+        window.root.event_generate("<Key>", keysym=key)
     assert window.wish() == "reset", "r"
-    window._root.event_generate("<Key>", keysym="Escape")
+    window.root.event_generate("<Key>", keysym="Escape")
     assert window.wish() == "quit"
 print("shown")
 """

@@ -12,6 +12,8 @@ from fomm.errors import MediaError
 from fomm.media import VideoWriter
 from fomm.media.ffmpeg import last_error, log_tail, start_process
 
+PATIENCE = 2.0  # seconds: how long a device may take for the last results
+
 
 class Status(NamedTuple):
     """How a live session goes."""
@@ -90,7 +92,8 @@ class Recording(Screen):
 class VirtualCamera(Screen):
     """Writes results to a video device as they come: on Linux one of the module v4l2loopback.
 
-    A context manager that ends ffmpeg. ``show`` raises ``MediaError`` when ffmpeg died.
+    A context manager that ends ffmpeg, when it has written what it holds, and after ``PATIENCE`` seconds in
+    any case. ``show`` raises ``MediaError`` when ffmpeg died.
     """
 
     form = "v4l2"  # of ffmpeg
@@ -134,6 +137,9 @@ class VirtualCamera(Screen):
                 self._process.stdin.close()
             except OSError:
                 pass  # it has died already
-            self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         self._log.close()
