@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from golden_data import TINY_FILES, TINY_OPTIONS
 
 from fomm import InputError, MediaError, load_checkpoints
 from fomm.animation.options import COLUMNS, group_options
@@ -21,13 +21,7 @@ from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_j
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
-TINY = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
-LOAD = partial(load_checkpoints, GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return LOAD()
+LOAD = partial(load_checkpoints, *TINY_FILES, cpu=True)
 
 
 @pytest.fixture
@@ -339,7 +333,8 @@ def test_a_list_by_the_command(files, capsys):
         "photos/missing.png,talks/x.mp4,out/2.mp4,none,\n"
         "photos/b.jpg,talks/y.webm,out/3.gif,,\n"
     )
-    command = ["animate", "--jobs", str(files / "jobs.csv"), *TINY, "--crop", "none", "--device", "cpu"]
+    command = ["animate", "--jobs", str(files / "jobs.csv"), *TINY_OPTIONS]
+    command += ["--crop", "none", "--device", "cpu"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.out == "2 done, 0 skipped, 1 failed\n"
@@ -362,7 +357,7 @@ def test_a_list_by_the_command(files, capsys):
 def test_folders_by_two_processes_as_by_one(files, capsys):
     """The same frames, and a failure in one of the processes."""
     (files / "talks" / "cut.mp4").write_bytes(b"no video")
-    command = ["animate", str(files / "photos"), str(files / "talks"), *TINY, "--crop", "none"]
+    command = ["animate", str(files / "photos"), str(files / "talks"), *TINY_OPTIONS, "--crop", "none"]
     for out, workers in (("one", "1"), ("two", "2")):
         assert main([*command, "-o", str(files / out), "--workers", workers, "--device", "cpu"]) == 1
         assert capsys.readouterr().out == "4 done, 0 skipped, 2 failed\n"
@@ -409,7 +404,8 @@ def test_nothing_half_written_and_nobody_left(tmp_path):
     runs = {}
     for number, whole in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)):
         out = tmp_path / f"out{number:d}"
-        command = ["animate", "photo.png", "talks", "-o", out.name, *TINY, "--crop", "none", "--workers", "2"]
+        command = ["animate", "photo.png", "talks", "-o", out.name, *TINY_OPTIONS]
+        command += ["--crop", "none", "--workers", "2"]
         runs[number] = whole, out, subprocess.Popen(
             [sys.executable, "-m", "fomm", *command, "--device", "cpu"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, start_new_session=True,

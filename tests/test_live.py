@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from golden_data import EXPECTED, GOLDEN, TINY_OPTIONS
 from golden_data import assert_near as assert_near_exactly
 
-from fomm import Animator, InputError, MediaError, load_checkpoints
+from fomm import Animator, InputError, MediaError
 from fomm.animation.frames import to_uint8
 from fomm.animation.options import EXACT, Framing
 from fomm.bundled import bundled
@@ -24,18 +24,11 @@ from fomm.live import Live, camera, run
 from fomm.live.camera import Newest, Reader, Source, camera_source, stream_source
 from fomm.live.screens import Recording, Screen, Status, VirtualCamera, title
 from fomm.live.window import Window, fitted
-from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.media import VideoReader, VideoWriter, save_video
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
-WEIGHTS = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
 FRAMES = [to_uint8(frame) for frame in EXPECTED["driving"]]
 WHOLE = Framing(crop="none")
 NOTHING = Status(0, 0, 0.0, 0.0, waiting=False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
 
 
 @pytest.fixture
@@ -122,13 +115,12 @@ def test_there_has_to_be_a_photo(tiny):
         Live(*tiny, framing=WHOLE, compute=EXACT).step(FRAMES[0])
 
 
-def test_the_photo_rests_until_there_is_a_face(tiny):
-    session = Live(*tiny)
-    photo, wall = read_image(bundled("examples", "astronaut.png")), np.full((120, 160, 3), 90, np.uint8)
+def test_the_photo_rests_until_there_is_a_face(tiny, portraits):
+    session, (photo, driving) = Live(*tiny), portraits
+    wall = np.full((120, 160, 3), 90, np.uint8)
     session.set_source(bundled("examples", "astronaut.png"))
     rest = session.step(wall)
     assert session.waiting and (rest == photo).all()
-    driving = read_image(bundled("examples", "grace_hopper.jpg"))
     assert session.step(driving).shape == photo.shape and not session.waiting
     moved = session.step(np.roll(driving, 6, axis=1))
     assert moved.shape == photo.shape and (moved != photo).any()
@@ -253,11 +245,10 @@ def test_frames_without_a_face_are_an_error_at_the_end(tiny):
         run(session, frames, [Seen()], name="clip.mp4")
 
 
-def test_a_face_that_was_seen_before_a_reset_was_seen(tiny):
+def test_a_face_that_was_seen_before_a_reset_was_seen(tiny, portraits):
     session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
-    face, wall = read_image(bundled("examples", "astronaut.png")), np.full((64, 64, 3), 90, np.uint8)
-    with Patient([face, wall]) as frames:
+    with Patient([portraits[0], np.full((64, 64, 3), 90, np.uint8)]) as frames:
         assert run(session, frames, [Seen({1: "reset"})]).shown == 2
     assert session.waiting
 
@@ -541,36 +532,33 @@ def test_a_window_shows_results_and_takes_keys():
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_from_file_to_file(clip, tmp_path, capsys):
-    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
-    result = tmp_path / "result.mp4"
+def test_the_command_from_file_to_file(files, capsys):
+    result = files / "result.mp4"
     status = main(
         [
             "live",
-            str(tmp_path / "photo.png"),
+            str(files / "photo.png"),
             "--input",
-            str(clip),
+            str(files / "driving.mp4"),
             "-o",
             str(result),
             "--crop",
             "none",
-            *WEIGHTS,
+            *TINY_OPTIONS,
         ]
     )
     captured = capsys.readouterr()
     assert status == 0 and "frames shown" in captured.out and captured.err == ""
     with VideoReader(result) as reader:
-        assert reader.fps == 20 and len(list(reader)) >= 2
-    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
+        assert reader.fps == 10 and len(list(reader)) >= 2
+    assert {path.name for path in files.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
 
 
-def test_the_command_explains_what_it_cannot_do(clip, tmp_path, capsys):
-    photo = tmp_path / "photo.png"
-    write_image(photo, to_uint8(EXPECTED["source"]))
+def test_the_command_explains_what_it_cannot_do(files, capsys):
     for options, words in (
         (["--input-format", "lavfi"], "--input-format"),
         (["--camera", "no such camera"], "there is no camera no such camera"),
-        (["--input", str(clip), "-o", "/dev/video-none"], "no device /dev/video-none"),
+        (["--input", str(files / "driving.mp4"), "-o", "/dev/video-none"], "no device /dev/video-none"),
     ):
-        assert main(["live", str(photo), "--crop", "none", *options, *WEIGHTS]) == 1
+        assert main(["live", str(files / "photo.png"), "--crop", "none", *options, *TINY_OPTIONS]) == 1
         assert words in capsys.readouterr().err
