@@ -9,6 +9,9 @@ import yaml
 from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator
 
 GOLDEN = Path(__file__).parent / "golden"
+EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
+TINY_FILES = (GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar")
+TINY_OPTIONS = ["--config", str(TINY_FILES[0]), "--checkpoint", str(TINY_FILES[1])]  # of a command
 SUFFIX = {True: "", False: "_align_corners_false"}
 
 

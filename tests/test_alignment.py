@@ -1,12 +1,10 @@
 """face-alignment's weights cannot be had without a download: a stand-in answers in its place."""
 
 import sys
-import types
 from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 
 from fomm.errors import InputError, MissingExtraError
 from fomm.face import alignment, face_alignment_is_ready, landmarks_68
@@ -31,14 +29,10 @@ class FaceAlignment:
 
 
 @pytest.fixture
-def package(monkeypatch):
-    module = types.ModuleType("face_alignment")
-    module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
-    monkeypatch.setitem(sys.modules, "face_alignment", module)
+def package(face_alignment_package, monkeypatch):
+    face_alignment_package.FaceAlignment = FaceAlignment
     monkeypatch.setattr(FaceAlignment, "made", [])
-    alignment.load_face_alignment.cache_clear()
-    yield module
-    alignment.load_face_alignment.cache_clear()
+    return face_alignment_package
 
 
 def test_the_surest_face_counted_from_the_corners_of_pixels(package):
@@ -49,13 +43,12 @@ def test_the_surest_face_counted_from_the_corners_of_pixels(package):
     assert FaceAlignment.made == [("2d", "cpu", False)]  # once, and never compiled
 
 
-def test_ready_are_its_weights_in_the_cache(package, tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+def test_ready_are_its_weights_in_the_cache(package, hub):
     assert not face_alignment_is_ready()
-    (tmp_path / "checkpoints").mkdir()
+    (hub / "checkpoints").mkdir()
     for name in alignment.WEIGHTS:
         assert not face_alignment_is_ready()
-        (tmp_path / "checkpoints" / name).touch()
+        (hub / "checkpoints" / name).touch()
     assert face_alignment_is_ready() and not FaceAlignment.made
 
 

@@ -6,20 +6,15 @@ import numpy as np
 import pytest
 import torch
 from doors import check_only
-from golden_data import GOLDEN, assert_near
+from golden_data import assert_near
 from PIL import Image
 
-from fomm import Animator, InputError, load_checkpoints, make_animation
+from fomm import Animator, InputError, make_animation
 from fomm.animation.frames import check_picture
 from fomm.media import VideoWriter, save_video, write_image
 
 RNG = np.random.default_rng(0)
 GOOD = RNG.random((64, 64, 3), dtype=np.float32)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
 
 
 def with_one(value: float, dtype: type = np.float32) -> np.ndarray:

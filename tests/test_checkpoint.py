@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden_data import EXPECTED, GOLDEN
 from hostile import legacy_file, tensor_pickle
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -36,7 +37,6 @@ from fomm.config import Config, config_from_dict, config_names, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError
 from fomm.model import Keypoints
 
-GOLDEN = Path(__file__).parent / "golden"
 ZIP, LEGACY, TINY = GOLDEN / "tiny-cpk.pth.tar", GOLDEN / "tiny-cpk-legacy.pth.tar", GOLDEN / "tiny.yaml"
 LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
 
@@ -249,12 +249,11 @@ def test_the_hash_is_that_of_the_file_that_was_loaded(tmp_path, networks):
 
 
 def test_golden_key_points():
-    expected = np.load(GOLDEN / "tiny-expected.npz")
     _, kp_detector = load_checkpoints(TINY, LEGACY, cpu=True)
-    source = torch.from_numpy(expected["source"]).permute(2, 0, 1)[None]
+    source = torch.from_numpy(EXPECTED["source"]).permute(2, 0, 1)[None]
     with torch.no_grad():
         points: Keypoints = kp_detector(source)
-    error = np.abs(points.value.numpy() - expected["kp_source_value"]).max()
+    error = np.abs(points.value.numpy() - EXPECTED["kp_source_value"]).max()
     assert error < 1e-4, f"largest error of a key point: {error:.1e}"
 
 
@@ -457,7 +456,8 @@ def test_half_precision_only_where_it_does_no_harm(tmp_path):
     path = tmp_path / "half.safetensors"
     convert(LEGACY, path, half=True, config_path=TINY)
     with safe_open(path, "pt") as file:
-        types = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+        names = file.keys()
+        types = {name: file.get_slice(name).get_dtype() for name in names}
         assert set(file.metadata()) == {"fomm"}
     narrow = {name for name, dtype in types.items() if dtype == "F16"}
     assert narrow and all(name.endswith(".weight") and "norm" not in name for name in narrow)

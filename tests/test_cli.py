@@ -10,25 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from checkout import ROOT
-from golden_data import GOLDEN
+from golden_data import EXPECTED, GOLDEN, TINY_OPTIONS
 
 import fomm
+from fomm import checkpoint
+from fomm.animation import animate as animation
 from fomm.animation.frames import to_uint8
+from fomm.animation.photo import MovedPhoto
 from fomm.checkpoint import read_checkpoint
 from fomm.cli import main
 from fomm.commands.parser import COMMANDS
-from fomm.media import VideoReader, save_video, write_image
-
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
-TINY = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
-
-
-@pytest.fixture
-def files(tmp_path):
-    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
-    save_video(tmp_path / "driving.mp4", [to_uint8(frame) for frame in EXPECTED["driving"]] * 2, fps=10)
-    return tmp_path
+from fomm.media import VideoReader, save_video
 
 
 def animate(files, *options, result="result.mp4") -> int:
@@ -41,7 +35,7 @@ def animate(files, *options, result="result.mp4") -> int:
 
 
 def test_animate(files, capsys):
-    assert animate(files, *TINY) == 0
+    assert animate(files, *TINY_OPTIONS) == 0
     captured = capsys.readouterr()
     assert "8 frames" in captured.out and captured.err == ""
     with VideoReader(files / "result.mp4") as reader:
@@ -56,7 +50,7 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
             seen.update(asdict(option))
         return 1
 
-    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
+    monkeypatch.setattr(animation, "animate_file", note)
     parts = ("crop", "crop_driving", "face", "paste_back")
     for options, wanted in (
         (["--crop", "auto"], ("auto", None, None, None)),
@@ -67,14 +61,14 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
         ),
         (["--crop", "auto", "--face", "2", "--no-paste-back"], ("auto", None, 2, False)),
     ):
-        assert animate(files, *TINY, *options) == 0
+        assert animate(files, *TINY_OPTIONS, *options) == 0
         assert tuple(seen[name] for name in parts) == wanted
     for wrong in (
         ["--crop", "1,2,3"], ["--crop", "1,--2,3,4"], ["--crop", "face"], ["--face", "left"], ["--face", "²"],
         ["--size", "0"], ["--size", "64x"],
         ["--start", "-1"], ["--duration", "nan"], ["--shard", "0/2"], ["--shard", "3/2"],
     ):  # fmt: skip
-        assert animate(files, *TINY, *wrong) == 2
+        assert animate(files, *TINY_OPTIONS, *wrong) == 2
         assert wrong[1] in capsys.readouterr().err
 
 
@@ -86,9 +80,9 @@ def test_the_options_reach_the_animation(files, monkeypatch):
             seen.update(asdict(option))
         return 1
 
-    monkeypatch.setattr("fomm.animation.animate.animate_file", note)
-    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
-    assert animate(files, *TINY) == 0
+    monkeypatch.setattr(animation, "animate_file", note)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    assert animate(files, *TINY_OPTIONS) == 0
     assert seen == {
         "relative": True, "adapt_movement_scale": True, "openings": True, "best_frame": None, "audio": True,
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
@@ -99,21 +93,21 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
         "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48"
     )
-    assert animate(files, *TINY, *options.split()) == 0
+    assert animate(files, *TINY_OPTIONS, *options.split()) == 0
     assert seen == {
         "relative": False, "adapt_movement_scale": False, "openings": False, "best_frame": 3, "audio": False,
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "device": None, "engine": "torch", "precision": "bfloat16",
     }  # fmt: skip
-    animate(files, *TINY, "--absolute", "--relative")
+    animate(files, *TINY_OPTIONS, "--absolute", "--relative")
     assert seen["relative"] is True
 
 
 def test_what_is_replaced_is_named(files, capsys):
     """As in published scripts an older result is replaced, but not without a word."""
     for words in ("result.mp4: 8 frames", "result.mp4 (replaced): 8 frames"):
-        assert animate(files, *TINY) == 0
+        assert animate(files, *TINY_OPTIONS) == 0
         assert words in capsys.readouterr().out
 
 
@@ -122,7 +116,7 @@ def test_what_is_replaced_is_named(files, capsys):
 @pytest.mark.parametrize("command", ["animate", "demo"])
 def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeypatch, command, target):
     """Before the networks are loaded, and the video is watched."""
-    monkeypatch.setattr("fomm.checkpoint.load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
+    monkeypatch.setattr(checkpoint, "load_checkpoints", lambda *_, **__: pytest.fail("they are loaded"))
     given = [str(files / "photo.png"), str(files / "driving.mp4")] if command == "animate" else []
     assert main([command, *given, "-o", target]) == 1
     assert re.fullmatch(rf"fomm: cannot write {target}: [^\n]+\n", capsys.readouterr().err)
@@ -138,10 +132,8 @@ def test_a_place_that_cannot_be_written_to_is_found_first(files, capsys, monkeyp
     ],
 )
 def test_a_size_that_enlarges_is_warned_of(files, capsys, monkeypatch, size, said):
-    monkeypatch.setattr(
-        "fomm.animation.photo.MovedPhoto.finish_frame", lambda *_: np.zeros((8, 8, 3), np.uint8)
-    )
-    assert animate(files, *TINY, "--size", size) == 0
+    monkeypatch.setattr(MovedPhoto, "finish_frame", lambda *_: np.zeros((8, 8, 3), np.uint8))
+    assert animate(files, *TINY_OPTIONS, "--size", size) == 0
     wanted = "" if said is None else rf"fomm: warning: {re.escape(said)}.*; enlarging adds no detail\n"
     assert re.fullmatch(wanted, capsys.readouterr().err)
 
@@ -212,7 +204,7 @@ def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
     before = sorted(files.rglob("*"))
     names = {"photo": "photo.png", "driving": "driving.mp4", "result": "result.mp4"} | change
     paths = [str(files / names[name]) for name in ("photo", "driving")]
-    arguments = ["animate", *paths, "-o", str(files / names["result"]), *TINY, "--crop", "none"]
+    arguments = ["animate", *paths, "-o", str(files / names["result"]), *TINY_OPTIONS, "--crop", "none"]
     arguments += names.get("options", [])
     assert main(arguments) == 1
     captured = capsys.readouterr()
@@ -249,10 +241,9 @@ def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
 
 def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "fomm.animation.animate.animate_file", lambda *names, **given: seen.append((names, given)) or 1
-    )
-    assert main(["animate", "-o", "r.mp4", "--dur", "2", "--side", *TINY, "--", "--photo.png", "d.mp4"]) == 0
+    monkeypatch.setattr(animation, "animate_file", lambda *names, **given: seen.append((names, given)) or 1)
+    options = ["-o", "r.mp4", "--dur", "2", "--side", *TINY_OPTIONS]
+    assert main(["animate", *options, "--", "--photo.png", "d.mp4"]) == 0
     [(names, options)] = seen
     assert (
         str(names[0]) == "--photo.png"
@@ -288,7 +279,7 @@ def test_an_unexpected_error_is_named(files, capsys, monkeypatch):
     def broken(*args, **options):
         raise RuntimeError("a bug\nin two lines")
 
-    monkeypatch.setattr("fomm.checkpoint.convert", broken)
+    monkeypatch.setattr(checkpoint, "convert", broken)
     assert main(["convert", "a", "b"]) == 1
     assert capsys.readouterr().err == (
         "fomm: RuntimeError: a bug in two lines (run again with --debug for the traceback)\n"
@@ -299,7 +290,7 @@ def test_an_interrupt_is_130(capsys, monkeypatch):
     def interrupted(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fomm.checkpoint.convert", interrupted)
+    monkeypatch.setattr(checkpoint, "convert", interrupted)
     assert main(["convert", "a", "b"]) == 130
     assert capsys.readouterr().err == "fomm: interrupted\n"
 
@@ -351,7 +342,7 @@ def warn_thrice(*arguments, **options):
 
 
 def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    monkeypatch.setattr(checkpoint, "convert", warn_thrice)
     before = warnings.showwarning
     for _ in range(2):  # anew for each command
         assert main(["convert", "a", str(files / "photo.png")]) == 0
@@ -362,7 +353,7 @@ def test_a_warning_is_one_line_and_said_once(files, capsys, monkeypatch):
 
 
 def test_with_debug_a_warning_names_its_source(files, monkeypatch):
-    monkeypatch.setattr("fomm.checkpoint.convert", warn_thrice)
+    monkeypatch.setattr(checkpoint, "convert", warn_thrice)
     with pytest.warns(UserWarning, match="it is small") as caught:
         assert main(["--debug", "convert", "a", str(files / "photo.png")]) == 0
     assert {Path(warning.filename).name for warning in caught} == {"test_cli.py"}
@@ -374,7 +365,7 @@ def test_warnings_of_jobs_are_lines_too(files, workers):
     (files / "photos").mkdir()
     for name in "ab":
         (files / "photos" / f"{name}.png").write_bytes((files / "photo.png").read_bytes())
-    command = ["animate", "photos", "driving.mp4", "-o", "out", "--workers", workers, *TINY]
+    command = ["animate", "photos", "driving.mp4", "-o", "out", "--workers", workers, *TINY_OPTIONS]
     command += ["--crop", "none", "--size", "200", "--device", "cpu"]
     told = subprocess.run(
         [sys.executable, "-m", "fomm", *command], capture_output=True, text=True, cwd=files,

@@ -4,18 +4,16 @@ import numpy as np
 import pytest
 
 from fomm.animation.crop_files import crop_files
-from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.errors import InputError
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, portraits):
     """A wide photo with two portraits, a clip of one that moves, and a wall."""
-    faces = [read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg")]
     photo = np.full((300, 700, 3), 120, np.uint8)
-    photo[20:276, 20:276], photo[20:276, 400:656] = faces
+    photo[20:276, 20:276], photo[20:276, 400:656] = portraits
     (tmp_path / "in").mkdir()
     write_image(tmp_path / "in" / "pair.png", photo)
     write_image(tmp_path / "in" / "wall.png", np.full((40, 40, 3), 120, np.uint8))

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_data import GOLDEN, tiny_networks
+from golden_data import EXPECTED, tiny_networks
 
 from fomm.checkpoint import load_checkpoints
 from fomm.engines import PRECISIONS, choose_engine, prepare_engine, warn_if_emulated
@@ -82,15 +82,14 @@ def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, pr
 @pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 def test_the_published_numbers_in_every_engine(engine, align_corners):
     need(engine)
-    expected = np.load(GOLDEN / "tiny-expected.npz")
     generator, kp_detector, _ = (network.eval() for network in tiny_networks(align_corners))
     networks, *_ = prepare_engine(generator, kp_detector, (64, 64), engine=engine)
     with torch.inference_mode():
-        source = networks.encode(torch.from_numpy(expected["source"])[None].permute(0, 3, 1, 2))
-        kp = networks.detect(torch.from_numpy(expected["driving"]).permute(0, 3, 1, 2))
+        source = networks.encode(torch.from_numpy(EXPECTED["source"])[None].permute(0, 3, 1, 2))
+        kp = networks.detect(torch.from_numpy(EXPECTED["driving"]).permute(0, 3, 1, 2))
         result = networks.render(source, kp).prediction.permute(0, 2, 3, 1).numpy()
     suffix = "" if align_corners else "_align_corners_false"
-    error = np.abs(result - expected[f"prediction_absolute{suffix}"]).max()
+    error = np.abs(result - EXPECTED[f"prediction_absolute{suffix}"]).max()
     assert error <= 1e-4, f"off by {error:.1e}"
 
 

@@ -1,13 +1,12 @@
 import json
 import math
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import skimage.data
 import torch
+from golden_data import GOLDEN
 from PIL import Image
 from torch import nn
 
@@ -20,9 +19,8 @@ from fomm.evaluation.contestants import DRIVING, UNCHANGED
 from fomm.evaluation.faces import TRAITS, correlate_series, track_face
 from fomm.evaluation.measure import MetricNetworks, prepare_animation, prepare_reconstruction
 from fomm.evaluation.metrics import Box
-from fomm.face import alignment, detect_faces, face_mesh
+from fomm.face import detect_faces, face_mesh
 
-GOLDEN = Path(__file__).parent / "golden"
 SIZE, FRAMES = 128, 5
 
 
@@ -33,11 +31,8 @@ def write_clip(folder, name, frames, landmarks, pose=None):
     np.savez(folder / f"{name}.landmarks.npz", landmarks=np.float32(landmarks), pose=pose)
 
 
-@pytest.fixture(autouse=True)
-def no_cached_weights(monkeypatch, tmp_path_factory):
-    """Whatever this machine has in torch hub's cache, the tests measure with the same networks."""
-    empty = str(tmp_path_factory.mktemp("hub"))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: empty)
+# Whatever this machine has in torch hub's cache, the tests measure with the same networks.
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture(scope="module")
@@ -296,12 +291,11 @@ class FaceAlignment:
         return [np.full((68, 2), image.mean())]
 
 
-def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, tmp_path):
+def test_the_published_landmarks_are_fetched_where_asked_for(
+    face_alignment_package, monkeypatch, data, tmp_path
+):
     """Nothing is cached. The missing rate beside AKD is that of the same detector, not of the mesh."""
-    module = types.ModuleType("face_alignment")
-    module.FaceAlignment, module.LandmarksType = FaceAlignment, types.SimpleNamespace(TWO_D="2d")
-    monkeypatch.setitem(sys.modules, "face_alignment", module)
-    alignment.load_face_alignment.cache_clear()
+    face_alignment_package.FaceAlignment = FaceAlignment
     frames = read_clip(list_clips(data)[0]).frames[:4].copy()
     frames[2] = 0  # here the truth has no face, and nobody misses one
     np.savez(tmp_path / "ann#0.npz", frames=frames)
@@ -313,10 +307,7 @@ def test_the_published_landmarks_are_fetched_where_asked_for(monkeypatch, data, 
             *np.zeros((3, *frames.shape[1:]), "f4"),
         ],
     )
-    try:
-        report = evaluate_stub(monkeypatch, "driving", tmp_path, landmarks="face-alignment")
-    finally:
-        alignment.load_face_alignment.cache_clear()
+    report = evaluate_stub(monkeypatch, "driving", tmp_path, landmarks="face-alignment")
     assert "akd" not in report["absent"] and report["versions"]["face-alignment"]
     numbers = report["reconstruction"]["results"]
     assert numbers["stub"]["akd"] == 0  # of the one frame in which both have a face

@@ -1,10 +1,9 @@
 import importlib.util
 import json
 
-import numpy as np
 import pytest
 import torch
-from golden_data import GOLDEN, assert_near, tiny_networks
+from golden_data import EXPECTED, TINY_OPTIONS, assert_near, tiny_networks
 
 import fomm.export
 from fomm import load_checkpoints
@@ -14,19 +13,12 @@ from fomm.errors import ExportError, InputError, MediaError, MissingExtraError
 from fomm.export import export
 from fomm.media import save_video
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
-TINY = (GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar")
 FILES = ["fomm.json", "keypoints.onnx", "render.onnx", "source.onnx"]
 
 needs_onnx = pytest.mark.skipif(
     not (importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnx")),
     reason="onnx and onnxruntime are not installed",
 )
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(*TINY, cpu=True)
 
 
 def run(path, **inputs):
@@ -79,8 +71,7 @@ def test_details_are_an_input_more(tmp_path):
 
 @needs_onnx
 def test_the_command_and_what_it_says(tmp_path, capsys):
-    arguments = ["export", "-o", str(tmp_path / "new" / "onnx"), "--config", str(TINY[0])]
-    assert main([*arguments, "--checkpoint", str(TINY[1])]) == 0
+    assert main(["export", "-o", str(tmp_path / "new" / "onnx"), *TINY_OPTIONS]) == 0
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 3
     assert all("off by" in line for line in said)

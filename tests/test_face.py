@@ -11,7 +11,6 @@ from convert_face_weights import convert_identity, convert_mediapipe
 from PIL import Image
 from safetensors import safe_open
 
-from fomm.bundled import bundled
 from fomm.errors import CheckpointError, InputError
 from fomm.face import Face, detect_faces, detect_faces_in, face_mesh, face_meshes
 from fomm.face import detector as detector_module
@@ -19,7 +18,6 @@ from fomm.face import mesh as mesh_module
 from fomm.face.blocks import WEIGHTS
 from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
-from fomm.media.images import read_image
 
 GOLDEN = Path(__file__).parent / "golden" / "face"
 
@@ -72,15 +70,6 @@ def test_faces_agree_with_mediapipe(name, astronaut, golden):
     assert distances.mean() < 1, f"the mesh is {distances.mean():.2f} pixels off at 256x256"
     assert depth_error < 1, f"the mesh's z is {depth_error:.2f} pixels off at 256x256"
     assert mesh.presence > 0.9
-
-
-@pytest.fixture(scope="module")
-def many_faces():
-    """Both portraits and 60 drawn heads of 256x256, and what MediaPipe finds on them."""
-    sheet = np.asarray(Image.open(GOLDEN / "heads60.jpg"))
-    heads = sheet.reshape(6, 256, 10, 256, 3).swapaxes(1, 2).reshape(60, 256, 256, 3)
-    pictures = [read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg")]
-    return pictures + list(np.ascontiguousarray(heads)), np.load(GOLDEN / "faces.npz")
 
 
 def test_every_face_that_mediapipe_finds_is_found(many_faces):
@@ -223,7 +212,8 @@ def test_weights_tell_their_origin(name):
     with safe_open(WEIGHTS / f"{name}.safetensors", "np") as file:
         origin = file.metadata()["origin"]
         assert origin.startswith("mediapipe 0.10.21, mediapipe/modules/") and "Apache-2.0" in origin
-        assert {file.get_slice(key).get_dtype() for key in file.keys()} == {"F16"}
+        names = file.keys()
+        assert {file.get_slice(name).get_dtype() for name in names} == {"F16"}
     assert "Apache License" in (WEIGHTS / "LICENSE").read_text()
 
 

@@ -77,8 +77,7 @@ def test_inception_has_the_published_size():
     assert sum(parameter.numel() for parameter in network.parameters()) == 21_785_568
 
 
-def test_inception_weights_come_from_a_file_or_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+def test_inception_weights_come_from_a_file_or_the_cache(tmp_path, hub):
     network, reason = find_inception(None, CPU)
     assert network is None and "--fid-weights" in reason
     torch.manual_seed(0)
@@ -90,8 +89,8 @@ def test_inception_weights_come_from_a_file_or_the_cache(tmp_path, monkeypatch):
     assert network.frechet_name == "fid" and network.distance_name is None
     for name, value in network.network.state_dict().items():
         assert torch.equal(value, state[name]), name
-    (tmp_path / "checkpoints").mkdir()
-    file.rename(tmp_path / "checkpoints" / inception.WEIGHTS)
+    (hub / "checkpoints").mkdir()
+    file.rename(hub / "checkpoints" / inception.WEIGHTS)
     with pytest.raises(CheckpointError, match="not what its name promises"):
         find_inception(None, CPU)
 

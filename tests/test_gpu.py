@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from checkout import ROOT
-from golden_data import GOLDEN, assert_near, tiny_networks
+from golden_data import EXPECTED, assert_near, tiny_networks
 from lively import small_networks
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -33,13 +33,7 @@ from fomm.training.loop import train
 from fomm.training.state import Run, start_from
 from fomm.training.step import Step, draw_transform
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-@pytest.fixture
-def tiny():
-    return tuple(network.eval() for network in tiny_networks(True)[:2])
 
 
 # -- batches -----------------------------------------------------------------------------------------

@@ -4,38 +4,35 @@ import torch
 from golden_data import GOLDEN as ALL_GOLDEN
 from PIL import Image
 
-from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import FaceIdentity, Mesh, detect_faces, face_identities, face_mesh
 from fomm.face.identity import fit_chip, load_identity_network
-from fomm.media.images import read_image
 
 GOLDEN = ALL_GOLDEN / "face"
 
 
-@pytest.fixture(scope="module")
-def portraits():
+@pytest.fixture
+def with_meshes(portraits):
     """Each portrait, its mirror image, and the meshes of all."""
-    pictures = [read_image(bundled("examples", name)) for name in ("astronaut.png", "grace_hopper.jpg")]
-    pictures += [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+    pictures = portraits + [np.ascontiguousarray(picture[:, ::-1]) for picture in portraits]
     return pictures, [face_mesh(picture, detect_faces(picture)[0]) for picture in pictures]
 
 
-def test_a_mirrored_face_is_nearer_than_another_person(portraits):
-    found = face_identities(*portraits)
+def test_a_mirrored_face_is_nearer_than_another_person(with_meshes):
+    found = face_identities(*with_meshes)
     assert found.shape == (4, 128) and found.dtype == np.float32
     distance = np.linalg.norm(found[:, None] - found, axis=-1)
     assert distance[0, 2] < 0.4 and distance[1, 3] < 0.4, distance  # one person
     assert distance[:2, 1::2][0].min() > 0.6, distance  # two
 
 
-def test_size_and_turn_of_the_picture_hardly_matter(portraits):
-    picture, _ = portraits[0][0], portraits[1][0]
+def test_size_and_turn_of_the_picture_hardly_matter(with_meshes):
+    picture = with_meshes[0][0]
     small = picture[::2, ::2]
     wide = np.pad(picture, ((40, 0), (90, 10), (0, 0)), mode="edge")
     changed = [small, wide]
     meshes = [face_mesh(item, detect_faces(item)[0]) for item in changed]
-    first = face_identities([picture], portraits[1][:1])
+    first = face_identities([picture], with_meshes[1][:1])
     for item in face_identities(changed, meshes):
         assert np.linalg.norm(item - first) < 0.25
 
@@ -71,9 +68,9 @@ def test_the_network_has_gradients():
     assert image.grad is not None and image.grad.abs().max() > 0
 
 
-def test_each_image_needs_its_mesh(portraits):
+def test_each_image_needs_its_mesh(with_meshes):
     with pytest.raises(InputError, match="4 images and 1 meshes"):
-        face_identities(portraits[0], portraits[1][:1])
+        face_identities(with_meshes[0], with_meshes[1][:1])
     assert face_identities([], []).shape == (0, 128)
 
 

@@ -2,11 +2,10 @@
 
 import json
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_data import GOLDEN, SUFFIX, assert_near, tiny_networks
+from golden_data import EXPECTED, GOLDEN, SUFFIX, assert_near, tiny_networks
 from lively import lively, small_networks
 
 from fomm.checkpoint import load_checkpoints
@@ -18,7 +17,6 @@ from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_
 from fomm.model.blocks import ResBlock2d, UpBlock2d
 from fomm.model.geometry import warp
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 
 

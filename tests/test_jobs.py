@@ -1,7 +1,7 @@
-import argparse
 import csv
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,24 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from golden_data import TINY_FILES, TINY_OPTIONS
 
 from fomm import InputError, MediaError, load_checkpoints
 from fomm.animation.options import COLUMNS, group_options
 from fomm.cli import main
-from fomm.commands.animate import add_animate
 from fomm.commands.parser import build_parser
-from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run_jobs
+from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run, run_jobs
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
-TINY = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
-LOAD = partial(load_checkpoints, GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return LOAD()
+LOAD = partial(load_checkpoints, *TINY_FILES, cpu=True)
 
 
 @pytest.fixture
@@ -57,7 +50,7 @@ def calls(monkeypatch):
             raise KeyError("a bug")
         output.write_text("made")
 
-    monkeypatch.setattr("fomm.jobs.run.animate_file", pretend)
+    monkeypatch.setattr(run, "animate_file", pretend)
     return made
 
 
@@ -133,19 +126,19 @@ def test_what_is_no_list(tmp_path, content):
         read_jobs(file)
 
 
-def test_columns_are_the_options_of_the_command():
+def test_columns_are_the_options_of_the_command(capsys):
     """But for those of all jobs; and both read the same words."""
-    parser = argparse.ArgumentParser()
-    add_animate(parser)
     whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size"}
     negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
-    names = {name[2:] for name in parser._option_string_actions if name.startswith("--")}
+    assert main(["animate", "--help"]) == 0
+    names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",
              "duration": "2", "size": "7x5"}  # fmt: skip
+    parser = build_parser()
     for name, option in COLUMNS.items():
         given = [f"--{name}", words[name]] if name in words else [f"--{name}"]
-        parsed = parser.parse_args(["a", "b", "-o", "c", *given])
+        parsed = parser.parse_args(["animate", "a", "b", "-o", "c", *given])
         assert getattr(parsed, option.field) == option.read(words.get(name, "yes")), name
 
 
@@ -261,7 +254,7 @@ def test_failures_of_an_earlier_run_go_also_when_this_one_is_ended_early(tmp_pat
         run_jobs(jobs, end, failures=failures, progress=False)
     assert failures.read_text() == "old"
     monkeypatch.setattr(
-        "fomm.jobs.run.animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
+        run, "animate_job", lambda job, *_, **__: Result(job, "done") if job is jobs[0] else end()
     )
     with pytest.raises(KeyboardInterrupt):
         run_jobs(jobs, lambda: tiny, failures=failures, progress=False)
@@ -284,7 +277,7 @@ def test_another_run_of_the_same_list(tmp_path, tiny, calls, monkeypatch):
         a.output.write_text("ours")
 
     (d.output).mkdir()  # empty: a place for a result
-    monkeypatch.setattr("fomm.jobs.run.animate_file", lose)
+    monkeypatch.setattr(run, "animate_file", lose)
     summary = run_jobs([a, b, c, d], load, progress=False)
     assert (summary.done, summary.skipped, summary.failures) == (2, 2, ())
     assert b.output.read_text() == "theirs"
@@ -340,7 +333,8 @@ def test_a_list_by_the_command(files, capsys):
         "photos/missing.png,talks/x.mp4,out/2.mp4,none,\n"
         "photos/b.jpg,talks/y.webm,out/3.gif,,\n"
     )
-    command = ["animate", "--jobs", str(files / "jobs.csv"), *TINY, "--crop", "none", "--device", "cpu"]
+    command = ["animate", "--jobs", str(files / "jobs.csv"), *TINY_OPTIONS]
+    command += ["--crop", "none", "--device", "cpu"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.out == "2 done, 0 skipped, 1 failed\n"
@@ -363,7 +357,7 @@ def test_a_list_by_the_command(files, capsys):
 def test_folders_by_two_processes_as_by_one(files, capsys):
     """The same frames, and a failure in one of the processes."""
     (files / "talks" / "cut.mp4").write_bytes(b"no video")
-    command = ["animate", str(files / "photos"), str(files / "talks"), *TINY, "--crop", "none"]
+    command = ["animate", str(files / "photos"), str(files / "talks"), *TINY_OPTIONS, "--crop", "none"]
     for out, workers in (("one", "1"), ("two", "2")):
         assert main([*command, "-o", str(files / out), "--workers", workers, "--device", "cpu"]) == 1
         assert capsys.readouterr().out == "4 done, 0 skipped, 2 failed\n"
@@ -410,7 +404,8 @@ def test_nothing_half_written_and_nobody_left(tmp_path):
     runs = {}
     for number, whole in ((signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, False)):
         out = tmp_path / f"out{number:d}"
-        command = ["animate", "photo.png", "talks", "-o", out.name, *TINY, "--crop", "none", "--workers", "2"]
+        command = ["animate", "photo.png", "talks", "-o", out.name, *TINY_OPTIONS]
+        command += ["--crop", "none", "--workers", "2"]
         runs[number] = whole, out, subprocess.Popen(
             [sys.executable, "-m", "fomm", *command, "--device", "cpu"],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path, start_new_session=True,

@@ -1,6 +1,7 @@
 """A live session without a camera: from a file, from made-up frames, and with a clock that the tests turn."""
 
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_data import GOLDEN
+from golden_data import EXPECTED, GOLDEN, TINY_OPTIONS
 from golden_data import assert_near as assert_near_exactly
 
-from fomm import Animator, InputError, MediaError, load_checkpoints
+from fomm import Animator, InputError, MediaError
 from fomm.animation.frames import to_uint8
 from fomm.animation.options import EXACT, Framing
 from fomm.bundled import bundled
@@ -23,18 +24,11 @@ from fomm.live import Live, camera, run
 from fomm.live.camera import Newest, Reader, Source, camera_source, stream_source
 from fomm.live.screens import Recording, Screen, Status, VirtualCamera, title
 from fomm.live.window import Window, fitted
-from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
+from fomm.media import VideoReader, VideoWriter, save_video
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
-WEIGHTS = ["--config", str(GOLDEN / "tiny.yaml"), "--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar")]
 FRAMES = [to_uint8(frame) for frame in EXPECTED["driving"]]
 WHOLE = Framing(crop="none")
 NOTHING = Status(0, 0, 0.0, 0.0, waiting=False)
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
 
 
 @pytest.fixture
@@ -75,9 +69,9 @@ def one_by_one(frames, taken: threading.Semaphore):
 class Patient(Newest):
     """Gives every frame, however slow its taker is."""
 
-    def __init__(self, frames) -> None:
+    def __init__(self, frames, clock=time.monotonic) -> None:
         self.turn = threading.Semaphore(1)
-        super().__init__(one_by_one(frames, self.turn))
+        super().__init__(one_by_one(frames, self.turn), clock)
 
     def take(self, timeout):
         seen = super().take(timeout)
@@ -121,13 +115,12 @@ def test_there_has_to_be_a_photo(tiny):
         Live(*tiny, framing=WHOLE, compute=EXACT).step(FRAMES[0])
 
 
-def test_the_photo_rests_until_there_is_a_face(tiny):
-    session = Live(*tiny)
-    photo, wall = read_image(bundled("examples", "astronaut.png")), np.full((120, 160, 3), 90, np.uint8)
+def test_the_photo_rests_until_there_is_a_face(tiny, portraits):
+    session, (photo, driving) = Live(*tiny), portraits
+    wall = np.full((120, 160, 3), 90, np.uint8)
     session.set_source(bundled("examples", "astronaut.png"))
     rest = session.step(wall)
     assert session.waiting and (rest == photo).all()
-    driving = read_image(bundled("examples", "grace_hopper.jpg"))
     assert session.step(driving).shape == photo.shape and not session.waiting
     moved = session.step(np.roll(driving, 6, axis=1))
     assert moved.shape == photo.shape and (moved != photo).any()
@@ -218,12 +211,6 @@ def test_rate_and_latency_are_of_the_clock(live):
         with lock:
             return next(moments)
 
-    class Timed(Patient):
-        def __init__(self, frames):
-            super().__init__(frames)
-            self._clock = clock
-            self.shown = threading.Semaphore(0)
-
     screen = Seen()
 
     def frames():
@@ -233,7 +220,7 @@ def test_rate_and_latency_are_of_the_clock(live):
             time.sleep(0.01)  # until the one before was counted
             yield frame
 
-    with Timed(frames()) as newest:
+    with Patient(frames(), clock) as newest:
         summary = run(live, newest, [screen], clock=clock)
     assert summary.shown == 8 and summary.rate == pytest.approx(1)
     assert summary.median == pytest.approx(0.25) and summary.slow == pytest.approx(0.25)
@@ -253,16 +240,15 @@ def test_wishes_are_followed(live):
 def test_frames_without_a_face_are_an_error_at_the_end(tiny):
     session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
-    with Patient([np.full((64, 64, 3), 90, np.uint8)] * 3) as frames:
-        with pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
-            run(session, frames, [Seen()], name="clip.mp4")
+    walls = [np.full((64, 64, 3), 90, np.uint8)] * 3
+    with Patient(walls) as frames, pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
+        run(session, frames, [Seen()], name="clip.mp4")
 
 
-def test_a_face_that_was_seen_before_a_reset_was_seen(tiny):
+def test_a_face_that_was_seen_before_a_reset_was_seen(tiny, portraits):
     session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
-    face, wall = read_image(bundled("examples", "astronaut.png")), np.full((64, 64, 3), 90, np.uint8)
-    with Patient([face, wall]) as frames:
+    with Patient([portraits[0], np.full((64, 64, 3), 90, np.uint8)]) as frames:
         assert run(session, frames, [Seen({1: "reset"})]).shown == 2
     assert session.waiting
 
@@ -356,10 +342,10 @@ def test_a_source_that_fails_says_why():
 
 
 def test_an_endless_source_is_stopped():
-    source = Source("a pattern", ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=200"])
-    with Newest(Reader(source)) as newest:
+    before = set(threading.enumerate())
+    with Newest(Reader(Source("a pattern", ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=200"]))) as newest:
         assert newest.take(10).frame.shape == (48, 64, 3)
-    assert not newest._thread.is_alive()
+    assert not set(threading.enumerate()) - before
 
 
 @pytest.mark.parametrize(
@@ -398,9 +384,9 @@ def test_cameras_of_linux(tmp_path, monkeypatch):
     for number, name in enumerate(("Front Camera\n", "Microscope\n")):
         (tmp_path / f"video{number}").mkdir()
         (tmp_path / f"video{number}" / "name").write_text(name)
-    monkeypatch.setattr(camera, "_NAMES", tmp_path)
+    monkeypatch.setattr(camera, "LINUX_CAMERAS", tmp_path)
     there = {"/dev/video0", "/dev/video1"}
-    monkeypatch.setattr("os.path.exists", lambda path: str(path) in there)
+    monkeypatch.setattr(os.path, "exists", lambda path: str(path) in there)
     for asked, device in (("0", "/dev/video0"), ("micro", "/dev/video1"), ("/dev/video1", "/dev/video1")):
         source = camera_source(asked, size="640x480", rate=15, platform="linux")
         words = " ".join(source.arguments)
@@ -429,13 +415,15 @@ def test_cameras_of_other_systems(monkeypatch):
 def test_a_recording_lasts_as_long_as_the_session(tmp_path):
     """Results at 0, 0.5 and 0.6 seconds, and the end at 1: ten frames a second show each as long."""
     now = [100.0]
-    with VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
-        with Recording(writer, 10, clock=lambda: now[0]) as recording:
-            for moment, level in ((0.0, 40), (0.5, 120), (0.6, 200)):
-                now[0] = 100 + moment
-                recording.show(np.full((32, 32, 3), level, np.uint8), NOTHING)
-            now[0] = 101.0
-            assert recording.wish() is None
+    with (
+        VideoWriter(tmp_path / "out.mp4", fps=10) as writer,
+        Recording(writer, 10, clock=lambda: now[0]) as recording,
+    ):
+        for moment, level in ((0.0, 40), (0.5, 120), (0.6, 200)):
+            now[0] = 100 + moment
+            recording.show(np.full((32, 32, 3), level, np.uint8), NOTHING)
+        now[0] = 101.0
+        assert recording.wish() is None
     with VideoReader(tmp_path / "out.mp4") as reader:
         levels = [int(frame.mean()) for frame in reader]
     assert_near(np.array(levels), np.array([40] * 5 + [120] + [200] * 5), 3, "levels over time")
@@ -459,9 +447,9 @@ def test_a_writer_that_is_too_slow_does_not_hold_up_the_session():
 
 
 def test_a_recording_of_nothing_is_no_file(tmp_path):
-    with pytest.raises(MediaError), VideoWriter(tmp_path / "out.mp4", fps=10) as writer:
-        with Recording(writer, 10):
-            pass
+    out = tmp_path / "out.mp4"
+    with pytest.raises(MediaError), VideoWriter(out, fps=10) as writer, Recording(writer, 10):
+        pass
     assert not list(tmp_path.iterdir())
 
 
@@ -472,8 +460,6 @@ def test_a_virtual_camera_gets_every_picture(tmp_path, monkeypatch):
     with VirtualCamera(str(path)) as device:
         for level in (30, 90, 150):
             device.show(np.full((33, 35, 3), level, np.uint8), NOTHING)
-        device._process.stdin.close()
-        device._process.wait(10)
     with VideoReader(path) as reader:
         frames = list(reader)
     assert [frame.shape for frame in frames] == [(32, 34, 3)] * 3
@@ -519,15 +505,18 @@ from fomm.live.screens import Status
 from fomm.live.window import Window
 with Window("a test") as window:
     window.show(np.full((40, 60, 3), 200, np.uint8), Status(3, 0, 10.0, 0.05, False))
-    assert window._image.width() == 512 and window._image.get(100, 100) == (200, 200, 200)
-    assert "10.0 frames a second" in window._root.title()
+    tk, (label,) = window.root.tk, window.root.winfo_children()
+    image = str(label.cget("image"))
+    assert tk.getint(tk.call("image", "width", image)) == 512
+    assert tk.call(image, "get", 100, 100) == (200, 200, 200)
+    assert "10.0 frames a second" in window.root.title()
     assert window.wish() is None
     for key in ("x", "r"):
-        window._root.focus_force()
-        window._root.update()
-        window._root.event_generate("<Key>", keysym=key)
+        window.root.focus_force()
+        window.root.update()
+        window.root.event_generate("<Key>", keysym=key)
     assert window.wish() == "reset", "r"
-    window._root.event_generate("<Key>", keysym="Escape")
+    window.root.event_generate("<Key>", keysym="Escape")
     assert window.wish() == "quit"
 print("shown")
 """
@@ -543,36 +532,33 @@ def test_a_window_shows_results_and_takes_keys():
 # -- the command -----------------------------------------------------------------------------------
 
 
-def test_the_command_from_file_to_file(clip, tmp_path, capsys):
-    write_image(tmp_path / "photo.png", to_uint8(EXPECTED["source"]))
-    result = tmp_path / "result.mp4"
+def test_the_command_from_file_to_file(files, capsys):
+    result = files / "result.mp4"
     status = main(
         [
             "live",
-            str(tmp_path / "photo.png"),
+            str(files / "photo.png"),
             "--input",
-            str(clip),
+            str(files / "driving.mp4"),
             "-o",
             str(result),
             "--crop",
             "none",
-            *WEIGHTS,
+            *TINY_OPTIONS,
         ]
     )
     captured = capsys.readouterr()
     assert status == 0 and "frames shown" in captured.out and captured.err == ""
     with VideoReader(result) as reader:
-        assert reader.fps == 20 and len(list(reader)) >= 2
-    assert {path.name for path in tmp_path.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
+        assert reader.fps == 10 and len(list(reader)) >= 2
+    assert {path.name for path in files.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
 
 
-def test_the_command_explains_what_it_cannot_do(clip, tmp_path, capsys):
-    photo = tmp_path / "photo.png"
-    write_image(photo, to_uint8(EXPECTED["source"]))
+def test_the_command_explains_what_it_cannot_do(files, capsys):
     for options, words in (
         (["--input-format", "lavfi"], "--input-format"),
         (["--camera", "no such camera"], "there is no camera no such camera"),
-        (["--input", str(clip), "-o", "/dev/video-none"], "no device /dev/video-none"),
+        (["--input", str(files / "driving.mp4"), "-o", "/dev/video-none"], "no device /dev/video-none"),
     ):
-        assert main(["live", str(photo), "--crop", "none", *options, *WEIGHTS]) == 1
+        assert main(["live", str(files / "photo.png"), "--crop", "none", *options, *TINY_OPTIONS]) == 1
         assert words in capsys.readouterr().err

@@ -107,8 +107,7 @@ def test_a_network_that_is_asked_for_must_be_there_before_anything_is_drawn(tmp_
     assert not (tmp_path / "made").exists()
 
 
-def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+def test_without_a_network_the_perceptual_loss_alone_is_left_out(tmp_path, hub, monkeypatch):
     whole = load_config(heads_config(tmp_path / "tiny.yaml"))
     torch.save(EfficientNetLite0Features().state_dict(), tmp_path / "network.pth")
     assert drop_missing_perceptual(whole, str(tmp_path / "network.pth")) == (whole, "")

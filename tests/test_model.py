@@ -1,9 +1,8 @@
 import json
 
-import numpy as np
 import pytest
 import torch
-from golden_data import GOLDEN, SUFFIX, assert_near, tiny_networks
+from golden_data import EXPECTED, GOLDEN, SUFFIX, assert_near, tiny_networks
 from lively import small_networks
 from torch.nn.functional import avg_pool2d
 
@@ -20,7 +19,6 @@ from fomm.model.dense_motion import DenseMotion, heatmap_differences, sparse_mot
 from fomm.model.geometry import coordinate_grid, finest_details
 from fomm.training.losses import discriminator_gan_loss
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 

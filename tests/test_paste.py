@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from golden_data import assert_near
 
 from fomm.animation import paste
-from fomm.animation.paste import Paste
+from fomm.animation.paste import BAND, Enlarged, Paste
 from fomm.face.crop import Rect
 from fomm.model.geometry import coordinate_grid
 
@@ -77,7 +77,7 @@ def test_where_the_source_shows_nothing_the_network_paints():
 def test_rows_are_made_as_by_interpolation(mode):
     maps = torch.rand(1, 2, 7, 9, generator=torch.Generator().manual_seed(1))
     wanted = F.interpolate(maps, (31, 20), mode=mode, align_corners=False)
-    enlarged = paste._Enlarged(maps, (31, 20), mode)
+    enlarged = Enlarged(maps, (31, 20), mode)
     assert_near(torch.cat([enlarged[:10], enlarged[10:]], 2), wanted.numpy(), 1e-5, "enlarged rows")
 
 
@@ -85,8 +85,8 @@ def test_bands_join_without_a_trace(monkeypatch):
     """A large square: the same in bands and in one go."""
     photo = RNG.integers(0, 255, (200, 260, 3), dtype=np.uint8)
     results = []
-    for rows in (paste._BAND, 1000):
-        monkeypatch.setattr(paste, "_BAND", rows)
+    for rows in (BAND, 1000):
+        monkeypatch.setattr(paste, "BAND", rows)
         frame = photo.copy()
         moved = STILL + 0.05 * torch.sin(3 * STILL.flip(-1))
         shown = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(2))

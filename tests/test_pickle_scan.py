@@ -3,18 +3,16 @@
 import io
 import pickle
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_data import GOLDEN
 from hostile import checkpoint_file, tensor_pickle
 
 from fomm.checkpoint import read_checkpoint
 from fomm.checkpoint.pickle_scan import scan_pickle
 from fomm.errors import CheckpointError
-
-GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])

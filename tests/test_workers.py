@@ -130,11 +130,11 @@ def _alive(process: int) -> bool:
 
 
 def test_processes_unwind_when_the_iterator_is_closed(tmp_path):
-    with closing(work_in_processes(partial(Path, tmp_path), hold, ["a", "b", "c"], 2)) as results:
-        with pytest.raises(KeyboardInterrupt):
-            signal.signal(signal.SIGALRM, _interrupt_when(tmp_path, 2))
-            signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
-            next(results)
+    results = work_in_processes(partial(Path, tmp_path), hold, ["a", "b", "c"], 2)
+    with closing(results), pytest.raises(KeyboardInterrupt):
+        signal.signal(signal.SIGALRM, _interrupt_when(tmp_path, 2))
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+        next(results)
     assert list(tmp_path.iterdir()) == []
 
 

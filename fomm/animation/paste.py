@@ -20,7 +20,7 @@ from fomm.model.geometry import displacement, pixel_centres, warp
 
 BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
 UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
-_BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
+BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
 
 
 class Paste:
@@ -39,7 +39,7 @@ class Paste:
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
         pixels = cut_out(photo, Rect(x0, y0, x1, y1), self.size)
         exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
-        self.detail = exact - _Enlarged(rest, self.size, "bicubic")[:]
+        self.detail = exact - Enlarged(rest, self.size, "bicubic")[:]
         self.ramps = [_ramp(length).to(rest.device) for length in self.size]
         self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
         self.y = pixel_centres(self.size[0], 1, rest)[:, 0, 1]
@@ -55,14 +55,14 @@ class Paste:
             occlusion_map: 1x1xhxw, 1 where the source shows it.
         """
         change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
-        painted = _Enlarged(prediction, self.size, "bicubic")
-        flow = _Enlarged(displacement(deformation), self.size, "bicubic")
+        painted = Enlarged(prediction, self.size, "bicubic")
+        flow = Enlarged(displacement(deformation), self.size, "bicubic")
         # these are shares in [0, 1]; a bicubic filter would leave that range
-        changed = _Enlarged(change, self.size, "bilinear")
-        shown = None if occlusion_map is None else _Enlarged(occlusion_map, self.size, "bilinear")
+        changed = Enlarged(change, self.size, "bilinear")
+        shown = None if occlusion_map is None else Enlarged(occlusion_map, self.size, "bilinear")
         top, bottom, left, right = self.inner
         columns = slice(left - self.corner[1], right - self.corner[1])
-        height = _BAND if prediction.device.type == "cpu" else bottom - top
+        height = BAND if prediction.device.type == "cpu" else bottom - top
         for row in range(top, bottom, height):
             there = frame[row : min(row + height, bottom), left:right]
             rows = slice(row - self.corner[0], row - self.corner[0] + len(there))
@@ -81,7 +81,7 @@ class Paste:
             there[:] = (pixels[0] * 255).round_().byte().permute(1, 2, 0).cpu().numpy()
 
 
-class _Enlarged:
+class Enlarged:
     """Maps 1xCxhxw, enlarged as by ``F.interpolate``; only the rows that are asked for are computed."""
 
     def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:

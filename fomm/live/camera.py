@@ -35,7 +35,7 @@ from fomm.media.paths import check_exists
 SHORTER_SIDE = 720  # pixels: larger frames are shrunk by ffmpeg; the networks see far fewer
 # Protocols that an address may use, itself or through what lies behind it: no "file", "pipe" or "concat".
 _PROTOCOLS = "http,https,httpproxy,tls,tcp,udp,udplite,rtp,srtp,rtmp,rtmps,rtmpt,rtmpts,srt,rist,crypto,data"
-_NAMES = Path("/sys/class/video4linux")  # of the cameras of Linux
+LINUX_CAMERAS = Path("/sys/class/video4linux")  # a folder for each, with its name in it
 _SEE_INPUT = "--input takes any other source"
 
 
@@ -113,7 +113,7 @@ def _asked(size: str | None, rate: float | None) -> list[str]:
 
 def _linux_device(camera: str) -> str:
     names = {}
-    for folder in sorted(_NAMES.glob("video*"), key=lambda folder: (len(folder.name), folder.name)):
+    for folder in sorted(LINUX_CAMERAS.glob("video*"), key=lambda folder: (len(folder.name), folder.name)):
         names[f"/dev/{folder.name}"] = (folder / "name").read_text(errors="replace").strip()
     if camera.isdigit():
         device = f"/dev/video{camera}"

@@ -13,6 +13,8 @@ from fomm.errors import MediaError
 from fomm.media import VideoWriter
 from fomm.media.ffmpeg import find_reason, read_log_tail, start_process
 
+FLUSH_SECONDS = 2.0  # how long a device may take for the last results
+
 
 class Status(NamedTuple):
     """How a live session goes."""
@@ -91,7 +93,8 @@ class Recording(Screen):
 class VirtualCamera(Screen):
     """Writes results to a video device as they come: on Linux one of the module v4l2loopback.
 
-    A context manager that ends ffmpeg. ``show`` raises ``MediaError`` when ffmpeg died.
+    A context manager that ends ffmpeg, when it has written what it holds, and after ``PATIENCE`` seconds in
+    any case. ``show`` raises ``MediaError`` when ffmpeg died.
     """
 
     form = "v4l2"  # of ffmpeg
@@ -133,6 +136,9 @@ class VirtualCamera(Screen):
             assert self._process.stdin is not None
             with suppress(OSError):  # it has died already
                 self._process.stdin.close()
-            self._process.kill()
-            self._process.wait()
+            try:
+                self._process.wait(FLUSH_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
         self._log.close()

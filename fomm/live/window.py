@@ -14,6 +14,8 @@ _INSTEAD = "or write to a file or a device by --output"
 class Window(Screen):
     """Shows results and takes keys: r begins anew, q or Escape ends; a context manager that closes it.
 
+    Attributes: ``root``, tkinter's window.
+
     Raises:
         MissingExtraError: this Python has no tkinter. InputError: there is no display.
     """
@@ -27,33 +29,33 @@ class Window(Screen):
                 f"python3-tkinter (Fedora) or python-tk (Homebrew), {_INSTEAD}"
             ) from reason
         try:
-            self._root = tkinter.Tk(className="fomm live")
+            self.root = tkinter.Tk(className="fomm live")
         except tkinter.TclError as reason:
             raise InputError(
                 f"no window can be opened: {shown(reason)}; run it on a desktop, {_INSTEAD}"
             ) from reason
         self._new_image = tkinter.PhotoImage
         self._wishes: list[str] = []
-        self._label = tkinter.Label(self._root, borderwidth=0)
+        self._label = tkinter.Label(self.root, borderwidth=0)
         self._label.pack()
-        self._root.title(f"fomm live: waiting for {name}")
-        self._root.protocol("WM_DELETE_WINDOW", lambda: self._wishes.append("quit"))
-        self._root.bind("<Key>", lambda event: self._wishes.append(_KEYS.get(event.keysym, "")))
-        self._root.update()
+        self.root.title(f"fomm live: waiting for {name}")
+        self.root.protocol("WM_DELETE_WINDOW", lambda: self._wishes.append("quit"))
+        self.root.bind("<Key>", lambda event: self._wishes.append(_KEYS.get(event.keysym, "")))
+        self.root.update()
 
     def show(self, picture: np.ndarray, status: Status) -> None:
-        size = fitted(picture.shape[:2], (self._root.winfo_screenheight(), self._root.winfo_screenwidth()))
+        size = fitted(picture.shape[:2], (self.root.winfo_screenheight(), self.root.winfo_screenwidth()))
         if size != picture.shape[:2]:
             picture = resize(picture, size, "bilinear")
         data = b"P6 %d %d 255\n" % size[::-1] + picture.tobytes()
-        image = self._new_image(master=self._root, data=data, format="ppm")
+        image = self._new_image(master=self.root, data=data, format="ppm")
         self._label.configure(image=image)
         self._image = image  # Tk does not keep it
-        self._root.title(f"{title(status)} (r: reset, q: quit)")
-        self._root.update()
+        self.root.title(f"{title(status)} (r: reset, q: quit)")
+        self.root.update()
 
     def wish(self) -> str | None:
-        self._root.update()
+        self.root.update()
         wishes = [wish for wish in self._wishes if wish]
         self._wishes.clear()
         return "quit" if "quit" in wishes else wishes[0] if wishes else None
@@ -62,7 +64,7 @@ class Window(Screen):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._root.destroy()
+        self.root.destroy()
 
 
 def fitted(size: tuple[int, int], screen: tuple[int, int]) -> tuple[int, int]:
