@@ -16,6 +16,7 @@ from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion, group_options
 from fomm.animation.photo import MovedPhoto
+from fomm.bundled import bundled
 from fomm.commands.options import given_options
 from fomm.commands.parser import build_parser
 from fomm.engines.inference import InferenceNetworks

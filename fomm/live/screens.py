@@ -93,7 +93,7 @@ class Recording(Screen):
 class VirtualCamera(Screen):
     """Writes results to a video device as they come: on Linux one of the module v4l2loopback.
 
-    A context manager that ends ffmpeg, when it has written what it holds, and after ``PATIENCE`` seconds in
+    A context manager that ends ffmpeg, when it has written what it holds, and after ``FLUSH_SECONDS`` in
     any case. ``show`` raises ``MediaError`` when ffmpeg died.
     """
 
