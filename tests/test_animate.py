@@ -123,6 +123,12 @@ def test_engine_and_precision_reach_the_networks(tiny, options, chosen):
     assert (got.tobytes() == np.stack(wanted).tobytes()) == (not options)
 
 
+def test_the_networks_move_to_the_device_that_is_asked_for(tiny):
+    assert Animator(EXPECTED["source"], *tiny, compute=Compute(device="cpu")).device == torch.device("cpu")
+    with pytest.raises(InputError, match=r"^device 'gpu' cannot be used on this machine; try device='cpu'"):
+        Animator(EXPECTED["source"], *tiny, compute=Compute(device="gpu"))
+
+
 def test_an_unknown_engine_is_an_error(tiny):
     with pytest.raises(InputError, match="engine is 'tpu'; expected torch, openvino, onnxruntime or auto"):
         make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, engine="tpu")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
 from fomm.animation.options import EXACT, Compute, Motion
+from fomm.checkpoint import choose_device
 from fomm.engines import prepare_engine
 from fomm.engines.gpu import (
     SideStream,
@@ -74,7 +75,8 @@ class Animator:
     ) -> None:
         picture = check_picture(source_image, "source_image")
         if compute.device is not None:
-            generator, kp_detector = generator.to(compute.device), kp_detector.to(compute.device)
+            device = choose_device(False, compute.device)
+            generator, kp_detector = generator.to(device), kp_detector.to(device)
         self.motion = motion
         self.openings = kp_detector.openings if motion.relative and motion.openings else None
         self.device = next(generator.parameters()).device

@@ -17,8 +17,6 @@ from fomm.atomic import atomic_path
 from fomm.bundled import WEIGHTS, LazyFileHash, bundled, check_intact, sha256_of
 from fomm.checkpoint.architecture import (
     COUNTER,
-    build_discriminator,
-    build_networks,
     check_fit,
     infer_config,
     load_strictly,
@@ -29,19 +27,6 @@ from fomm.checkpoint.files import read_file
 from fomm.config import Config, config_from_dict, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError, shown
 from fomm.model import KPDetector, OcclusionAwareGenerator
-
-__all__ = [
-    "Checkpoint",
-    "build_discriminator",
-    "build_networks",
-    "convert",
-    "infer_config",
-    "load_checkpoints",
-    "load_strictly",
-    "read_checkpoint",
-    "save_weights",
-    "sha256_of",
-]
 
 DEFAULT_WEIGHTS = "heads-256.safetensors"
 
@@ -108,7 +93,7 @@ def load_checkpoints(
         CheckpointError: the weights cannot be read safely, or do not fit the configuration.
         InputError: the device cannot be used.
     """
-    place = _choose_device(cpu, device)
+    place = choose_device(cpu, device)
     config = None if config_path is None else load_config(config_path)
     path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
     weights_hash = LazyFileHash.of(path)
@@ -338,7 +323,12 @@ def _same_network(one: Config, other: Config) -> bool:
     return essence(one) == essence(other)
 
 
-def _choose_device(cpu: bool, device: str | torch.device | None) -> torch.device:
+def choose_device(cpu: bool, device: str | torch.device | None) -> torch.device:
+    """Return the device to compute on: the one asked for, or the fastest there is.
+
+    Raises:
+        InputError: it cannot be used on this machine, or contradicts ``cpu``.
+    """
     if device is None:
         if cpu:
             return torch.device("cpu")

@@ -25,21 +25,10 @@ from fomm.animation.options import Compute, group_options
 from fomm.atomic import atomic_path
 from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError
-from fomm.jobs.lists import PATHS, Job, are_folders, folder_jobs, read_jobs
+from fomm.jobs.lists import PATHS, Job
 from fomm.media.paths import PathLike
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.workers import WorkerDeath, work_in_processes
-
-__all__ = [
-    "Job",
-    "Result",
-    "Summary",
-    "animate_job",
-    "are_folders",
-    "folder_jobs",
-    "read_jobs",
-    "run_jobs",
-]
 
 Networks = tuple[OcclusionAwareGenerator, KPDetector]
 
