@@ -14,6 +14,8 @@ from fomm.face.detector import detect_faces
 from fomm.media import save_video
 from fomm.media.images import read_image
 
+pytestmark = pytest.mark.smoke
+
 
 def head(number: int, size: int) -> Image.Image:
     return Image.open(GOLDEN / "face" / f"head{number}.jpg").resize((size, size))
