@@ -23,6 +23,8 @@ from fomm.engines.inference import InferenceNetworks
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, read_image, save_video, write_image
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("file", ["tiny-cpk.pth.tar", "tiny-cpk-legacy.pth.tar"])

@@ -37,6 +37,8 @@ from fomm.config import Config, config_from_dict, config_names, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError
 from fomm.model import Keypoints
 
+pytestmark = pytest.mark.smoke
+
 ZIP, LEGACY, TINY = GOLDEN / "tiny-cpk.pth.tar", GOLDEN / "tiny-cpk-legacy.pth.tar", GOLDEN / "tiny.yaml"
 LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
 

@@ -34,6 +34,7 @@ def animate(files, *options, result="result.mp4") -> int:
     )
 
 
+@pytest.mark.smoke
 def test_animate(files, capsys):
     assert animate(files, *TINY_OPTIONS) == 0
     captured = capsys.readouterr()
@@ -153,6 +154,7 @@ def test_convert(tmp_path, capsys):
     assert half.stat().st_size < 0.6 * out.stat().st_size
 
 
+@pytest.mark.smoke
 def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys):
     """Data, training and numbers, one command each; at a size of seconds."""
     data, run = tmp_path / "data", tmp_path / "run"
@@ -175,6 +177,7 @@ def test_data_train_and_evaluate_from_an_empty_folder(tmp_path, capsys):
     assert written == {"report.html", "report.json", "reconstruction.png"}
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -214,6 +217,7 @@ def test_an_error_is_one_line_and_leaves_nothing(files, capsys, change, words):
     assert sorted(files.rglob("*")) == before
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -388,6 +392,7 @@ def test_help_gives_defaults_and_units(command, capsys):
         assert words in text, words
 
 
+@pytest.mark.smoke
 def test_as_a_module_and_quick_to_start():
     run = subprocess.run(
         [sys.executable, "-m", "fomm", "--version"], capture_output=True, text=True, check=True

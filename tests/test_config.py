@@ -12,6 +12,8 @@ from golden_data import GOLDEN
 from fomm.config import config_from_dict, config_names, find_config, load_config
 from fomm.errors import ConfigError
 
+pytestmark = pytest.mark.smoke
+
 OWN = {"heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "heads-256-painter", "vox-512"}
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 MINIMAL = {

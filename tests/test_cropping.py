@@ -8,6 +8,8 @@ from fomm.cli import main
 from fomm.errors import InputError
 from fomm.media import VideoReader, read_image, save_video, write_image
 
+pytestmark = pytest.mark.smoke
+
 
 @pytest.fixture
 def folder(tmp_path, portraits):

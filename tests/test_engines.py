@@ -78,6 +78,7 @@ def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, pr
     assert float((flow - motion.deformation).abs().max()) < (0.05 if sixteen else 1e-4)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 def test_the_published_numbers_in_every_engine(engine, align_corners):
@@ -204,6 +205,7 @@ def test_what_cannot_be_chosen(monkeypatch, engine, precision, device, message):
         choose_engine(engine, precision, torch.device(device))
 
 
+@pytest.mark.smoke
 def test_torch_alone_imports_no_other_engine():
     code = (
         "import sys, json; from fomm.checkpoint import load_checkpoints;"

@@ -88,6 +88,7 @@ def evaluate_stub(monkeypatch, copy, data, **options):
     return runner.evaluate("stub.safetensors", data, progress=False, device="cpu", **options)
 
 
+@pytest.mark.smoke
 def test_a_perfect_network_has_no_error(monkeypatch, data):
     numbers = evaluate_stub(monkeypatch, "driving", data)["reconstruction"]["results"]
     made, unchanged, driving = (numbers[label] for label in ("stub", UNCHANGED, DRIVING))

@@ -28,6 +28,7 @@ def run(path, **inputs):
     return session.run(None, inputs)
 
 
+@pytest.mark.smoke
 @needs_onnx
 @pytest.mark.parametrize("frames", [1, 4])
 def test_another_program_gets_the_published_numbers(tiny, tmp_path, frames):
@@ -69,6 +70,7 @@ def test_details_are_an_input_more(tmp_path):
     assert_near(prediction, wanted, 1e-4, "prediction")
 
 
+@pytest.mark.smoke
 @needs_onnx
 def test_the_command_and_what_it_says(tmp_path, capsys):
     assert main(["export", "-o", str(tmp_path / "new" / "onnx"), *TINY_OPTIONS]) == 0

@@ -19,6 +19,8 @@ from fomm.face.blocks import WEIGHTS
 from fomm.face.crop import Rect, iou
 from fomm.face.mesh import Crop
 
+pytestmark = pytest.mark.smoke
+
 GOLDEN = Path(__file__).parent / "golden" / "face"
 
 

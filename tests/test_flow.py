@@ -15,6 +15,8 @@ import fomm
 from fomm.bundled import bundled
 from fomm.cli import main
 
+pytestmark = pytest.mark.smoke
+
 ROOT = Path(fomm.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 NUMBA = ("compilation.py", "kernels.py", "shading.py")  # of the heads: they load numba, and are imported late

@@ -15,6 +15,8 @@ from fomm.media import VideoReader, save_video
 from fomm.media.images import read_image
 from fomm.media.resize import cut_out
 
+pytestmark = pytest.mark.smoke
+
 
 def head(number: int, size: int) -> Image.Image:
     return Image.open(GOLDEN / "face" / f"head{number}.jpg").resize((size, size))

@@ -65,6 +65,7 @@ def test_the_assets_are_small():
     assert sum(file.stat().st_size for file in ASSETS.iterdir()) <= 8 * 2**20
 
 
+@pytest.mark.smoke
 def test_the_golden_picture():
     """The same seed gives the same picture everywhere, within one level."""
     with Image.open(GOLDEN / "heads.png") as image:
@@ -100,6 +101,7 @@ def test_landmarks_of_a_frontal_face_lie_in_order():
     assert visible[17:].all()
 
 
+@pytest.mark.smoke
 def test_the_picture_shows_the_face_where_the_landmarks_are():
     """Pupils are darker than the skin of the cheeks below them."""
     picture, points, _, _ = draw(size=128)

@@ -71,6 +71,7 @@ def check_equal(generator, kp_detector, height=64, width=64, frames=2):
     assert error <= 1e-4, f"off by {error:.1e}"
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_the_tiny_network_gives_the_published_numbers(align_corners):
@@ -93,6 +94,7 @@ def test_the_tiny_network_gives_the_published_numbers(align_corners):
         assert_near(result, EXPECTED[f"prediction_{name}{SUFFIX[align_corners]}"], 1e-4, name)
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(
     "options",
@@ -123,6 +125,7 @@ def test_sizes_that_are_no_multiple_of_the_tiles(height, width):
     check_equal(*small_networks(num_down_blocks=3, motion_num_blocks=2, kp_num_blocks=2), height, width)
 
 
+@pytest.mark.smoke
 @pytest.mark.usefixtures("processor")
 def test_the_weights_that_ship():
     generator, kp_detector = load_checkpoints(cpu=True)
@@ -236,6 +239,7 @@ def test_a_doubled_pixels_convolution_is_four_of_the_pixel():
     torch.testing.assert_close(result, torch.cat((block(picture), skip), 1), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("size", [(8, 8), (5, 7), (3, 13)])
 def test_the_bottleneck(size, processor):
     blocks = [ResBlock2d(6) for _ in range(3)]
@@ -248,6 +252,7 @@ def test_the_bottleneck(size, processor):
     assert error < 1e-5, f"off by {error:.1e} of the signal"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize("bicubic", [False, True])
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_rows_summed_are_the_warp(align_corners, bicubic):

@@ -61,6 +61,7 @@ def listed(folder: Path, *names: str, **options) -> list[Job]:
 # -- lists ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_a_list_says_what_the_command_line_says(tmp_path):
     (tmp_path / "jobs.csv").write_text(
         "\ufeffsource, driving,output,crop,face,relative,size,start,best-frame,side-by-side\n"
@@ -326,6 +327,7 @@ def test_one_job_by_itself(files, tiny):
 # -- the command ------------------------------------------------------------------------------------
 
 
+@pytest.mark.smoke
 def test_a_list_by_the_command(files, capsys):
     (files / "jobs.csv").write_text(
         "source,driving,output,crop,size\n"
@@ -354,6 +356,7 @@ def test_a_list_by_the_command(files, capsys):
     assert not part.exists()  # all jobs were looked at
 
 
+@pytest.mark.smoke
 def test_folders_by_two_processes_as_by_one(files, capsys):
     """The same frames, and a failure in one of the processes."""
     (files / "talks" / "cut.mp4").write_bytes(b"no video")

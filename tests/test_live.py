@@ -26,6 +26,8 @@ from fomm.live.screens import Recording, Screen, Status, VirtualCamera, title
 from fomm.live.window import Window, fitted
 from fomm.media import VideoReader, VideoWriter, save_video
 
+pytestmark = pytest.mark.smoke
+
 FRAMES = [to_uint8(frame) for frame in EXPECTED["driving"]]
 WHOLE = Framing(crop="none")
 NOTHING = Status(0, 0, 0.0, 0.0, waiting=False)

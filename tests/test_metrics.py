@@ -4,6 +4,8 @@ import pytest
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 
+pytestmark = pytest.mark.smoke
+
 
 def test_face_box_by_hand():
     points = np.array([[10.0, 20.0], [30.0, 60.0], [20.0, 30.0]])  # 20 wide, 40 high

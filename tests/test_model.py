@@ -19,6 +19,8 @@ from fomm.model.dense_motion import DenseMotion, heatmap_differences, sparse_mot
 from fomm.model.geometry import coordinate_grid, finest_details
 from fomm.training.losses import discriminator_gan_loss
 
+pytestmark = pytest.mark.smoke
+
 LAYOUT = json.loads((GOLDEN / "state-dict-layout.json").read_text())
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 

@@ -9,6 +9,8 @@ from fomm.animation.paste import BAND, Enlarged, Paste
 from fomm.face.crop import Rect
 from fomm.model.geometry import coordinate_grid
 
+pytestmark = pytest.mark.smoke
+
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 255, (60, 90, 3), dtype=np.uint8)
 PART = Rect(20, 10, 60, 50)

@@ -6,6 +6,8 @@ import pytest
 
 import fomm
 
+pytestmark = pytest.mark.smoke
+
 PROMISED = {
     "Animator", "CheckpointError", "ConfigError", "FommError", "InputError", "MediaError", "__version__",
     "Compute", "Excerpt", "Framing", "Motion",

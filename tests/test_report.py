@@ -14,6 +14,8 @@ from fomm.evaluation.page import format_html
 from fomm.evaluation.report import format_text
 from fomm.evaluation.vocabulary import METRICS, format_number, known_metrics
 
+pytestmark = pytest.mark.smoke
+
 EVIL = '<script>alert("x")</script>&'
 
 

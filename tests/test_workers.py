@@ -47,7 +47,10 @@ def hold(folder: Path, name: str) -> None:
         (folder / name).unlink()
 
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX")
+pytestmark = [
+    pytest.mark.smoke,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals are for POSIX"),
+]
 
 
 def test_all_items_come_back_and_a_death_costs_one():
