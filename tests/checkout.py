@@ -7,7 +7,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def tracked_files() -> list[Path] | None:
-    """The files that git tracks and that are there, as absolute paths; None where this is no git checkout."""
+    """Return the tracked files that are there, as absolute paths; None where this is no git checkout."""
     if not (ROOT / ".git").exists():
         return None
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout

@@ -50,7 +50,7 @@ def _record_ffmpegs(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[list[str]
 
 @pytest.fixture(scope="module")
 def tiny():
-    """The generator and the key-point detector with the golden weights, loaded as a user loads them.
+    """Give the generator and the key-point detector with the golden weights, loaded as a user loads them.
 
     Each file of tests has its own.
     """
@@ -63,7 +63,7 @@ def tiny():
 
 @pytest.fixture
 def files(tmp_path):
-    """A folder with the golden source, ``photo.png``, and the golden driving frames twice, ``driving.mp4``.
+    """Give a folder with the golden source, ``photo.png``, and twice the golden frames, ``driving.mp4``.
 
     They are 64x64 pixels of noise; the video has 8 frames, 10 a second.
     """
@@ -79,7 +79,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def portraits() -> list[np.ndarray]:
-    """The two portraits that ship, 256x256x3 uint8: Eileen Collins and Grace Hopper."""
+    """Give the two portraits that ship, 256x256x3 uint8: Eileen Collins and Grace Hopper."""
     return read_portraits()
 
 
@@ -96,7 +96,7 @@ def many_faces():
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path_factory) -> Path:
-    """An empty folder in the place of torch hub's cache, whatever this machine has in its own."""
+    """Give an empty folder in the place of torch hub's cache, whatever this machine has in its own."""
     import torch
 
     folder = tmp_path_factory.mktemp("hub")
@@ -106,7 +106,7 @@ def hub(monkeypatch, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def face_alignment_package(monkeypatch):
-    """A module in the place of the package face-alignment; the test sets its ``FaceAlignment``."""
+    """Give a module in the place of the package face-alignment; the test sets its ``FaceAlignment``."""
     from fomm.face import alignment
 
     module = types.ModuleType("face_alignment")

@@ -20,7 +20,7 @@ def tiny_params() -> dict:
 
 
 def tiny_networks(align_corners: bool = True):
-    """Generator, key-point detector and discriminator with the golden weights."""
+    """Return generator, key-point detector and discriminator with the golden weights."""
     params = tiny_params()
     common = params["common_params"]
     networks = {

@@ -58,7 +58,7 @@ def write_each(cases: dict[str, Case], top: Path, name: str) -> dict[str, Path]:
 
 
 def read_each(door: str, paths: dict[str, Path]) -> dict[str, dict]:
-    """What the function of ``doors`` says of each file; how many seconds and bytes of memory that took."""
+    """Return what the function of ``doors`` says of each file, and the seconds and bytes of memory it took."""
     if sys.platform == "win32":
         pytest.skip("the resource module is for POSIX")
     asked = json.dumps([door, [str(path) for path in paths.values()]])
@@ -94,7 +94,7 @@ class Command:
 
 
 def run_commands(commands: list[Command], folder: Path) -> list[dict]:
-    """The exit status of each, what it said on stderr, and whether a process of it lives on."""
+    """Return the exit status of each, what it said on stderr, and whether a process of it lives on."""
     if sys.platform == "win32":
         pytest.skip("sessions and limits are for POSIX")
     done = subprocess.run(

@@ -6,7 +6,7 @@ import numpy as np
 def surface_maps(
     size: int, cells: np.ndarray, places: np.ndarray, parts: int | np.ndarray = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The maps TxSxSx8 and vertices TxUx2 of U pieces, each with a vertex in its middle.
+    """Return the maps TxSxSx8 and vertices TxUx2 of U pieces, each with a vertex in its middle.
 
     Args:
         cells: TxUx2, column and row of each piece in each frame; it may be out of the picture, and of several

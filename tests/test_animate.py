@@ -304,7 +304,7 @@ def test_the_defaults_are_those_of_the_command_line():
 
 @pytest.fixture
 def portrait(tmp_path, portraits):
-    """A wide photo with a face at its right, and a driving video of another face that moves, with a sound."""
+    """Give a wide photo with a face at its right, and a video of another face that moves, with a sound."""
     face = portraits[0]
     photo = np.full((300, 501, 3), 120, np.uint8)
     photo[20:276, 230:486] = face

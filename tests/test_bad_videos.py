@@ -267,11 +267,6 @@ def test_whole_files_are_not_called_damaged(tmp_path, suffix):
 # -- odd, and animated all the same ------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
-
-
 def source(size: str = "48x32", seconds: float = 0.4, more: str = "") -> tuple[str, ...]:
     return "-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d={seconds}{more}"
 

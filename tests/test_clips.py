@@ -16,6 +16,8 @@ from fomm.media import VideoWriter
 from fomm.media.ffmpeg import find_executable
 from fomm.media.paths import VIDEO_SUFFIXES
 
+pytestmark = pytest.mark.smoke
+
 COUNT = 53
 
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.smoke
 
 @pytest.fixture
 def folder(tmp_path, portraits):
-    """A wide photo with two portraits, a clip of one that moves, and a wall."""
+    """Give a wide photo with two portraits, a clip of one that moves, and a wall."""
     photo = np.full((300, 700, 3), 120, np.uint8)
     photo[20:276, 20:276], photo[20:276, 400:656] = portraits
     (tmp_path / "in").mkdir()

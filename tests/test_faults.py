@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import torch
 from doors import check_only, check_sentence
-from golden_data import GOLDEN, assert_near
+from golden_data import EXPECTED, GOLDEN, assert_near
 from in_processes import Command, run_commands
 
-from fomm import Animator, InputError, animate_file, load_checkpoints, make_animation
+from fomm import Animator, InputError, animate_file, make_animation
 from fomm.animation.options import Compute, Framing
 from fomm.bundled import bundled
 from fomm.checkpoint import convert
@@ -27,7 +27,6 @@ from fomm.engines.inference import InferenceNetworks
 from fomm.errors import CheckpointError, MediaError
 from fomm.media import VideoReader, VideoWriter, save_video, write_image
 
-EXPECTED = np.load(GOLDEN / "tiny-expected.npz")
 WEIGHTS = ["--checkpoint", str(GOLDEN / "tiny-cpk.pth.tar"), "--config", str(GOLDEN / "tiny.yaml")]
 TARGETS = ["a.mp4", "a.webm", "a.gif", "frames"]
 NOISE = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)  # more than a pipe holds
@@ -39,11 +38,6 @@ def files(tmp_path) -> tuple[Path, Path]:
     write_image(tmp_path / "photo.png", NOISE)
     save_video(tmp_path / "driving.mp4", [NOISE, NOISE[::-1]] * 20, 25)
     return tmp_path / "photo.png", tmp_path / "driving.mp4"
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return load_checkpoints(GOLDEN / "tiny.yaml", GOLDEN / "tiny-cpk.pth.tar", cpu=True)
 
 
 # -- the device's memory ---------------------------------------------------------------------------

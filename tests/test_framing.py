@@ -23,7 +23,7 @@ def head(number: int, size: int) -> Image.Image:
 
 
 def backdrop(size: tuple[int, int], *heads: tuple[Image.Image, int, int]) -> np.ndarray:
-    """A grey picture of ``size`` (width, height) with heads at their corners (x, y)."""
+    """Return a grey picture of ``size`` (width, height) with heads at their corners (x, y)."""
     picture = Image.new("RGB", size, (90, 90, 90))
     for item, x, y in heads:
         picture.paste(item, (x, y))

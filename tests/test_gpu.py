@@ -329,7 +329,7 @@ ALL_LOSSES = {  # what ``heads-256`` does not weight
 def real_training(
     heads: Path, device: str, precision: str, *, pairs: int = 2, bicubic: bool = True, **weights
 ) -> Iterator[tuple[Run, Step, Batch]]:
-    """The weights that ship, norms frozen, about to train on pairs of drawn heads, the same on every device.
+    """Return the weights that ship, norms frozen, and the pairs to train on, the same on every device.
 
     ``weights`` are those of losses, as far as they differ from ``heads-256``.
     """
@@ -352,7 +352,7 @@ def real_training(
 
 
 def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bool = True):
-    """The sum of the losses before each step, and for each network the last gradients by weight."""
+    """Return the sum of the losses before each step, and for each network the last gradients by weight."""
     with real_training(heads, device, precision, bicubic=bicubic) as (run, step, batch):
         losses = [sum(step(batch, torch.Generator().manual_seed(0))[0].values()) for _ in range(count)]
         return losses, {
@@ -366,7 +366,7 @@ def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bo
 
 
 def gradients_by_loss(heads: Path, device: str) -> dict[tuple[str, str], dict[str, torch.Tensor]]:
-    """The gradient of every loss by itself for each network that it depends on, by weight, in float32."""
+    """Return the gradient of every loss by itself, for each network that it depends on, in float32."""
     with real_training(heads, device, "float32", pairs=1, **ALL_LOSSES) as (run, step, batch):
         transform = draw_transform(step.config, batch, torch.Generator().manual_seed(0))
         losses, output = step.generator(batch, transform, None, None)
@@ -386,7 +386,7 @@ def gradients_by_loss(heads: Path, device: str) -> dict[tuple[str, str], dict[st
 
 
 def assert_alike(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], least: float, what) -> None:
-    """The cosine between two gradients, each given by weight, is above ``least``."""
+    """Check that the cosine between two gradients, each given by weight, is above ``least``."""
     assert found.keys() == wanted.keys(), what
     alike = {weight: torch.cosine_similarity(found[weight], wanted[weight], dim=0).item() for weight in found}
     whole = (torch.cat([side[weight] for weight in found]) for side in (found, wanted))

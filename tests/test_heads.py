@@ -46,7 +46,7 @@ def draw_parts(
     yaw: float = 0, pitch: float = 0, roll: float = 0, person: int = 34, size: int = 64,
     someone: Person | None = None, **actions: float,
 ):  # fmt: skip
-    """The same, of that person or of ``someone``, and the parts seen, at twice the size, -1 for none."""
+    """Return the same of that person or of ``someone``, and the parts seen at twice the size, -1 for none."""
     bust = load_bust()
     amounts = np.zeros((1, len(bust.action_names)))
     for name, amount in actions.items():

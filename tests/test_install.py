@@ -46,7 +46,7 @@ def run(*command, cwd: Path, **env: str) -> str:
 
 @pytest.fixture(scope="module")
 def source_files() -> list[str]:
-    """The files of the four folders that go into the wheel, relative to the checkout."""
+    """Give the files of the four folders that go into the wheel, relative to the checkout."""
     paths = tracked_files()
     if paths is None:
         found = (path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))
@@ -57,7 +57,7 @@ def source_files() -> list[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, source_files) -> Path:
-    """A copy, so that no build folder comes into the checkout itself."""
+    """Give a copy, so that no build folder comes into the checkout itself."""
     copy = tmp_path_factory.mktemp("checkout")
     papers = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "THIRD_PARTY.md")
     for name in [*source_files, *papers]:
@@ -76,7 +76,7 @@ def wheel(tmp_path_factory, checkout) -> Path:
 
 
 def new_environment(home: Path) -> Path:
-    """An environment without fomm; returns its folder of programs.
+    """Return the folder of programs of an environment without fomm.
 
     Torch and the others come from the running environment, by a path file: their own installation is not what
     is tested here, and takes minutes and gigabytes. Path files in that folder are not read, so that an
@@ -108,7 +108,7 @@ def install(programs: Path, *arguments) -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory, wheel) -> Path:
-    """The programs of an environment that holds the wheel."""
+    """Give the programs of an environment that holds the wheel."""
     programs = new_environment(tmp_path_factory.mktemp("environment"))
     install(programs, wheel)
     where = run(programs / "python", "-c", "import fomm; print(fomm.__file__)", cwd=programs).strip()

@@ -39,7 +39,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """What is animated only by name: the keywords of each call, and a file that says so."""
+    """Give what is animated only by name: the keywords of each call, and a file that says so."""
     made = []
 
     def pretend(source, driving, output, *networks, **options):

@@ -15,6 +15,8 @@ from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.objective import Networks, discriminator_losses, generator_losses
 from fomm.training.terms import Criteria
 
+pytestmark = pytest.mark.smoke
+
 WEIGHTS = LossWeights(
     generator_gan=1,
     discriminator_gan=1,

@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def load_tool(name: str) -> ModuleType:
-    """A script of tools/, as a module."""
+    """Return a script of tools/, as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -7,6 +7,8 @@ import pytest
 from fomm.data.records import Record, claim, format_summary, read_records, run_tasks, summarize
 from fomm.errors import FommError, InputError
 
+pytestmark = pytest.mark.smoke
+
 
 @dataclass(frozen=True)
 class Task:

@@ -39,7 +39,7 @@ def read_setup() -> configparser.ConfigParser:
 
 
 def distribution_names(requirements: str) -> set[str]:
-    """The names, in lower case with dashes, of a list of requirements, one in a line."""
+    """Return the names, in lower case with dashes, of a list of requirements, one in a line."""
     names = (re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in requirements.splitlines())
     return {name[0].lower().replace("_", "-") for name in names if name}
 
@@ -53,7 +53,7 @@ def shell_commands(text: str) -> list[list[str]]:
 
 
 def fomm_arguments(words: list[str]) -> list[str]:
-    """What a command passes to fomm; nothing where it starts another program."""
+    """Return what a command passes to fomm; nothing where it starts another program."""
     for place, word in enumerate(words):
         before = words[:place]
         if word.rpartition("/")[2] == "fomm" and (
@@ -64,7 +64,7 @@ def fomm_arguments(words: list[str]) -> list[str]:
 
 
 def anchors(text: str) -> set[str]:
-    """The names by which links reach the headings of a Markdown text."""
+    """Return the names by which links reach the headings of a Markdown text."""
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -97,7 +97,7 @@ def test_no_machine_paths(tracked):
 
 
 def imported_packages(source: str) -> set[str]:
-    """The packages that a module imports absolutely, at its top or late."""
+    """Return the packages that a module imports absolutely, at its top or late."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -173,7 +173,7 @@ def test_commands_are_found():
 
 
 def broken_links(document: Path) -> list[str]:
-    """The relative links and pictures of a Markdown file that lead to no file or to no heading."""
+    """Return the relative links and pictures of a Markdown file that lead to no file or to no heading."""
     text = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)", text):

@@ -6,6 +6,8 @@ from PIL import Image
 from fomm.data.shots import CutFinder, find_shots
 from fomm.media import save_video
 
+pytestmark = pytest.mark.smoke
+
 
 def head(number: int, size: int) -> np.ndarray:
     return np.asarray(Image.open(GOLDEN / "face" / f"head{number}.jpg").resize((size, size)))

@@ -277,7 +277,7 @@ def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str
 
 
 def _read_metadata(metadata: Mapping[str, str], path: Path) -> tuple[Config | None, bool | None]:
-    """The configuration, and whether norms were frozen, each None where the file does not say."""
+    """Return the configuration, and whether norms were frozen, each None where the file does not say."""
     if _METADATA_KEY not in metadata:
         return None, None
     try:

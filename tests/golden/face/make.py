@@ -23,7 +23,7 @@ MODULES = "mediapipe/modules"
 
 
 def run_tflite(wheel, member, image):
-    """The raw answers of a network to ``image``, HxWx3 float32."""
+    """Return the raw answers of a network to ``image``, HxWx3 float32."""
     network = Interpreter(model_content=zipfile.ZipFile(wheel).read(f"{MODULES}/{member}.tflite"))
     network.allocate_tensors()
     network.set_tensor(network.get_input_details()[0]["index"], image[None])
