@@ -58,7 +58,7 @@ def write_each(cases: dict[str, Case], top: Path, name: str) -> dict[str, Path]:
 
 
 def read_each(door: str, paths: dict[str, Path]) -> dict[str, dict]:
-    """Return what the function of ``doors`` says of each file, and the seconds and bytes of memory it took."""
+    """Return what the function of ``doors`` says of each file, and the seconds and bytes that it took."""
     if sys.platform == "win32":
         pytest.skip("the resource module is for POSIX")
     asked = json.dumps([door, [str(path) for path in paths.values()]])
