@@ -29,7 +29,7 @@ from fomm.heads.bust import (
 from fomm.heads.dataset import make_dataset, render_clip
 from fomm.heads.figure import Person
 from fomm.heads.glasses import add_glasses
-from fomm.heads.motion import FPS, Motion, make_blinks, make_motion, wander
+from fomm.heads.motion import FPS, HeadMotion, make_blinks, make_motion, wander
 from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
@@ -51,7 +51,7 @@ def draw_parts(
     amounts = np.zeros((1, len(bust.action_names)))
     for name, amount in actions.items():
         amounts[0, bust.action_names.index(name)] = amount
-    motion = Motion(np.radians([[yaw, pitch, roll]]), np.zeros((1, 2)), np.ones(1), amounts)
+    motion = HeadMotion(np.radians([[yaw, pitch, roll]]), np.zeros((1, 2)), np.ones(1), amounts)
     someone = someone or make_person(np.random.default_rng([9, 0, person]))
     scene, renderer = make_scene(np.random.default_rng([9, 1, person]), size), Renderer(size)
     view = pose(someone, scene, motion, 0)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from fomm.heads.bust import load_bust, make_action_amounts
-from fomm.heads.motion import FPS, Motion
+from fomm.heads.motion import FPS
 from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
@@ -52,7 +52,7 @@ def write_demo_clip(path: Path) -> None:
                 writer.write(renderer.draw(person, scene, view, np.random.default_rng(frame)))
 
 
-def make_demo_motion() -> Motion:
+def make_demo_motion() -> HeadMotion:
     """Return the motion: first facing the camera at rest, then turning, tilting, nodding and speaking."""
     time = np.arange(SECONDS * FPS) / FPS
     yaw = _sweep(time, 1.4, 2.6, 0.45) + _sweep(time, 2.6, 4.4, -0.5)
@@ -61,7 +61,7 @@ def make_demo_motion() -> Motion:
     bust = load_bust()
     actions = np.stack([make_action_amounts(bust, _make_expression(moment)) for moment in time])
     still = np.zeros((len(time), 2))
-    return Motion(np.stack([yaw, pitch, roll], 1), still, np.ones(len(time)), actions)
+    return HeadMotion(np.stack([yaw, pitch, roll], 1), still, np.ones(len(time)), actions)
 
 
 def make_demo_voice() -> np.ndarray:

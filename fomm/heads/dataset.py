@@ -14,7 +14,7 @@ from fomm.atomic import atomic_path
 from fomm.data.clips import sidecar_of
 from fomm.data.records import PARTS, claim
 from fomm.errors import InputError
-from fomm.heads.motion import FPS, Motion, make_motion
+from fomm.heads.motion import FPS, HeadMotion, make_motion
 from fomm.heads.scene import Scene, make_scene
 from fomm.workers import work_on_all
 
@@ -96,7 +96,7 @@ def render_clip(seed: int, person: int, clip: int, frames: int, size: int, *, st
 
 
 def _render_other_points(
-    rng: np.random.Generator, scene: Scene, motion: Motion
+    rng: np.random.Generator, scene: Scene, motion: HeadMotion
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return key points and jacobians of another head, in front of the same camera and with the same motion.
 

@@ -17,7 +17,7 @@ _SCRIPTED = {"jawOpen", "mouthClose", "tongueOut", "eyeBlinkLeft", "eyeBlinkRigh
 
 
 @dataclass(frozen=True)
-class Motion:
+class HeadMotion:
     """The motion of one head over T frames."""
 
     angles: np.ndarray  # Tx3: yaw, pitch, roll in radians, signs as in bust.make_rotation
@@ -25,8 +25,8 @@ class Motion:
     zoom: np.ndarray  # T, factors of the focal length
     actions: np.ndarray  # Tx52 amounts of the face actions, in [0, 1]
 
-    def __getitem__(self, frames: slice) -> "Motion":
-        return Motion(self.angles[frames], self.shift[frames], self.zoom[frames], self.actions[frames])
+    def __getitem__(self, frames: slice) -> "HeadMotion":
+        return HeadMotion(self.angles[frames], self.shift[frames], self.zoom[frames], self.actions[frames])
 
 
 def wander(rng: np.random.Generator, frames: int, seconds: float) -> np.ndarray:
@@ -67,7 +67,7 @@ def make_speech(rng: np.random.Generator, frames: int) -> np.ndarray:
     return np.clip(phrases * syllables + 0.1 * np.clip(wander(rng, frames, 1.0), 0, None), 0, 0.9)
 
 
-def make_motion(rng: np.random.Generator, frames: int) -> Motion:
+def make_motion(rng: np.random.Generator, frames: int) -> HeadMotion:
     """Return random motion of so many frames, at 25 frames a second."""
     names = load_bust().action_names
     turning, place, mouth, eyes, brows, others, habits = rng.spawn(7)
@@ -113,7 +113,7 @@ def make_motion(rng: np.random.Generator, frames: int) -> Motion:
     for name, child in zip(habits.choice(free, 6, replace=False), others.spawn(6), strict=True):
         _add(amounts, str(name), 0.7 * np.clip(0.5 * wander(child, frames, 0.6), 0, 1))
     actions = np.clip(np.stack([amounts[name] for name in names], 1), 0, 1)
-    return Motion(angles, shift, zoom, actions)
+    return HeadMotion(angles, shift, zoom, actions)
 
 
 def _add(amounts: dict[str, np.ndarray], name: str, amount: np.ndarray) -> None:

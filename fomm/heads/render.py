@@ -6,7 +6,7 @@ import numpy as np
 
 from fomm.heads.bust import TEETH, TONGUE, bend, load_bust
 from fomm.heads.figure import Figure, Person
-from fomm.heads.motion import Motion
+from fomm.heads.motion import HeadMotion
 from fomm.heads.scene import Scene
 
 SUPERSAMPLING = 2
@@ -29,7 +29,7 @@ class View:
     camera: np.ndarray  # 3, metres
 
 
-def pose(figure: Figure, scene: Scene, motion: Motion, frame: int) -> View:
+def pose(figure: Figure, scene: Scene, motion: HeadMotion, frame: int) -> View:
     """Return the figure and the camera as they are at one frame of the motion."""
     bust = load_bust()
     vertices = figure.vertices.copy()
@@ -73,7 +73,7 @@ class Renderer:
         pixels[:, :2] = np.round(pixels[:, :2] * _SUBPIXELS) / _SUBPIXELS
         recess = np.where(np.isin(person.parts, (TEETH, TONGUE)), _MOUTH_RECESS, 0.0)
         kernels.rasterize(pixels, person.faces, recess, self.inverse_depth, self.face_ids, self.barycentric)
-        mesh = shading.Mesh(
+        mesh = shading.SurfaceMesh(
             faces=person.faces,
             parts=person.parts,
             vertices=view.vertices,

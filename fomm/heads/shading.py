@@ -23,7 +23,7 @@ class Coverage(NamedTuple):
     barycentric: np.ndarray  # HxWx2 weights of the triangle's first two corners
 
 
-class Mesh(NamedTuple):
+class SurfaceMesh(NamedTuple):
     """A posed head: V vertices, F triangles."""
 
     faces: np.ndarray  # Fx3 vertices of each triangle
@@ -73,7 +73,7 @@ def shade(coverage, mesh, materials, lighting, camera, out):
 
     Args:
         coverage: a ``Coverage``.
-        mesh: a ``Mesh``.
+        mesh: a ``SurfaceMesh``.
         materials: a ``Materials``.
         lighting: a ``Lighting``.
         camera: 3, its place in metres.

@@ -1,9 +1,9 @@
 """A photo that moves while a camera looks: the session, its cameras and its screens."""
 
-from fomm.live.session import Live, Summary, run
+from fomm.live.session import Live, SessionSummary, run
 
 __all__ = [
     "Live",
-    "Summary",
+    "SessionSummary",
     "run",
 ]

@@ -127,7 +127,7 @@ class Live:
         )
 
 
-class Summary(NamedTuple):
+class SessionSummary(NamedTuple):
     """What a session showed, and how late."""
 
     shown: int  # frames
@@ -166,10 +166,10 @@ class _Meter:
         latency = self.latencies[-1] if self.latencies else 0.0
         return Status(len(self.latencies), dropped, rate, latency, waiting)
 
-    def summary(self, dropped: int) -> Summary:
+    def summary(self, dropped: int) -> SessionSummary:
         count, span = len(self.latencies), self.last - self.first
         median, slow = np.percentile(self.latencies, (50, 95)).tolist() if count else (0.0, 0.0)
-        return Summary(count, dropped, (count - 1) / span if span else 0.0, median, slow)
+        return SessionSummary(count, dropped, (count - 1) / span if span else 0.0, median, slow)
 
 
 def run(
@@ -179,7 +179,7 @@ def run(
     *,
     name: str = "the source",
     clock: Callable[[], float] = time.monotonic,
-) -> Summary:
+) -> SessionSummary:
     """Show the newest frame's result on all screens until frames end, a screen says so, or Ctrl-C comes.
 
     Args:
