@@ -14,7 +14,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from fomm.heads.bust import load_bust, make_action_amounts
-from fomm.heads.motion import FPS
+from fomm.heads.motion import FPS, HeadMotion
 from fomm.heads.people import make_person
 from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import make_scene
