@@ -1,11 +1,14 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import draw_demo_clip
 import numpy as np
 import pytest
+from checkout import ROOT
 from golden_data import GOLDEN, assert_near
 from PIL import Image
 from scipy.ndimage import binary_dilation
@@ -343,6 +346,34 @@ print(make_fractal_noise.stats.cache_path)
     return done.stdout.strip()
 
 
+@pytest.mark.slow
+def test_code_that_was_compiled_from_other_sources_does_no_harm(tmp_path):
+    """Numba reads what it has kept before it compares sources, and fails where a class has gone since."""
+    package, cache = tmp_path / "fomm", tmp_path / "cache"
+    shutil.copytree(ROOT / "fomm", package, ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    script = (
+        "from fomm.heads import dataset; "
+        "print(dataset.__file__, len(dataset.render_clip(1, 0, 0, 1, 16).frames))"
+    )
+    env = {**os.environ, **dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(cache))}
+    env.pop("NUMBA_CACHE_DIR", None)
+
+    def draw() -> str:
+        """Draw in a process that starts beside the copy, and so imports that."""
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    drawn = f"{package / 'heads' / 'dataset.py'} 1\n"
+    assert draw() == drawn
+    for name in ("shading.py", "render.py"):
+        file = package / "heads" / name
+        text = file.read_text(encoding="utf-8")
+        assert "SurfaceMesh" in text
+        file.write_text(text.replace("SurfaceMesh", "OtherMesh"), encoding="utf-8")
+    assert draw() == drawn
+
+
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the user's folder has another name there")
 def test_compiled_code_is_kept_in_the_users_cache_folder(tmp_path):
     for env, wanted in (
@@ -350,14 +381,15 @@ def test_compiled_code_is_kept_in_the_users_cache_folder(tmp_path):
         ({"HOME": f"{tmp_path}/b", "XDG_CACHE_HOME": f"{tmp_path}/xdg"}, tmp_path / "xdg" / "fomm"),
     ):
         folder = show_cache(**env)
-        assert os.path.dirname(folder) == str(wanted)
+        assert Path(folder).parent.parent == wanted
         assert list(wanted.rglob("*make_fractal_noise*.nbi"))
 
 
 def test_compiled_code_is_kept_where_numba_is_told_to(tmp_path):
     mine, users = tmp_path / "mine", tmp_path / "users"
     folder = show_cache(NUMBA_CACHE_DIR=str(mine), XDG_CACHE_HOME=str(users), LOCALAPPDATA=str(users))
-    assert os.path.dirname(folder) == str(mine) and not users.exists()
+    assert Path(folder).parent.parent == mine
+    assert not users.exists()
     assert list(mine.rglob("*make_fractal_noise*.nbi"))
 
 

@@ -3,9 +3,11 @@
 Import this module late: it loads numba.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,22 @@ def user_cache_folder() -> Path:
     return base / "fomm"
 
 
+@cache
+def _hash_sources() -> str:
+    """Return a short hash of this room's code, whose types the compiled functions know."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
 def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function compiled by numba, without fast-math and without threads.
 
     The machine code is kept for later processes in ``NUMBA_CACHE_DIR`` where that is set, else in
-    ``user_cache_folder``. Where that folder cannot be written to, nothing is kept.
+    ``user_cache_folder``. Where that folder cannot be written to, nothing is kept. Each state of this room's
+    code has a folder of its own: numba reads what it has kept before it compares sources, and fails where a
+    class that it names has gone since.
 
     By itself numba would write beside the source. In an installed package pip does not know such files, and
     leaves them behind when it uninstalls. The folder that is left then hides an editable installation.
@@ -47,7 +60,7 @@ def compile_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     config: Any = numba.config  # its names are made at run time
     chosen = config.CACHE_DIR
     try:
-        config.CACHE_DIR = folder = chosen or str(user_cache_folder())
+        config.CACHE_DIR = folder = str(Path(chosen or user_cache_folder()) / _hash_sources())
         compiled: Any = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no home folder, or no folder at all that numba can write to
         return numba.njit(**_OPTIONS)(function)
