@@ -5,7 +5,7 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.animation.framing import follow, main_face, photo_squares, video_squares
+from fomm.animation.framing import find_gaps, follow, main_face, photo_squares, video_squares
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import Face
@@ -127,6 +127,28 @@ def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
         video_squares(VideoReader(tmp_path / "far.mp4"), "auto")
     assert video_squares(VideoReader(tmp_path / "wall.mp4"), "none") == [Rect(0, 0, 64, 64)]
     assert video_squares(VideoReader(tmp_path / "wall.mp4"), (8, 8, 32, 32)) == [Rect(8, 8, 40, 40)]
+
+
+def test_gaps_are_those_that_last():
+    """At 12 frames a second six frames are half a second; a face that is seen in frame 3 may stay until 5."""
+    assert find_gaps([0, 3, 6, 9], 12, 12) == []
+    assert find_gaps([0, 9], 12, 12) == [(3, 9)]
+    assert find_gaps([0, 6], 9, 12) == []  # three frames are too few
+    assert find_gaps([6, 9], 30, 12) == [(0, 6), (12, 30)]
+
+
+def test_where_the_face_is_missing_is_told(tmp_path):
+    wall, talk = backdrop((320, 240)), backdrop((320, 240), (head(0, 160), 80, 40))
+    save_video(tmp_path / "gone.mp4", [talk] * 12 + [wall] * 18 + [talk] * 6, 12)
+    words = r"gone\.mp4: no face in 18 of 36 frames \(1\.0 to 2\.5 s\); .* --start and --duration"
+    with pytest.warns(UserWarning, match=words):
+        (square,) = video_squares(VideoReader(tmp_path / "gone.mp4"), "auto")
+    assert square.width > 100
+    save_video(tmp_path / "street.mp4", [talk] + [wall] * 71, 12)
+    with pytest.raises(
+        InputError, match=r"street\.mp4: a face was found in only 1 of the 24 frames .*--crop-driving none"
+    ):
+        video_squares(VideoReader(tmp_path / "street.mp4"), "auto")
 
 
 def test_a_face_that_wanders_is_followed(tmp_path):

@@ -25,6 +25,8 @@ WANDERS = 1.8  # a fixed square so many times as large as the face's own shows t
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
 SMALLEST_DRIVER = 64  # pixels
 EVERY = 3  # a face is looked for in every so many frames of a video
+GAP = 0.5  # seconds: for so long the driver's face may be missed without a word
+FEW = 0.1  # share of the frames that show the driver's face: a video with fewer is refused
 _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 
 
@@ -80,8 +82,10 @@ def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> 
     With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
     shows a bar meanwhile, where the output is a terminal.
 
+    A warning tells of the parts of the video in which the face is missing.
+
     Raises:
-        InputError: no face was found. MediaError: the video cannot be read.
+        InputError: no face was found, or in hardly any frame. MediaError: the video cannot be read.
     """
     size, name = video.size, video.path
     if crop == "none":
@@ -102,6 +106,7 @@ def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> 
             f"{name}: no face was found in any of its {count} frames; "
             f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
+    _check_presence(track, count, video)
     boxes = list(track.values())
     whole = boxes[0]
     for box in boxes[1:]:
@@ -115,6 +120,40 @@ def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> 
             stacklevel=2,
         )
     return [fixed] if fixed.width <= WANDERS * usual else follow(track, count, video.fps, usual)
+
+
+def _check_presence(track: dict[int, Rect], count: int, video: VideoReader) -> None:
+    """Warn of the parts in which the driver's face is missing; refuse a video that hardly shows it."""
+    seen, looked_at = len(track), -(-count // EVERY)
+    if seen < FEW * looked_at:
+        raise InputError(
+            f"{video.path}: a face was found in only {seen} of the {looked_at} frames that were looked at; "
+            f"give a video of a face, or {_ADVICE.removeprefix('give ').replace('--crop', '--crop-driving')}"
+        )
+    gaps = find_gaps(list(track), count, video.fps)
+    if gaps:
+        missing = sum(end - begin for begin, end in gaps)
+        times = ", ".join(f"{begin / video.fps:.1f} to {end / video.fps:.1f} s" for begin, end in gaps[:3])
+        more = f" and {len(gaps) - 3} more times" if len(gaps) > 3 else ""
+        warnings.warn(
+            f"{video.path}: no face in {missing} of {count} frames ({times}{more}); there the photo follows "
+            "what is seen instead: leave such parts out by --start and --duration",
+            stacklevel=3,
+        )
+
+
+def find_gaps(seen: Sequence[int], count: int, fps: float) -> list[tuple[int, int]]:
+    """Return the parts of a video in which a face is missing for ``GAP`` or longer: first frame, and end.
+
+    Args:
+        seen: numbers of the frames that show the face, ascending, of every ``EVERY``-th frame.
+        count: frames of the video.
+        fps: its rate.
+    """
+    begins = [0, *(number + EVERY for number in seen)]
+    ends = [*seen, count]
+    pairs = zip(begins, ends, strict=True)
+    return [(begin, end) for begin, end in pairs if end > begin and end - begin >= GAP * fps]
 
 
 def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
