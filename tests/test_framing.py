@@ -5,7 +5,8 @@ import pytest
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.animation.framing import find_gaps, follow, main_face, photo_squares, video_squares
+from fomm.animation.framing import find_driver, follow, main_face, photo_squares
+from fomm.animation.presence import Presence
 from fomm.bundled import bundled
 from fomm.errors import InputError
 from fomm.face import Face
@@ -111,7 +112,7 @@ def test_crops_agree_with_the_published_recipe_on_the_original_detector(many_fac
 def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
     frames = [backdrop((320, 240), (head(0, 160), 60 + 2 * t, 40)) for t in range(12)]
     save_video(tmp_path / "talk.mp4", frames, 25)
-    (square,) = video_squares(VideoReader(tmp_path / "talk.mp4"), "auto")
+    (square,) = find_driver(VideoReader(tmp_path / "talk.mp4"), "auto").squares
     assert square.width == pytest.approx(square.height)
     for frame in (frames[0], frames[9]):
         face = published_box(detect_faces(frame)[0])
@@ -120,41 +121,34 @@ def test_a_video_has_one_square_around_all_places_of_the_face(tmp_path):
         InputError, match=r"wall\.mp4: no face was found in any of its 3 frames; .*--crop-driving none"
     ):
         save_video(tmp_path / "wall.mp4", [np.full((64, 64, 3), 90, np.uint8)] * 3, 25)
-        video_squares(VideoReader(tmp_path / "wall.mp4"), "auto")
+        find_driver(VideoReader(tmp_path / "wall.mp4"), "auto")
     small = [backdrop((320, 240), (head(0, 56), 100 + 2 * t, 40)) for t in range(4)]
     save_video(tmp_path / "far.mp4", small, 25)
     with pytest.warns(UserWarning, match=r"far\.mp4: the head is \d\d pixels wide, less than the 64"):
-        video_squares(VideoReader(tmp_path / "far.mp4"), "auto")
-    assert video_squares(VideoReader(tmp_path / "wall.mp4"), "none") == [Rect(0, 0, 64, 64)]
-    assert video_squares(VideoReader(tmp_path / "wall.mp4"), (8, 8, 32, 32)) == [Rect(8, 8, 40, 40)]
-
-
-def test_gaps_are_those_that_last():
-    """At 12 frames a second six frames are half a second; a face that is seen in frame 3 may stay until 5."""
-    assert find_gaps([0, 3, 6, 9], 12, 12) == []
-    assert find_gaps([0, 9], 12, 12) == [(3, 9)]
-    assert find_gaps([0, 6], 9, 12) == []  # three frames are too few
-    assert find_gaps([6, 9], 30, 12) == [(0, 6), (12, 30)]
+        find_driver(VideoReader(tmp_path / "far.mp4"), "auto")
+    assert find_driver(VideoReader(tmp_path / "wall.mp4"), "none").squares == [Rect(0, 0, 64, 64)]
+    assert find_driver(VideoReader(tmp_path / "wall.mp4"), (8, 8, 32, 32)).squares == [Rect(8, 8, 40, 40)]
 
 
 def test_where_the_face_is_missing_is_told(tmp_path):
     wall, talk = backdrop((320, 240)), backdrop((320, 240), (head(0, 160), 80, 40))
     save_video(tmp_path / "gone.mp4", [talk] * 12 + [wall] * 18 + [talk] * 6, 12)
-    words = r"gone\.mp4: no face in 18 of 36 frames \(1\.0 to 2\.5 s\); .* --start and --duration"
+    words = r"gone\.mp4: no face in 18 of 36 frames \(1\.0 to 2\.5 s\); nothing is followed there"
     with pytest.warns(UserWarning, match=words):
-        (square,) = video_squares(VideoReader(tmp_path / "gone.mp4"), "auto")
+        (square,), presence = find_driver(VideoReader(tmp_path / "gone.mp4"), "auto")
     assert square.width > 100
+    assert presence == Presence(((12, 30),), 12.0)
     save_video(tmp_path / "street.mp4", [talk] + [wall] * 71, 12)
     with pytest.raises(
         InputError, match=r"street\.mp4: a face was found in only 1 of the 24 frames .*--crop-driving none"
     ):
-        video_squares(VideoReader(tmp_path / "street.mp4"), "auto")
+        find_driver(VideoReader(tmp_path / "street.mp4"), "auto")
 
 
 def test_a_face_that_wanders_is_followed(tmp_path):
     frames = [backdrop((640, 200), (head(0, 140), 14 * t, 30)) for t in range(36)]
     save_video(tmp_path / "walk.mp4", frames, 25)
-    squares = video_squares(VideoReader(tmp_path / "walk.mp4"), "auto")
+    squares = find_driver(VideoReader(tmp_path / "walk.mp4"), "auto").squares
     assert len(squares) == 36 and len({round(square.width) for square in squares}) == 1
     steps = np.diff([square.x0 for square in squares])
     assert (steps >= 0).all() and steps.max() < 20  # forwards, and never with a jump

@@ -147,7 +147,9 @@ def animate_file(
             prefetch(map(video.at_size, frames)) as ready,
             BackgroundWorker(write) as background,
         ):
-            for animated in _bar(moved.animate(ready, references), reader.num_frames, progress):
+            for animated in _bar(
+                moved.animate(ready, references, video.presence), reader.num_frames, progress
+            ):
                 background.put(animated)
                 count += 1
     return count

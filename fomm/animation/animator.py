@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
 from fomm.animation.options import EXACT, Compute, Motion
+from fomm.animation.presence import Presence
 from fomm.checkpoint import choose_device
 from fomm.engines import prepare_engine
 from fomm.engines.gpu import (
@@ -120,42 +121,77 @@ class Animator:
         with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
-    def render(self, driving_video: Any, reference: Keypoints | None = None) -> Iterator[AnimatedFrames]:
-        """Yield what ``animate`` does, but each frame as tensors, with its motion."""
-        batches = self._batches(driving_video, reference)
+    def render(
+        self, driving_video: Any, reference: Keypoints | None = None, presence: Presence | None = None
+    ) -> Iterator[AnimatedFrames]:
+        """Yield what ``animate`` does, but each frame as tensors, with its motion.
+
+        With ``presence`` the picture holds still and eases to rest while the driver's face is not seen. If
+        the first frame does not show it, a ``reference`` is needed.
+        """
+        batches = self._batches(driving_video, reference, presence)
         if self.device.type == "cuda":
             batches = start_next_first(batches)
         for batch in batches:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
 
-    def _batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[AnimatedFrames]:
-        frames = iterate_frames(driving_video)
-        start = None if reference is None else self._start(reference)
+    def _batches(
+        self, driving_video: Any, reference: Keypoints | None, presence: Presence | None
+    ) -> Iterator[AnimatedFrames]:
+        frames, count = iterate_frames(driving_video), 0
+        start, held = (None if reference is None else self._start(reference)), reference
         while chunk := list(itertools.islice(frames, self.batch_size)):
             while chunk:
                 batch = chunk[: self.batch_size]
                 try:
-                    rendered, start = self._animate_batch(batch, start)
+                    rendered, start, held = self._animate_batch(batch, start, held, presence, count)
                 except torch.OutOfMemoryError:
                     rendered = None
                 if rendered is None:  # the error, which holds on to what filled the memory, is gone by here
                     self._take_smaller_batches(len(batch))
                 else:
                     yield AnimatedFrames(rendered, record_event(self.device))
-                    chunk = chunk[len(batch) :]
+                    chunk, count = chunk[len(batch) :], count + len(batch)
 
     def _start(self, reference: Keypoints) -> "_Start":
         """Return where relative motion starts; once for all frames, since a GPU has to stop for the scale."""
         scaled = self.motion.relative and self.motion.adapt_movement_scale
         return _Start(reference, movement_scale(self.encoded.keypoints, reference) if scaled else 1.0)
 
-    def _animate_batch(self, frames: list[np.ndarray], start: "_Start | None") -> tuple[Rendered, "_Start"]:
+    def _animate_batch(
+        self,
+        frames: list[np.ndarray],
+        start: "_Start | None",
+        held: Keypoints | None,
+        presence: Presence | None,
+        first: int,
+    ) -> tuple[Rendered, "_Start", Keypoints | None]:
+        """Animate frames from number ``first`` on; return also where motion starts, and the last key points.
+
+        ``held``: of the last frame before these that shows the driver's face.
+        """
+        numbers = range(first, first + len(frames))
         with torch.inference_mode():
             kp_driving = self.networks.detect(to_batch(frames, self.size, self.device))
             if start is None:
                 start = self._start(kp_driving.map(lambda t: t[:1]))
-            return self.networks.render(self.encoded, self._moved(kp_driving, start)), start
+            if presence is None:
+                return self.networks.render(self.encoded, self._moved(kp_driving, start)), start, None
+            kp_driving = _hold(kp_driving, held or start.reference, [presence.is_seen(n) for n in numbers])
+            moved = self._moved(kp_driving, start)
+            moved = self._ease(moved, [presence.strength(number) for number in numbers])
+            return self.networks.render(self.encoded, moved), start, kp_driving.map(lambda t: t[-1:])
+
+    def _ease(self, moved: Keypoints, strengths: list[float]) -> Keypoints:
+        """Return key points between those of the source, at a strength of 0, and ``moved``, at 1."""
+        if min(strengths) == 1:
+            return moved
+        shares, rest = moved.value.new_tensor(strengths)[:, None, None], self.encoded.keypoints
+        value = torch.lerp(rest.value, moved.value, shares)
+        if moved.jacobian is None or rest.jacobian is None:
+            return Keypoints(value)
+        return Keypoints(value, torch.lerp(rest.jacobian, moved.jacobian, shares[..., None]))
 
     def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
         if not self.motion.relative:
@@ -181,6 +217,27 @@ class Animator:
             assert isinstance(self.networks, RecordedNetworks)
             self.networks.forget()
             torch.cuda.empty_cache()
+
+
+def _hold(kp_driving: Keypoints, held: Keypoints, seen: list[bool]) -> Keypoints:
+    """Return key points of B frames; a frame that shows no face gets those of the last one that does.
+
+    Args:
+        kp_driving: of B frames.
+        held: of one frame, the last before them that shows the face.
+        seen: which of the B frames show it.
+    """
+    if all(seen):
+        return kp_driving
+    last, rows = 0, []  # row 0 is ``held``
+    for row, shows in enumerate(seen, 1):
+        last = row if shows else last
+        rows.append(last)
+    jacobians = (held.jacobian, kp_driving.jacobian)
+    value = torch.cat((held.value, kp_driving.value))[rows]
+    if jacobians[0] is None or jacobians[1] is None:
+        return Keypoints(value)
+    return Keypoints(value, torch.cat((jacobians[0], jacobians[1]))[rows])
 
 
 class _Start(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.framing import photo_squares, video_squares
+from fomm.animation.framing import find_driver, photo_squares
 from fomm.animation.options import Crop
 from fomm.errors import FommError, InputError
 from fomm.face.crop import Rect
@@ -109,7 +109,7 @@ def _photo(file: Path, out: Path | None, size: int, crop: Crop, face: int | str 
 
 def _video(file: Path, out: Path | None, size: int, crop: Crop) -> list[Rect]:
     reader = VideoReader(file)
-    boxes = video_squares(reader, crop)
+    boxes = find_driver(reader, crop).squares
     if out is not None:
         with reader, VideoWriter(out / f"{file.stem}.mp4", fps=reader.fps, for_training=True) as writer:
             for number, frame in enumerate(reader):

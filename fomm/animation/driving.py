@@ -8,8 +8,9 @@ import torch
 
 from fomm.animation.best_frame import find_best_frame
 from fomm.animation.frames import to_pictures, to_tensor
-from fomm.animation.framing import video_squares
+from fomm.animation.framing import find_driver
 from fomm.animation.options import Crop
+from fomm.animation.presence import Presence
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
@@ -25,6 +26,9 @@ class DrivingVideo:
         size: (height, width) of the networks' pictures.
         progress: show a bar while faces are looked for, where the output is a terminal.
 
+    Attributes:
+        presence: when the driver's face is seen; None: no face was looked for.
+
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
     """
@@ -39,9 +43,10 @@ class DrivingVideo:
     ) -> None:
         self.reader, self.size = reader, size
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
+        self.presence: Presence | None = None
         if crop != "none":
-            parts = video_squares(reader, crop, progress=progress)
-            self.parts = [grow_to_shape(part, size) for part in parts]
+            squares, self.presence = find_driver(reader, crop, progress=progress)
+            self.parts = [grow_to_shape(square, size) for square in squares]
 
     @contextmanager
     def frames(self) -> Iterator[Iterator[np.ndarray]]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from fomm.animation.options import Crop
+from fomm.animation.presence import Presence, find_gaps
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
@@ -25,7 +27,6 @@ WANDERS = 1.8  # a fixed square so many times as large as the face's own shows t
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
 SMALLEST_DRIVER = 64  # pixels
 EVERY = 3  # a face is looked for in every so many frames of a video
-GAP = 0.5  # seconds: for so long the driver's face may be missed without a word
 FEW = 0.1  # share of the frames that show the driver's face: a video with fewer is refused
 _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 
@@ -76,23 +77,29 @@ def photo_squares(
     return chosen
 
 
-def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> list[Rect]:
-    """Return the part of the driving frames that the networks see: one for all frames, or one for each.
+class DrivingPart(NamedTuple):
+    """The part of a driving video that the networks see."""
+
+    squares: list[Rect]  # one for all frames, or one for each
+    presence: Presence | None = None  # of the driver's face; None: no face was looked for
+
+
+def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> DrivingPart:
+    """Find the part of the driving frames that the networks see.
 
     With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
-    shows a bar meanwhile, where the output is a terminal.
-
-    A warning tells of the parts of the video in which the face is missing.
+    shows a bar meanwhile, where the output is a terminal. A warning tells of the parts of the video in which
+    the face is missing.
 
     Raises:
         InputError: no face was found, or in hardly any frame. MediaError: the video cannot be read.
     """
     size, name = video.size, video.path
     if crop == "none":
-        return [Rect(0.0, 0.0, float(size[1]), float(size[0]))]
+        return DrivingPart([Rect(0.0, 0.0, float(size[1]), float(size[0]))])
     if not isinstance(crop, str):
-        return [_given(crop, size, str(name))]
-    finder, count = FaceFinder(), 0
+        return DrivingPart([_given(crop, size, str(name))])
+    finder, count = FaceFinder(confirm=True), 0
     with video.reopen() as frames:
         # disable=None: shown where the output is a terminal
         bar = tqdm(frames, "looking for the face", video.num_frames, disable=None if progress else True)
@@ -106,7 +113,7 @@ def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> 
             f"{name}: no face was found in any of its {count} frames; "
             f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
-    _check_presence(track, count, video)
+    presence = _check_presence(track, count, video)
     boxes = list(track.values())
     whole = boxes[0]
     for box in boxes[1:]:
@@ -119,41 +126,29 @@ def video_squares(video: VideoReader, crop: Crop, *, progress: bool = False) -> 
             "networks look for motion; a closer view moves the photo better",
             stacklevel=2,
         )
-    return [fixed] if fixed.width <= WANDERS * usual else follow(track, count, video.fps, usual)
+    squares = [fixed] if fixed.width <= WANDERS * usual else follow(track, count, video.fps, usual)
+    return DrivingPart(squares, presence)
 
 
-def _check_presence(track: dict[int, Rect], count: int, video: VideoReader) -> None:
-    """Warn of the parts in which the driver's face is missing; refuse a video that hardly shows it."""
+def _check_presence(track: dict[int, Rect], count: int, video: VideoReader) -> Presence:
+    """Return when the driver's face is seen; warn where it is not, refuse a video that hardly shows it."""
     seen, looked_at = len(track), -(-count // EVERY)
     if seen < FEW * looked_at:
         raise InputError(
             f"{video.path}: a face was found in only {seen} of the {looked_at} frames that were looked at; "
             f"give a video of a face, or {_ADVICE.removeprefix('give ').replace('--crop', '--crop-driving')}"
         )
-    gaps = find_gaps(list(track), count, video.fps)
+    gaps = find_gaps(list(track), EVERY, count, video.fps)
     if gaps:
         missing = sum(end - begin for begin, end in gaps)
         times = ", ".join(f"{begin / video.fps:.1f} to {end / video.fps:.1f} s" for begin, end in gaps[:3])
         more = f" and {len(gaps) - 3} more times" if len(gaps) > 3 else ""
         warnings.warn(
-            f"{video.path}: no face in {missing} of {count} frames ({times}{more}); there the photo follows "
-            "what is seen instead: leave such parts out by --start and --duration",
+            f"{video.path}: no face in {missing} of {count} frames ({times}{more}); "
+            "nothing is followed there",
             stacklevel=3,
         )
-
-
-def find_gaps(seen: Sequence[int], count: int, fps: float) -> list[tuple[int, int]]:
-    """Return the parts of a video in which a face is missing for ``GAP`` or longer: first frame, and end.
-
-    Args:
-        seen: numbers of the frames that show the face, ascending, of every ``EVERY``-th frame.
-        count: frames of the video.
-        fps: its rate.
-    """
-    begins = [0, *(number + EVERY for number in seen)]
-    ends = [*seen, count]
-    pairs = zip(begins, ends, strict=True)
-    return [(begin, end) for begin, end in pairs if end > begin and end - begin >= GAP * fps]
+    return Presence(tuple(gaps), video.fps)
 
 
 def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:

@@ -12,10 +12,12 @@ import numpy as np
 
 from fomm.face.crop import Rect, intersection, iou
 from fomm.face.detector import OVERLAP, Face, detect_faces_in
+from fomm.face.mesh import face_meshes
 from fomm.media.resize import shrink
 
 DETECTION_SIDE = 256  # pixels: the least shorter side to which a picture is reduced before the search
 INSIDE = 0.6  # answers are one face if a larger part of the smaller one lies inside the other
+SURE = 0.85  # the detector's score of faces that need no second opinion
 BATCH = 64  # pictures in one call of the detector
 
 
@@ -28,9 +30,15 @@ def find_faces(picture: np.ndarray) -> list[Face]:
 
 
 class FaceFinder:
-    """Finds the faces of many frames, in batches: ``add`` them, then ask for the ``results``."""
+    """Finds the faces of many frames, in batches: ``add`` them, then ask for the ``results``.
 
-    def __init__(self) -> None:
+    Args:
+        confirm: where the detector is not sure of a face, drop it unless the mesh network sees it too. So a
+            picture of a street is no face, which the detector alone takes for one now and then.
+    """
+
+    def __init__(self, *, confirm: bool = False) -> None:
+        self._confirm = confirm
         self._waiting: list[tuple[int, list[tuple[int, int]], np.ndarray, float]] = []
         self._pictures: list[np.ndarray] = []
         self._found: list[tuple[int, list[Face]]] = []
@@ -58,8 +66,19 @@ class FaceFinder:
             faces = list(next(answers))
             for place in places:
                 faces += _to_whole_picture(next(answers), place, frame.shape[:2])
-            self._found.append((number, [_scale_face(face, scale) for face in keep_best_answers(faces)]))
+            faces = keep_best_answers(faces)
+            if self._confirm:
+                faces = keep_confirmed(frame, faces)
+            self._found.append((number, [_scale_face(face, scale) for face in faces]))
         self._waiting, self._pictures = [], []
+
+
+def keep_confirmed(frame: np.ndarray, faces: Sequence[Face]) -> list[Face]:
+    """Return the faces of a frame that the detector is sure of, or that the mesh network sees as well."""
+    unsure = [face for face in faces if face.score < SURE]
+    meshes = face_meshes([frame] * len(unsure), unsure)
+    denied = {id(face) for face, mesh in zip(unsure, meshes, strict=True) if mesh.presence < 0.5}
+    return [face for face in faces if id(face) not in denied]
 
 
 def shrink_for_detection(frame: np.ndarray) -> np.ndarray:
