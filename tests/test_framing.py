@@ -145,6 +145,14 @@ def test_where_the_face_is_missing_is_told(tmp_path):
         find_driver(VideoReader(tmp_path / "street.mp4"), "auto")
 
 
+def test_a_face_that_comes_back_elsewhere_is_seen(tmp_path):
+    """Its boxes do not overlap, so that it counts as another person; the photo must not rest for that."""
+    left, right = (backdrop((640, 240), (head(0, 160), x, 40)) for x in (20, 440))
+    save_video(tmp_path / "jump.mp4", [left] * 24 + [right] * 12, 12)
+    _, presence = find_driver(VideoReader(tmp_path / "jump.mp4"), "auto")
+    assert presence == Presence((), 12.0)
+
+
 def test_a_face_that_wanders_is_followed(tmp_path):
     frames = [backdrop((640, 200), (head(0, 140), 14 * t, 30)) for t in range(36)]
     save_video(tmp_path / "walk.mp4", frames, 25)

@@ -126,8 +126,8 @@ class Animator:
     ) -> Iterator[AnimatedFrames]:
         """Yield what ``animate`` does, but each frame as tensors, with its motion.
 
-        With ``presence`` the picture holds still and eases to rest while the driver's face is not seen. If
-        the first frame does not show it, a ``reference`` is needed.
+        With ``presence`` the picture holds still and eases to rest while no face is seen. If the first frame
+        shows none, a ``reference`` is needed.
         """
         batches = self._batches(driving_video, reference, presence)
         if self.device.type == "cuda":

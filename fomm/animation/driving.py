@@ -27,7 +27,7 @@ class DrivingVideo:
         progress: show a bar while faces are looked for, where the output is a terminal.
 
     Attributes:
-        presence: when the driver's face is seen; None: no face was looked for.
+        presence: when a face is seen; None: none was looked for.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.

@@ -27,7 +27,7 @@ WANDERS = 1.8  # a fixed square so many times as large as the face's own shows t
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
 SMALLEST_DRIVER = 64  # pixels
 EVERY = 3  # a face is looked for in every so many frames of a video
-FEW = 0.1  # share of the frames that show the driver's face: a video with fewer is refused
+FEW = 0.1  # share of the frames that show a face: a video with fewer is refused
 _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 
 
@@ -81,7 +81,7 @@ class DrivingPart(NamedTuple):
     """The part of a driving video that the networks see."""
 
     squares: list[Rect]  # one for all frames, or one for each
-    presence: Presence | None = None  # of the driver's face; None: no face was looked for
+    presence: Presence | None = None  # of a face; None: none was looked for
 
 
 def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> DrivingPart:
@@ -89,7 +89,7 @@ def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> Dr
 
     With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
     shows a bar meanwhile, where the output is a terminal. A warning tells of the parts of the video in which
-    the face is missing.
+    no face is seen.
 
     Raises:
         InputError: no face was found, or in hardly any frame. MediaError: the video cannot be read.
@@ -107,13 +107,15 @@ def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> Dr
             if count % EVERY == 0:
                 finder.add(count, frame)
             count += 1
-    track = main_face(finder.results())
+    found = finder.results()
+    track = main_face(found)
     if not track:
         raise InputError(
             f"{name}: no face was found in any of its {count} frames; "
             f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
-    presence = _check_presence(track, count, video)
+    # whoever it is: the driver may come back at another place, and then counts as somebody else
+    presence = _check_presence([number for number, faces in found if faces], count, video)
     boxes = list(track.values())
     whole = boxes[0]
     for box in boxes[1:]:
@@ -130,15 +132,18 @@ def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> Dr
     return DrivingPart(squares, presence)
 
 
-def _check_presence(track: dict[int, Rect], count: int, video: VideoReader) -> Presence:
-    """Return when the driver's face is seen; warn where it is not, refuse a video that hardly shows it."""
-    seen, looked_at = len(track), -(-count // EVERY)
-    if seen < FEW * looked_at:
+def _check_presence(seen: Sequence[int], count: int, video: VideoReader) -> Presence:
+    """Return when a face is seen; warn where none is, and refuse a video that hardly shows one.
+
+    ``seen``: the numbers of the frames that show one, of those that were looked at.
+    """
+    looked_at = -(-count // EVERY)
+    if len(seen) < FEW * looked_at:
         raise InputError(
-            f"{video.path}: a face was found in only {seen} of the {looked_at} frames that were looked at; "
+            f"{video.path}: a face was found in only {len(seen)} of the {looked_at} frames looked at; "
             f"give a video of a face, or {_ADVICE.removeprefix('give ').replace('--crop', '--crop-driving')}"
         )
-    gaps = find_gaps(list(track), EVERY, count, video.fps)
+    gaps = find_gaps(seen, EVERY, count, video.fps)
     if gaps:
         missing = sum(end - begin for begin, end in gaps)
         times = ", ".join(f"{begin / video.fps:.1f} to {end / video.fps:.1f} s" for begin, end in gaps[:3])

@@ -92,7 +92,7 @@ class MovedPhoto:
         The video is read up to that frame, or to its end with a ``best_frame`` of ``"auto"``.
         """
         if best_frame is None and video.presence is not None and not video.presence.is_seen(0):
-            best_frame = video.presence.gaps[0][1]  # the first that shows the driver's face
+            best_frame = video.presence.gaps[0][1]  # the first that shows a face
         if best_frame is None:
             return [None] * len(self.animators)
         return [
@@ -111,7 +111,7 @@ class MovedPhoto:
         Args:
             frames: HxWx3, uint8 or floats in [0, 1].
             references: for each part, see ``Animator``.
-            presence: when the driver's face is seen; None: always.
+            presence: when a face is seen; None: always.
         """
         frames, *copies = itertools.tee(frames, len(self.animators) + 1)
         moved = [

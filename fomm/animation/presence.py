@@ -1,7 +1,7 @@
-"""When the driver's face is seen in a video, and how far the photo follows it.
+"""When a face is seen in a driving video, and how far the photo follows it.
 
-Where the face is missing, the networks would take something else for it. So the photo holds the last key
-points and eases to rest, and takes the motion up again when the face comes back.
+Where no face is seen, the networks would take something else for it. So the photo holds the last key
+points and eases to rest, and takes the motion up again when a face comes back.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ EASE = 0.5  # seconds from full motion to rest, and back
 
 @dataclass(frozen=True)
 class Presence:
-    """The parts of a video without the driver's face.
+    """The parts of a video without a face.
 
     Attributes:
         gaps: of each part the number of its first frame and that of the first frame behind it, ascending.
@@ -24,7 +24,7 @@ class Presence:
     fps: float
 
     def is_seen(self, number: int) -> bool:
-        """Return whether the frame shows the face; frames count from 0."""
+        """Return whether the frame shows a face; frames count from 0."""
         return not any(begin <= number < end for begin, end in self.gaps)
 
     def strength(self, number: int) -> float:
