@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
 from fomm.animation.options import EXACT, Compute, Motion
-from fomm.animation.presence import Presence
+from fomm.animation.presence import ALWAYS, Presence
 from fomm.checkpoint import choose_device
 from fomm.engines import prepare_engine
 from fomm.engines.gpu import (
@@ -122,12 +122,12 @@ class Animator:
             return self.networks.render(self.encoded, self.encoded.keypoints).prediction
 
     def render(
-        self, driving_video: Any, reference: Keypoints | None = None, presence: Presence | None = None
+        self, driving_video: Any, reference: Keypoints | None = None, presence: Presence = ALWAYS
     ) -> Iterator[AnimatedFrames]:
         """Yield what ``animate`` does, but each frame as tensors, with its motion.
 
-        With ``presence`` the picture holds still and eases to rest while no face is seen. If the first frame
-        shows none, a ``reference`` is needed.
+        While ``presence`` says that no face is seen, the picture holds still and eases to rest. If the first
+        frame shows none, a ``reference`` is needed.
         """
         batches = self._batches(driving_video, reference, presence)
         if self.device.type == "cuda":
@@ -137,7 +137,7 @@ class Animator:
                 yield batch.frame(index)
 
     def _batches(
-        self, driving_video: Any, reference: Keypoints | None, presence: Presence | None
+        self, driving_video: Any, reference: Keypoints | None, presence: Presence
     ) -> Iterator[AnimatedFrames]:
         frames, count = iterate_frames(driving_video), 0
         start, held = (None if reference is None else self._start(reference)), reference
@@ -164,9 +164,9 @@ class Animator:
         frames: list[np.ndarray],
         start: "_Start | None",
         held: Keypoints | None,
-        presence: Presence | None,
+        presence: Presence,
         first: int,
-    ) -> tuple[Rendered, "_Start", Keypoints | None]:
+    ) -> tuple[Rendered, "_Start", Keypoints]:
         """Animate frames from number ``first`` on; return also where motion starts, and the last key points.
 
         ``held``: of the last frame before these that shows the driver's face.
@@ -176,8 +176,6 @@ class Animator:
             kp_driving = self.networks.detect(to_batch(frames, self.size, self.device))
             if start is None:
                 start = self._start(kp_driving.map(lambda t: t[:1]))
-            if presence is None:
-                return self.networks.render(self.encoded, self._moved(kp_driving, start)), start, None
             kp_driving = _hold(kp_driving, held or start.reference, [presence.is_seen(n) for n in numbers])
             moved = self._moved(kp_driving, start)
             moved = self._ease(moved, [presence.strength(number) for number in numbers])

@@ -10,7 +10,7 @@ from fomm.animation.best_frame import find_best_frame
 from fomm.animation.frames import to_pictures, to_tensor
 from fomm.animation.framing import find_driver
 from fomm.animation.options import Crop
-from fomm.animation.presence import Presence
+from fomm.animation.presence import ALWAYS
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
@@ -27,7 +27,7 @@ class DrivingVideo:
         progress: show a bar while faces are looked for, where the output is a terminal.
 
     Attributes:
-        presence: when a face is seen; None: none was looked for.
+        presence: when a face is seen; always, where none was looked for.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
@@ -43,7 +43,7 @@ class DrivingVideo:
     ) -> None:
         self.reader, self.size = reader, size
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
-        self.presence: Presence | None = None
+        self.presence = ALWAYS
         if crop != "none":
             squares, self.presence = find_driver(reader, crop, progress=progress)
             self.parts = [grow_to_shape(square, size) for square in squares]

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fomm.animation.options import Crop
-from fomm.animation.presence import Presence, find_gaps
+from fomm.animation.presence import ALWAYS, Presence, find_gaps
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
@@ -81,7 +81,7 @@ class DrivingPart(NamedTuple):
     """The part of a driving video that the networks see."""
 
     squares: list[Rect]  # one for all frames, or one for each
-    presence: Presence | None = None  # of a face; None: none was looked for
+    presence: Presence = ALWAYS  # of a face
 
 
 def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> DrivingPart:

@@ -12,7 +12,7 @@ from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import photo_squares
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
-from fomm.animation.presence import Presence
+from fomm.animation.presence import ALWAYS, Presence
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
 from fomm.media.images import get_max_pixels
@@ -91,7 +91,7 @@ class MovedPhoto:
 
         The video is read up to that frame, or to its end with a ``best_frame`` of ``"auto"``.
         """
-        if best_frame is None and video.presence is not None and not video.presence.is_seen(0):
+        if best_frame is None and not video.presence.is_seen(0):
             best_frame = video.presence.gaps[0][1]  # the first that shows a face
         if best_frame is None:
             return [None] * len(self.animators)
@@ -104,14 +104,14 @@ class MovedPhoto:
         self,
         frames: Iterator[np.ndarray],
         references: Sequence[Keypoints | None],
-        presence: Presence | None = None,
+        presence: Presence = ALWAYS,
     ) -> Iterator[tuple[np.ndarray, tuple[AnimatedFrames, ...]]]:
         """Yield each driving frame with what the networks make of every part by it, one frame each.
 
         Args:
             frames: HxWx3, uint8 or floats in [0, 1].
             references: for each part, see ``Animator``.
-            presence: when a face is seen; None: always.
+            presence: when a face is seen.
         """
         frames, *copies = itertools.tee(frames, len(self.animators) + 1)
         moved = [

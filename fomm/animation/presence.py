@@ -39,6 +39,9 @@ class Presence:
         return rest if number < end else rest + (1 - rest) * _rise((number - end) / (EASE * self.fps))
 
 
+ALWAYS = Presence((), 1.0)  # a face is seen in every frame, or none was looked for
+
+
 def find_gaps(seen: Sequence[int], every: int, count: int, fps: float) -> list[tuple[int, int]]:
     """Return the parts of a video in which a face is missing for ``GAP`` or longer: first frame, and end.
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import COMPUTATION, Compute, Framing, group_options
+from fomm.animation.options import COLUMNS, COMPUTATION, Compute, Framing, group_options
 from fomm.bundled import bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 from fomm.commands.plain_warnings import call_with_plain_warnings
@@ -35,10 +35,11 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
 
 def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Action]) -> None:
     group = parser.add_argument_group("many photos and videos")
+    groups = dict.fromkeys(option.group for option in COLUMNS.values())
     group.add_argument(
         "--jobs", metavar="FILE", type=Path, action=_Instead, needless=needless,
         help="instead of PHOTO, DRIVING and -o a CSV file with the columns source, driving and output, and "
-        "any of the options of the last three groups",
+        f"any of the options under {', '.join(groups)}",
     )  # fmt: skip
     group.add_argument(
         "--workers", metavar="N", type=int, default=1, help="processes, each with networks of its own"
