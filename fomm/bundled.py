@@ -11,7 +11,7 @@ from fomm.errors import CheckpointError
 WEIGHTS = {
     "heads-256.safetensors": "fd8492f161e93551e4910f80c2d4f2853365a521fc3b9ccb7501401be27db1da",
     "detector.safetensors": "514f2c099111a9aa0bc2fd7a586ad7f3d55ea1bc3b6bb88a8b6151e46b216206",
-    "mesh.safetensors": "a24772c857cd78bcb4715df7e7b0b1ee68d078184ec90a81957e2cf0d6672a75",
+    "mesh.safetensors": "28082867de76df852b886eb2549138e82124a98e09b1b052f9201bea47cbe765",
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",
 }
 

@@ -28,7 +28,7 @@ from fomm.face.blocks import WEIGHTS
 
 MODELS = {
     "detector": "mediapipe/modules/face_detection/face_detection_short_range.tflite",
-    "mesh": "mediapipe/modules/face_landmark/face_landmark.tflite",
+    "mesh": "mediapipe/modules/face_landmark/face_landmark_with_attention.tflite",
 }
 
 
@@ -121,28 +121,56 @@ def _detector_names() -> dict[str, str]:
 
 def _mesh_names() -> dict[str, str]:
     """Return the name in the TFLite file of each parameter of FaceMesh, by our name."""
-    names = _conv("stem.0", "conv2d_1") | _prelu("stem.1", 1)
-    for index in range(14):
-        names |= _block(f"backbone.{index}", index + 1, index + 2, index + 2)
+    layers = _Layers()
+    names = layers.conv("stem.0") | layers.prelu("stem.1")
     for index in range(3):
-        names |= _block(f"points.{index}", index + 15, index + 16, index + 16)
-    names |= _conv("points.3", "conv2d_19") | _prelu("points.4", 19)
-    names |= _block("points.5", 18, 20, 20) | _conv("points.6", "conv2d_21")
-    names |= _block("presence.0", 23, 28, 26) | _conv("presence.1", "conv2d_29") | _prelu("presence.2", 27)
-    return names | _block("presence.3", 24, 30, 28) | _conv("presence.4", "conv2d_31")
+        names |= layers.block(f"fine.{index}")
+    for index in range(14):
+        names |= layers.block(f"coarse.{index}")
+    names |= layers.conv("coarse.14") | layers.prelu("coarse.15") | layers.block("coarse.16")
+    names |= _conv("points", "output_mesh") | _conv("presence", "conv_faceflag")
+    for region, heads in (
+        ("lips", ("points",)),
+        ("left_eye", ("points", "iris")),
+        ("right_eye", ("points", "iris")),
+    ):
+        for index in range(6):
+            names |= layers.block(f"{region}.trunk.{index}")
+        for head in heads:
+            ours = f"{region}.{head}"
+            for index in range(5):
+                names |= layers.block(f"{ours}.{index}")
+            names |= layers.conv(f"{ours}.5") | layers.prelu(f"{ours}.6") | layers.block(f"{ours}.7")
+            names |= _conv(
+                f"{ours}.8", "conv_" + (region if head == "points" else region.replace("eye", "iris"))
+            )
+    return names
+
+
+class _Layers:
+    """Names of FaceMesh's parameters by our names; the TFLite file numbers its layers of each kind from 0."""
+
+    def __init__(self) -> None:
+        self.counts = {"conv2d": 0, "depthwise_conv2d": 0, "p_re_lu": 0}
+
+    def _next(self, kind: str) -> str:
+        count = self.counts[kind]
+        self.counts[kind] += 1
+        return f"{kind}_{count}" if count else kind
+
+    def conv(self, ours: str) -> dict[str, str]:
+        return _conv(ours, self._next("conv2d"))
+
+    def prelu(self, ours: str) -> dict[str, str]:
+        return {f"{ours}.weight": self._next("p_re_lu") + "/Alpha"}
+
+    def block(self, ours: str) -> dict[str, str]:
+        names = _conv(f"{ours}.depthwise", self._next("depthwise_conv2d"))
+        return names | self.conv(f"{ours}.pointwise") | self.prelu(f"{ours}.activation")
 
 
 def _conv(ours: str, theirs: str) -> dict[str, str]:
     return {f"{ours}.weight": f"{theirs}/Kernel", f"{ours}.bias": f"{theirs}/Bias"}
-
-
-def _prelu(ours: str, number: int) -> dict[str, str]:
-    return {f"{ours}.weight": f"p_re_lu_{number}/Alpha"}
-
-
-def _block(ours: str, depthwise: int, pointwise: int, prelu: int) -> dict[str, str]:
-    names = _conv(f"{ours}.depthwise", f"depthwise_conv2d_{depthwise}")
-    return names | _conv(f"{ours}.pointwise", f"conv2d_{pointwise}") | _prelu(f"{ours}.activation", prelu)
 
 
 def _as_torch(name: str, tensor: np.ndarray) -> np.ndarray:
