@@ -34,8 +34,8 @@ REGION_MARGIN = 1.5  # its sides over those of the smallest rectangle around its
 
 
 # The parts of the face that the network looks at a second time, closely: the points that it finds anew there,
-# in the order of its answers. Lips: four lines from the left corner along the lower lip and from the left corner
-# along the upper one; the outermost, the innermost, two between. Eyes: the lids, then rings up to the brow.
+# in the order of its answers. Lips: four lines around the mouth, each from its left corner along the lower lip,
+# then along the upper one; the outermost, the innermost, two between. Eyes: the lids, then rings up to the brow.
 LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
@@ -142,15 +142,13 @@ class Region(nn.Module):
         """
         frame = self._frame(points)
         closely = self.trunk(_sample_features(features, frame))
-        found = [
-            None if head is None else _to_crop(head(closely), frame) for head in (self.points, self.iris)
-        ]
-        return found[0], found[1]
+        iris = None if self.iris is None else _to_crop(self.iris(closely), frame)
+        return _to_crop(self.points(closely), frame), iris
 
     def _frame(self, points: Tensor) -> Tensor:
         """Return the part's frame, Bx2x3: the affine map from its [-1, 1] to pixels of the crop.
 
-        It is the smallest rectangle around the part's points that is level with its corners, 1.5 times as large.
+        It is 1.5 times the smallest rectangle around the part's points that is level with its corners.
         """
         left, right = points[:, self.corners[0], :2], points[:, self.corners[1], :2]
         along = F.normalize(right - left, dim=1)  # Bx2
