@@ -198,8 +198,8 @@ def test_overlapping_answers_become_one():
 
 def test_cut_and_back():
     """A bright pixel lands in the crop where the crop's own points say that it is."""
-    image = torch.zeros(1, 3, 200, 160)
-    image[:, :, 90, 70] = 1  # its centre is at x = 70.5, y = 90.5
+    image = np.zeros((200, 160, 3), np.uint8)
+    image[90, 70] = 255  # its centre is at x = 70.5, y = 90.5
     crop = Crop(centre=(75.0, 80.0), side=96.0, angle=0.5)  # two crop pixels for one of the image
     cut = mesh_module.sample_crop(image, crop)[0, 0]
     rows, columns = torch.meshgrid(torch.arange(192.0) + 0.5, torch.arange(192.0) + 0.5, indexing="ij")
