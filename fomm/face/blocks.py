@@ -63,7 +63,8 @@ def load_weights(network: nn.Module, name: str, device: torch.device) -> nn.Modu
     check_intact(path)
     weights = load_file(path)
     network.load_state_dict({key: value.float() for key, value in weights.items()}, strict=True)
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster by a third on a CPU
+    return network.eval().requires_grad_(False).to(device)
 
 
 def check_image(image: np.ndarray) -> None:

@@ -263,8 +263,8 @@ def sample_crop(
 ) -> Tensor:
     """Return ``crop`` of ``image`` (HxWx3 uint8) as 1x3x(size)x(size) in [0, 1] on ``device``.
 
-    It is sampled linearly. Beyond the image's border lies the colour of the border. Where the crop is much larger than ``size``, each
-    pixel is the mean of several samples, which keeps fine patterns from aliasing.
+    It is sampled linearly. Beyond the image's border lies the colour of the border. Where the crop is much
+    larger than ``size``, each pixel is the mean of several samples, which keeps fine patterns from aliasing.
     """
     fine = min(max(round(crop.side / size), 1), 8)
     axes, centre = _crop_axes(crop) * crop.side, np.array(crop.centre)
