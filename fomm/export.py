@@ -20,7 +20,7 @@ from fomm._version import __version__
 from fomm.animation.frames import to_tensor
 from fomm.atomic import atomic_path
 from fomm.engines.graphs import Graph, build_graphs
-from fomm.engines.inference import InferenceNetworks, pack_inputs
+from fomm.engines.inference import InferenceNetworks, full_freedom, pack_inputs
 from fomm.engines.onnx_format import OPSET, to_onnx
 from fomm.engines.quantization import quantize
 from fomm.errors import ExportError, InputError, MissingExtraError
@@ -78,9 +78,13 @@ def export(
     if precision == "int8":
         clips = [_read_frames(path, (height, width)) for path in calibration] or _draw_heads((height, width))
         networks, clip = _calibrate(exact, clips), clips[0]
-    exact_graphs, inputs = build_graphs(exact, (height, width)), _make_inputs(exact, clip)
+    free = kp_detector.openings is not None  # labelled key points are moved by a face's mesh, exactly
+    exact_graphs, inputs = (
+        build_graphs(exact, (height, width), with_freedom=free),
+        _make_inputs(exact, clip, free),
+    )
     contents, exported = {}, []
-    for name, graph in build_graphs(networks, (height, width)).items():
+    for name, graph in build_graphs(networks, (height, width), with_freedom=free).items():
         path = Path(folder, f"{name}.onnx")
         contents[path] = to_onnx(graph)
         exported.append(_check_file(path, contents[path], exact_graphs[name], inputs[name], precision))
@@ -143,9 +147,11 @@ def _calibrate(networks: InferenceNetworks, clips: Iterable[Tensor]) -> Inferenc
 
 
 @torch.inference_mode()
-def _make_inputs(networks: InferenceNetworks, clip: Tensor) -> dict[str, list[Tensor]]:
+def _make_inputs(networks: InferenceNetworks, clip: Tensor, with_freedom: bool) -> dict[str, list[Tensor]]:
     """Make inputs of each graph, with another size of batch than the graphs were traced with."""
     source, kp = networks.encode(clip[:1]), networks.detect(clip[1:4])
+    if with_freedom:
+        source = source._replace(freedom=full_freedom(source))
     return {"keypoints": [clip[1:4]], "source": [clip[:1]], "render": pack_inputs(source, kp)}
 
 

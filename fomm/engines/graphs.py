@@ -2,10 +2,10 @@
 
     keypoints   images -> value[, jacobian]
     source      picture -> features, small[, details]
-    render      features, small[, details], source_value[, source_jacobian], value[, jacobian]
+    render      features, small[, details][, freedom], source_value[, source_jacobian], value[, jacobian]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. The batch is the first dimension of images, values and jacobians, and of what ``render``
+All are float32. ``freedom`` says how much of its motion each place makes, see ``EncodedSource``. The batch is the first dimension of images, values and jacobians, and of what ``render``
 gives. The last part of ``render`` is also a graph of its own, which can run in 8 bits:
 
     paint       moved -> prediction
@@ -23,6 +23,7 @@ from fomm.engines.inference import (
     Rendered,
     drop_none,
     finish_frames,
+    full_freedom,
     pack_inputs,
     unpack_inputs,
 )
@@ -65,7 +66,9 @@ class _RenderGraph(nn.Module):
         self.networks = networks
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(drop_none(self.networks.render(*unpack_inputs(tensors))))
+        return tuple(
+            drop_none(self.networks.render(*unpack_inputs(tensors, self.networks.share_of_details > 0)))
+        )
 
 
 class _PaintGraph(nn.Module):
@@ -83,8 +86,13 @@ def build_paint_graph(networks: InferenceNetworks, moved: Tensor) -> Graph:
     return Graph("paint", _PaintGraph(networks), {"moved": moved}, ("prediction",), names)
 
 
-def build_graphs(networks: InferenceNetworks, size: tuple[int, int]) -> dict[str, Graph]:
-    """Build the three graphs, by name, for pictures of one size (height, width) on the CPU."""
+def build_graphs(
+    networks: InferenceNetworks, size: tuple[int, int], *, with_freedom: bool = False
+) -> dict[str, Graph]:
+    """Build the three graphs, by name, for pictures of one size (height, width) on the CPU.
+
+    ``with_freedom``: the graph ``render`` takes it.
+    """
     picture = torch.rand(1, networks.num_channels, *size)
     with torch.inference_mode():
         source = networks.encode(picture)
@@ -92,7 +100,10 @@ def build_graphs(networks: InferenceNetworks, size: tuple[int, int]) -> dict[str
         points = networks.detect(images)
     names = ("value", "jacobian")[: len(drop_none(points))]
     of_source = ("features", "small", "details")[: 2 if source.details is None else 3]
-    of_render = (*of_source, *(f"source_{name}" for name in names), *names)
+    freedom = ("freedom",) if with_freedom else ()
+    if with_freedom:
+        source = source._replace(freedom=full_freedom(source))
+    of_render = (*of_source, *freedom, *(f"source_{name}" for name in names), *names)
     inputs = dict(zip(of_render, pack_inputs(source, points), strict=True))
     outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.motion.with_occlusion]
     graphs = (
@@ -141,16 +152,19 @@ class GraphEngine:
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
         """Do as ``InferenceNetworks.render``."""
         if self.motion is not None:
-            motion = self.motion(source.small, source.keypoints, kp_driving)
+            motion = self.motion(source.small, source.keypoints, kp_driving, source.freedom)
             moved = self.networks.decoder.move(source.features, *motion).permute(0, 2, 3, 1)
             if "paint" not in self.runs:
                 networks = quantize(self.networks, [(source, kp_driving)])
                 self.runs["paint"] = self.compile_graph(build_paint_graph(networks, moved))
             (prediction,) = self.runs["paint"]([moved])
             return finish_frames(prediction, source, *motion)
-        return Rendered(*self._run("render")(pack_inputs(source, kp_driving)))
+        run = self._run("render", with_freedom=source.freedom is not None)
+        return Rendered(*run(pack_inputs(source, kp_driving)))
 
-    def _run(self, name: str) -> Run:
-        if name not in self.runs:
-            self.runs[name] = self.compile_graph(build_graphs(self.networks, self.size)[name])
-        return self.runs[name]
+    def _run(self, name: str, with_freedom: bool = False) -> Run:
+        key = f"{name} with freedom" if with_freedom else name
+        if key not in self.runs:
+            graphs = build_graphs(self.networks, self.size, with_freedom=with_freedom)
+            self.runs[key] = self.compile_graph(graphs[name])
+        return self.runs[key]

@@ -27,7 +27,12 @@ from fomm.engines.fused import (
     is_eager,
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.dense_motion import DenseMotionNetwork, heatmap_differences, sparse_motions
+from fomm.model.dense_motion import (
+    DenseMotionNetwork,
+    heatmap_differences,
+    meet_keypoints,
+    sparse_motions,
+)
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector
@@ -40,6 +45,9 @@ class EncodedSource(NamedTuple):
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
     details: Tensor | None = None  # 1xCxHxW: the finest details that are moved at full size, if any
+    # 1xhxw in [0, 1]: how much of its motion each place makes, 0 is none. With it the flow is made exact at the
+    # key points, see ``meet_keypoints``; None: the network's flow as it is
+    freedom: Tensor | None = None
 
 
 class Rendered(NamedTuple):
@@ -102,7 +110,7 @@ class InferenceNetworks(nn.Module):
 
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
         """Paint the source, moved to the key points of B frames."""
-        motion = self.motion(source.small, source.keypoints, kp_driving)
+        motion = self.motion(source.small, source.keypoints, kp_driving, source.freedom)
         return finish_frames(self.decoder(source.features, *motion), source, *motion)
 
 
@@ -115,25 +123,31 @@ def finish_frames(
     return Rendered(painted, deformation, occlusion_map)
 
 
+def full_freedom(source: EncodedSource) -> Tensor:
+    """Return the ``freedom`` with which every place makes all of its motion, 1xhxw."""
+    return torch.ones_like(source.small[:, 0])
+
+
 def pack_inputs(source: EncodedSource, kp_driving: Keypoints) -> list[Tensor]:
-    """List the tensors that ``render`` takes: features, small, details, source and driving key points.
+    """List the tensors that ``render`` takes: features, small, details, freedom, source and driving key points.
 
     Those that are None are left out. Jacobians are left out too unless both key points have them, because
     ``render`` uses them only together.
     """
     pairs = zip(source.keypoints, kp_driving, strict=True)
     points = [(one, other) for one, other in pairs if one is not None and other is not None]
-    details = [] if source.details is None else [source.details]
-    tensors = [source.features, source.small, *details]
+    tensors = [source.features, source.small, *drop_none((source.details, source.freedom))]
     return tensors + [one for one, _ in points] + [other for _, other in points]
 
 
-def unpack_inputs(tensors: Sequence[Tensor]) -> tuple[EncodedSource, Keypoints]:
-    """Undo ``pack_inputs``."""
+def unpack_inputs(tensors: Sequence[Tensor], with_details: bool) -> tuple[EncodedSource, Keypoints]:
+    """Undo ``pack_inputs``; ``with_details`` says whether the source has details."""
     features, small, *rest = tensors
-    details = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
+    details = rest.pop(0) if with_details else None
+    freedom = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
     half = len(rest) // 2
-    return EncodedSource(features, small, Keypoints(*rest[:half]), details), Keypoints(*rest[half:])
+    source = EncodedSource(features, small, Keypoints(*rest[:half]), details, freedom)
+    return source, Keypoints(*rest[half:])
 
 
 def drop_none(tensors: Iterable[Tensor | None]) -> list[Tensor]:
@@ -182,9 +196,12 @@ class _FusedMotion(nn.Module):
         self.heads = Convolution(*_join_outputs(network.mask, network.occlusion), dtype, padding=3)
 
     def forward(
-        self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints
+        self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints, freedom: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Estimate the deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1]."""
+        """Estimate the deformation Bxhxwx2, xy in [-1, 1], and the occlusion map Bx1xhxw in [0, 1].
+
+        ``freedom``: see ``EncodedSource``.
+        """
         height, width = small.shape[2:]
         motions = sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
         # all warps one below the other, so that the source is not copied
@@ -199,7 +216,14 @@ class _FusedMotion(nn.Module):
         heads = self.heads(self.hourglass(maps)).float()
         mask = F.softmax(heads[:, : self.num_motions], dim=1)
         deformation = (motions * mask[..., None]).sum(dim=1)  # equation 7
-        return deformation, torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
+        occlusion = torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
+        if freedom is None:
+            return deformation, occlusion
+        deformation = meet_keypoints(deformation, kp_source, kp_driving)
+        still = coordinate_grid(height, width, deformation)
+        deformation = still + freedom[..., None] * (deformation - still)
+        # what does not move is not hidden either
+        return deformation, None if occlusion is None else 1 - freedom[:, None] * (1 - occlusion)
 
 
 class _FusedDecoder(nn.Module):

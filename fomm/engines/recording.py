@@ -126,4 +126,4 @@ def _detect(networks: InferenceNetworks, images: Tensor) -> list[Tensor]:
 
 
 def _render(networks: InferenceNetworks, *tensors: Tensor) -> list[Tensor]:
-    return drop_none(networks.render(*unpack_inputs(tensors)))
+    return drop_none(networks.render(*unpack_inputs(tensors, networks.share_of_details > 0)))

@@ -13,9 +13,9 @@ import torch
 from fomm.errors import InputError, MissingExtraError
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
-from fomm.face.pose import eye_opening, head_pose, ibug_points, mouth_opening
 from fomm.face import Face, detect_faces_in, face_identities, face_meshes
 from fomm.face.alignment import face_alignment_is_ready, landmarks_68
+from fomm.face.pose import eye_opening, head_pose, ibug_points, mouth_opening
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 FACE_ALIGNMENT = "face-alignment"  # the package of the published landmarks

@@ -62,6 +62,28 @@ def inverse_2x2(matrix: Tensor, eps: float = 1e-12) -> Tensor:
     return adjugate / determinant[..., None, None]
 
 
+def solve_symmetric(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solve ``matrix @ x = right`` for x, BxKxN, by Gauss-Jordan elimination without exchanging rows.
+
+    These are plain operations of tensors, which a graph can hold.
+
+    Args:
+        matrix: BxKxK, symmetric and positive definite; K is small.
+        right: BxKxN.
+
+    >>> solve_symmetric(torch.tensor([[[2., 1.], [1., 2.]]]), torch.tensor([[[3.], [3.]]]))
+    tensor([[[1.],
+             [1.]]])
+    """
+    rows = torch.cat((matrix, right), 2)
+    count = matrix.shape[1]
+    for k in range(count):
+        row = rows[:, k : k + 1] / rows[:, k : k + 1, k : k + 1]
+        rows = rows - rows[:, :, k : k + 1] * row  # the other rows lose their k-th number
+        rows = torch.cat((rows[:, :k], row, rows[:, k + 1 :]), 1)
+    return rows[:, :, count:]
+
+
 def fit_similarity(points: Tensor, wanted: Tensor) -> Tensor:
     """Fit a turn and a scale, Bx2x2, that bring BxKx2 points next to the wanted ones, both less their means.
 
