@@ -4,6 +4,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.photo import MovedPhoto
-from fomm.animation.threads import BackgroundWorker, prefetch
+from fomm.animation.threads import BackgroundWorker
 from fomm.errors import InputError
 from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
@@ -118,15 +119,14 @@ def animate_file(
             raise InputError(f"{result} is the {what} itself; choose another name for the result")
     check_result(result)
     check_not_swapped(photo, driving)
-    moved = MovedPhoto(
-        read_image(photo),
-        str(photo),
-        generator,
-        kp_detector,
-        framing=framing,
-        motion=motion,
-        compute=compute,
-    )
+    picture = read_image(photo)
+
+    def move(motion: Motion) -> MovedPhoto:
+        return MovedPhoto(
+            picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
+        )
+
+    moved = move(motion)
     reader = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
     writer = VideoWriter(
         result,
@@ -135,24 +135,34 @@ def animate_file(
         weights_hash=generator.weights_hash,
     )
 
-    def write(animated: tuple[np.ndarray, tuple[AnimatedFrames, ...]]) -> None:
+    def write(animated: tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]) -> None:
         writer.write(moved.finish_frame(*animated))
 
     count = 0
     with writer:
-        video = DrivingVideo(reader, framing.part_of_video, moved.network_size, progress=progress)
-        references = moved.find_references(video, motion.best_frame)
-        with (
-            video.frames() as frames,
-            prefetch(map(video.at_size, frames)) as ready,
-            BackgroundWorker(write) as background,
-        ):
-            for animated in _bar(
-                moved.animate(ready, references, video.presence), reader.num_frames, progress
-            ):
-                background.put(animated)
+        video = DrivingVideo(
+            reader, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
+        )
+        if moved.is_watching and video.motion is None:
+            moved = move(_without_mesh(motion, driving))
+        with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
+            for step in _bar(animated, reader.num_frames, progress):
+                background.put(step)
                 count += 1
     return count
+
+
+def _without_mesh(motion: Motion, name: object) -> Motion:
+    """Return the motion by key points, with a warning; the driving video ``name`` shows hardly any face."""
+    if motion.driver == "mesh":
+        raise InputError(
+            f"{name}: hardly any face was found, and the driver 'mesh' needs one; take the driver 'keypoints'"
+        )
+    warnings.warn(
+        f"{name}: hardly any face was found; the photo is moved by the networks' own key points",
+        stacklevel=3,
+    )
+    return replace(motion, driver="keypoints")
 
 
 def _watch_first(frames: Iterator[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -9,8 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fomm.animation.frames import check_picture, iterate_frames, to_batch, to_pictures, to_tensor
+from fomm.animation.frames import (
+    check_picture,
+    iterate_frames,
+    to_batch,
+    to_bytes,
+    to_pictures,
+    to_tensor,
+)
+from fomm.animation.motion import FaceMotion
 from fomm.animation.options import EXACT, Compute, Motion
+from fomm.animation.photo_face import PhotoFace, find_photo_face
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.checkpoint import choose_device
 from fomm.engines import prepare_engine
@@ -33,6 +42,8 @@ from fomm.model import (
     relative_motion,
 )
 from fomm.model.sizes import nearest_size
+
+STILL, FREE = 0.04, 0.2  # shares of a picture's side, from its border: nothing moves; everything does
 
 
 class AnimatedFrames(NamedTuple):
@@ -59,9 +70,12 @@ class Animator:
         compute: what computes. The numbers are exact by default; ``Compute()`` chooses the fastest. What was
             chosen stands in ``engine`` and ``precision``.
 
+    Attributes:
+        face: the source's face, if the driver's mesh moves it; None: the networks' key points do.
+
     Raises:
         InputError: the picture cannot be used, the device's memory does not even hold one frame, or there is
-            no such engine or precision, or not together.
+            no such engine or precision, or not together; or the mesh was asked for and cannot be used.
         MissingExtraError: the engine is not installed.
     """
 
@@ -92,6 +106,35 @@ class Animator:
             )
             self.source = to_tensor(picture, self.size, self.device)
             self.encoded = self.networks.encode(self.source)
+        self.face = self._find_face() if is_watched(motion, kp_detector) else None
+
+    def _find_face(self) -> PhotoFace | None:
+        """Find the source's face, and let its mesh tell the key points; None and a warning without a face."""
+        picture = to_bytes(self.source)[0]
+        found = find_photo_face(picture)
+        if found is None:
+            if self.motion.driver is not None:
+                raise InputError(
+                    "no face was found in the part of the photo that moves, and the driver 'mesh' needs one; "
+                    "take the driver 'keypoints'"
+                )
+            warnings.warn(
+                "no face was found in the part of the photo that moves; "
+                "it is moved by the networks' own key points",
+                stacklevel=4,
+            )
+            return None
+        face = PhotoFace(picture, found, self.encoded.keypoints.map(torch.Tensor.cpu))
+        self.encoded = self.encoded._replace(
+            keypoints=face.keypoints.map(lambda t: t.to(self.device)), freedom=free_inside(self.encoded.small)
+        )
+
+        def render(moved: Keypoints) -> np.ndarray:
+            pictures = [to_bytes(step.rendered.prediction)[0] for step in self._render_points(moved)]
+            return np.stack(pictures)
+
+        face.calibrate(render)
+        return face
 
     def find_reference(self, frame: Any) -> Keypoints:
         """Return the key points of a driving frame, for relative motion to start from."""
@@ -135,6 +178,41 @@ class Animator:
         for batch in batches:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
+
+    def render_motion(
+        self, motion: FaceMotion, reference: FaceMotion, presence: Presence = ALWAYS
+    ) -> Iterator[AnimatedFrames]:
+        """Yield the source moved as another face moves, frame by frame; only where ``face`` was found.
+
+        Args:
+            motion: of the driver's face.
+            reference: one frame of it, where the source is at rest.
+            presence: while it says that no face is seen, the picture eases to rest.
+        """
+        assert self.face is not None
+        moved = self.face.move(motion, reference, self.motion.shift).map(lambda t: t.to(self.device))
+        yield from self._render_points(
+            self._ease(moved, [presence.strength(number) for number in range(len(motion))])
+        )
+
+    def _render_points(self, moved: Keypoints) -> Iterator[AnimatedFrames]:
+        """Yield the source at the key points of T frames."""
+        start, count = 0, len(moved.value)
+        while start < count:
+            batch = _take(moved, start, start + self.batch_size)
+            rendered = None
+            try:
+                with torch.inference_mode():
+                    rendered = self.networks.render(self.encoded, batch)
+            except torch.OutOfMemoryError:
+                pass
+            if rendered is None:  # the error, which holds on to what filled the memory, is gone by here
+                self._take_smaller_batches(min(self.batch_size, count - start))
+                continue
+            done = record_event(self.device)
+            for index in range(len(rendered.prediction)):
+                yield AnimatedFrames(rendered, done).frame(index)
+            start += len(rendered.prediction)
 
     def _batches(
         self, driving_video: Any, reference: Keypoints | None, presence: Presence
@@ -215,6 +293,41 @@ class Animator:
             assert isinstance(self.networks, RecordedNetworks)
             self.networks.forget()
             torch.cuda.empty_cache()
+
+
+def _take(keypoints: Keypoints, start: int, stop: int) -> Keypoints:
+    return keypoints.map(lambda t: t[start:stop])
+
+
+def is_watched(motion: Motion, kp_detector: KPDetector) -> bool:
+    """Return whether the driver's mesh moves the photo, as far as the options and the weights decide it.
+
+    Raises InputError where the mesh is asked for, and the weights do not know lips and lids.
+    """
+    labelled = kp_detector.openings is not None
+    if motion.driver == "mesh" and not labelled:
+        raise InputError(
+            "the driver 'mesh' needs weights whose key points are labelled, as those that ship; "
+            "take the driver 'keypoints'"
+        )
+    if motion.driver is None:
+        return labelled and motion.relative and motion.openings
+    return motion.driver == "mesh"
+
+
+def free_inside(small: Tensor) -> Tensor:
+    """Return how much of its motion each place of a picture (1xCxhxw) makes: 1xhxw, 0 at the border.
+
+    So nothing that moves is cut off at the border: the motion ends softly before it.
+    """
+    rows, columns = (_rise_from_border(length).to(small) for length in small.shape[2:])
+    return (rows[:, None] * columns)[None]
+
+
+def _rise_from_border(length: int) -> Tensor:
+    place = (torch.arange(length) + 0.5) / length
+    share = ((torch.minimum(place, 1 - place) - STILL) / (FREE - STILL)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def _hold(kp_driving: Keypoints, held: Keypoints, seen: list[bool]) -> Keypoints:

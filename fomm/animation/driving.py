@@ -9,8 +9,10 @@ import torch
 from fomm.animation.best_frame import find_best_frame
 from fomm.animation.frames import to_pictures, to_tensor
 from fomm.animation.framing import find_driver
+from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS
+from fomm.animation.watch import watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
@@ -24,10 +26,13 @@ class DrivingVideo:
         reader: of the video, or of a part of it in time. It is not read itself, but opened again.
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
+        watch: find the driver's mesh in each frame.
         progress: show a bar while faces are looked for, where the output is a terminal.
 
     Attributes:
         presence: when a face is seen; always, where none was looked for.
+        motion: of the driver's face; None without ``watch``, and where no face was found in a part that was
+            given.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.
@@ -39,14 +44,23 @@ class DrivingVideo:
         crop: Crop,
         size: tuple[int, int],
         *,
+        watch: bool = False,
         progress: bool = False,
     ) -> None:
         self.reader, self.size = reader, size
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow
         self.presence = ALWAYS
-        if crop != "none":
-            squares, self.presence = find_driver(reader, crop, progress=progress)
-            self.parts = [grow_to_shape(square, size) for square in squares]
+        self.motion: FaceMotion | None = None
+        if crop != "none" or watch:
+            part = find_driver(reader, crop, look=watch, progress=progress)
+            self.presence = part.presence
+            if crop != "none":
+                self.parts = [grow_to_shape(square, size) for square in part.squares]
+            if watch and part.faces:
+                with reader.reopen() as frames:
+                    self.motion = watch_face(
+                        frames, part.faces, part.count, reader.fps, part.presence, progress=progress
+                    )
 
     @contextmanager
     def frames(self) -> Iterator[Iterator[np.ndarray]]:

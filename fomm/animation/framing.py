@@ -8,7 +8,7 @@ square follows it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +26,20 @@ from fomm.media.images import get_max_pixels
 WANDERS = 1.8  # a fixed square so many times as large as the face's own shows the head too small: follow it
 SMOOTHING = 0.5  # seconds: standard deviation of the weights over time of a square that follows
 SMALLEST_DRIVER = 64  # pixels
+MUCH_SMALLER = 4  # a face whose box has less than such a part of the driver's area is not the driver's
 EVERY = 3  # a face is looked for in every so many frames of a video
 FEW = 0.1  # share of the frames that show a face: a video with fewer is refused
 _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 
 
 def photo_squares(
-    picture: np.ndarray, crop: Crop, face: int | str | None, name: str, size: int
+    picture: np.ndarray,
+    crop: Crop,
+    face: int | str | None,
+    name: str,
+    size: int,
+    *,
+    room: tuple[float, float] = (0.0, 0.0),
 ) -> list[Rect]:
     """Return the parts of a photo that are animated: one, or with a ``face`` of ``"all"`` each face's.
 
@@ -43,6 +50,7 @@ def photo_squares(
         name: of the photo, for errors.
         size: of the networks' pictures: a face in fewer pixels is warned of. In a photo that is no larger
             itself only one in less than half of them is: it was prepared for the networks.
+        room: for an ``"auto"`` square: by how much of its side it grows on each side, and moves up.
 
     Raises:
         InputError: there is no such face.
@@ -55,7 +63,7 @@ def photo_squares(
     faces = find_faces(picture)
     if not faces:
         raise InputError(f"{name}: no face was found; {_ADVICE} (drawings, animals, whole bodies)")
-    squares = [enlarged_square(published_box(item)) for item in faces]
+    squares = [_give_room(enlarged_square(published_box(item)), *room) for item in faces]
     if face == "all":
         chosen = squares
     elif face is None:
@@ -77,45 +85,54 @@ def photo_squares(
     return chosen
 
 
+def _give_room(square: Rect, around: float, above: float) -> Rect:
+    """Return the square, grown on each side and moved up by shares of its side."""
+    grown, up = around * square.width, above * square.width
+    return Rect(square.x0 - grown, square.y0 - grown - up, square.x1 + grown, square.y1 + grown - up)
+
+
 class DrivingPart(NamedTuple):
     """The part of a driving video that the networks see."""
 
     squares: list[Rect]  # one for all frames, or one for each
     presence: Presence = ALWAYS  # of a face
+    faces: Mapping[int, Face] = {}  # the driver's, by number of frame, where they were looked for
+    count: int = 0  # frames of the video, where faces were looked for
 
 
-def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> DrivingPart:
-    """Find the part of the driving frames that the networks see.
+def find_driver(video: VideoReader, crop: Crop, *, look: bool = False, progress: bool = False) -> DrivingPart:
+    """Find the part of the driving frames that the networks see, and the driver's face in it.
 
     With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
     shows a bar meanwhile, where the output is a terminal. A warning tells of the parts of the video in which
     no face is seen.
 
+    With another ``crop`` a face is looked for only if ``look`` asks for it. If there is none, or hardly ever,
+    ``faces`` are empty.
+
     Raises:
         InputError: no face was found, or in hardly any frame. MediaError: the video cannot be read.
     """
     size, name = video.size, video.path
-    if crop == "none":
-        return DrivingPart([Rect(0.0, 0.0, float(size[1]), float(size[0]))])
-    if not isinstance(crop, str):
-        return DrivingPart([_given(crop, size, str(name))])
-    finder, count = FaceFinder(confirm=True), 0
-    with video.reopen() as frames:
-        # disable=None: shown where the output is a terminal
-        bar = tqdm(frames, "looking for the face", video.num_frames, disable=None if progress else True)
-        for frame in bar:
-            if count % EVERY == 0:
-                finder.add(count, frame)
-            count += 1
-    found = finder.results()
+    if crop != "auto":
+        whole = Rect(0.0, 0.0, float(size[1]), float(size[0]))
+        given = whole if isinstance(crop, str) else _given(crop, size, str(name))
+        if not look:
+            return DrivingPart([given])
+        found, count = _look_for_faces(video, progress, None if crop == "none" else given)
+        faces = driver_faces(found)
+        if len(faces) < FEW * len(found):
+            return DrivingPart([given])
+        return DrivingPart([given], _check_presence(list(faces), count, video), faces, count)
+    found, count = _look_for_faces(video, progress)
     track = main_face(found)
     if not track:
         raise InputError(
             f"{name}: no face was found in any of its {count} frames; "
             f"{_ADVICE.replace('--crop', '--crop-driving')}"
         )
-    # whoever it is: the driver may come back at another place, and then counts as somebody else
-    presence = _check_presence([number for number, faces in found if faces], count, video)
+    faces = driver_faces(found)
+    presence = _check_presence(list(faces), count, video)
     boxes = list(track.values())
     whole = boxes[0]
     for box in boxes[1:]:
@@ -129,7 +146,34 @@ def find_driver(video: VideoReader, crop: Crop, *, progress: bool = False) -> Dr
             stacklevel=2,
         )
     squares = [fixed] if fixed.width <= WANDERS * usual else follow(track, count, video.fps, usual)
-    return DrivingPart(squares, presence)
+    return DrivingPart(squares, presence, faces, count)
+
+
+def _look_for_faces(
+    video: VideoReader, progress: bool, part: Rect | None = None
+) -> tuple[list[tuple[int, list[Face]]], int]:
+    """Return the faces of every ``EVERY``-th frame, by its number, and how many frames the video has.
+
+    ``part``: look there alone; whole pixels.
+    """
+    finder, count = FaceFinder(confirm=True), 0
+    with video.reopen() as frames:
+        # disable=None: shown where the output is a terminal
+        bar = tqdm(frames, "looking for the face", video.num_frames, disable=None if progress else True)
+        for frame in bar:
+            if count % EVERY == 0:
+                finder.add(count, frame)
+            count += 1
+    found = finder.results()
+    if part is not None:
+        found = [(number, [face for face in faces if _lies_in(face, part)]) for number, faces in found]
+    return found, count
+
+
+def _lies_in(face: Face, part: Rect) -> bool:
+    """Return whether the middle of a face lies in a part of the picture."""
+    x0, y0, x1, y1 = (float(value) for value in face.box)
+    return part.x0 <= (x0 + x1) / 2 <= part.x1 and part.y0 <= (y0 + y1) / 2 <= part.y1
 
 
 def _check_presence(seen: Sequence[int], count: int, video: VideoReader) -> Presence:
@@ -163,18 +207,51 @@ def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
     whose boxes fill most, over all frames, drives. So nobody is followed who just passes by, and nothing that
     the detector takes for a face in a single frame.
     """
-    tracks: list[dict[int, Rect]] = []
+    return {number: published_box(face) for number, face in _largest(_follow_faces(found)).items()}
+
+
+def driver_faces(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Face]:
+    """Return the faces of the person who drives, by number of frame.
+
+    They are those of ``main_face``, and those that are seen only while that one is not: whoever was lost may
+    come back at another place. Somebody who is seen beside the driver is another person, and what is much
+    smaller is nobody.
+    """
+    tracks = _follow_faces(found)
+    chosen = dict(_largest(tracks))
+    while chosen:
+        size = float(np.median([published_box(face).area for face in chosen.values()]))
+        others = [
+            track
+            for track in tracks
+            if not track.keys() & chosen.keys()
+            and float(np.median([published_box(face).area for face in track.values()])) > size / MUCH_SMALLER
+        ]
+        if not others:
+            break
+        chosen |= _largest(others)
+    return dict(sorted(chosen.items()))
+
+
+def _follow_faces(found: Sequence[tuple[int, Sequence[Face]]]) -> list[dict[int, Face]]:
+    """Return each person's faces by number of frame; faces that overlap most are one person's."""
+    tracks: list[dict[int, Face]] = []
     for number, faces in found:
         boxes = [published_box(face) for face in faces]
-        lasts = [next(reversed(track.values())) for track in tracks]
+        lasts = [published_box(next(reversed(track.values()))) for track in tracks]
         pairs = [(iou(last, box), t, b) for t, last in enumerate(lasts) for b, box in enumerate(boxes)]
         left = set(range(len(boxes)))
         for overlap, t, b in sorted(pairs, reverse=True):
             if overlap > 0 and b in left and number not in tracks[t]:
-                tracks[t][number] = boxes[b]
+                tracks[t][number] = faces[b]
                 left.remove(b)
-        tracks += [{number: boxes[b]} for b in sorted(left)]
-    return max(tracks, key=lambda track: sum(box.area for box in track.values()), default={})
+        tracks += [{number: faces[b]} for b in sorted(left)]
+    return tracks
+
+
+def _largest(tracks: Sequence[dict[int, Face]]) -> dict[int, Face]:
+    """Return the track whose faces fill most, over all frames."""
+    return max(tracks, key=lambda track: sum(published_box(face).area for face in track.values()), default={})
 
 
 def follow(track: dict[int, Rect], count: int, fps: float, side: float) -> list[Rect]:

@@ -96,13 +96,36 @@ class Motion:
         openings: with ``relative``, open the mouth as far as the driving one, and move the lids more. Only
             with weights that know lips and lids, as those that ship do; others move as published.
         best_frame: the reference frame: the driving frame that resembles the photo most, counted from 0, or
-            ``"auto"`` to look for it. None is the first.
+            ``"auto"`` to look for it. None is the first; where the driver is watched by the mesh and begins
+            turned far from the photo's pose, the frame most like the photo.
+        driver: what tells how the driving face moves. ``"mesh"`` is a network that has seen people: it finds
+            478 points on the driving face, and the photo's face is turned and moved as they tell. It is for
+            faces and ``relative`` motion, with weights that know lips and lids. ``"keypoints"`` are the
+            networks' own key points, as published. None is the mesh where it can be used, else key points.
+        shift: with the mesh, how much of the head's own shift and change of size the photo takes over, in
+            [0, 1]. Small shifts are taken over whole, large ones are bounded: the head stays on its neck.
+
+    Raises:
+        InputError: ``driver`` or ``shift`` is something else, or does not go with ``relative``.
     """
 
     relative: bool = True
     adapt_movement_scale: bool = True
     openings: bool = True
     best_frame: int | str | None = None
+    driver: str | None = None
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.driver not in (None, "mesh", "keypoints"):
+            raise InputError(f"driver is {shown(self.driver)}; expected 'mesh' or 'keypoints'")
+        if not 0 <= self.shift <= 1:
+            raise InputError(f"shift is {self.shift}; expected a number in [0, 1]")
+        if self.driver == "mesh" and not self.relative:
+            raise InputError(
+                "the driver 'mesh' moves a photo relative to a reference frame; "
+                "leave --absolute out, or take the driver 'keypoints'"
+            )
 
 
 @dataclass(frozen=True)
@@ -192,6 +215,24 @@ def seconds_option(text: str) -> float:
     return seconds
 
 
+def driver_option(text: str) -> str:
+    """Read ``mesh`` or ``keypoints``."""
+    if text not in ("mesh", "keypoints"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not mesh or keypoints")
+    return text
+
+
+def share_option(text: str) -> float:
+    """Read a number from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return share
+
+
 def switch_option(text: str) -> bool:
     """Read ``yes`` or ``no``, and what else people write for them."""
     words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -253,6 +294,17 @@ OPTIONS = (
         "best-frame", "best_frame", _MOTION,
         "the driving frame (from 0) that resembles the photo most; relative motion starts from it",
         frame_option, "N|auto",
+    ),
+    Option(
+        "driver", "driver", _MOTION,
+        "what tells how the driving face moves: the mesh of a face, or the networks' own key points; "
+        "without it, the mesh if the weights know lips",
+        driver_option, "mesh|keypoints",
+    ),
+    Option(
+        "shift", "shift", _MOTION,
+        "how much of the head's own shift and size the photo takes over, 0 to 1 (with the mesh)",
+        share_option, "SHARE",
     ),
     Option("start", "start", _MOTION, "where the driving video begins", seconds_option, "SECONDS"),
     Option(

@@ -3,21 +3,26 @@
 import itertools
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
-from fomm.animation.animator import AnimatedFrames, Animator
+from fomm.animation.animator import AnimatedFrames, Animator, is_watched
 from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import photo_squares
+from fomm.animation.motion import FaceMotion, choose_reference, open_lids
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
 from fomm.animation.presence import ALWAYS, Presence
+from fomm.animation.threads import prefetch
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
 from fomm.media.images import get_max_pixels
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+
+ROOM = (0.15, 0.05)  # of a square's side: around the head that moves, and more above it, for hair and hats
 
 
 class MovedPhoto:
@@ -50,7 +55,10 @@ class MovedPhoto:
     ) -> None:
         self.picture = picture
         self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
-        parts = photo_squares(self.picture, framing.crop, framing.face, name, min(self.network_size))
+        room = ROOM if is_watched(motion, kp_detector) else (0.0, 0.0)
+        parts = photo_squares(
+            self.picture, framing.crop, framing.face, name, min(self.network_size), room=room
+        )
         if framing.crop != "none":
             parts = [grow_to_shape(part, self.network_size) for part in parts]
         natural: tuple[int, int] = self.picture.shape[:2] if framing.pastes_back else self.network_size
@@ -86,6 +94,11 @@ class MovedPhoto:
             return resize(self.picture, self.size).copy()
         return resize(to_bytes(self.animators[0].at_rest())[0], self.size)
 
+    @property
+    def is_watching(self) -> bool:
+        """Whether the driver's mesh moves the photo; otherwise the networks' key points do."""
+        return all(animator.face is not None for animator in self.animators)
+
     def find_references(self, video: DrivingVideo, best_frame: int | str | None) -> list[Keypoints | None]:
         """Return the key points that relative motion starts from, for each part; None is the first frame's.
 
@@ -99,6 +112,62 @@ class MovedPhoto:
             animator.find_reference(video.take_frame(source, best_frame))
             for animator, source in zip(self.animators, self.sources, strict=True)
         ]
+
+    @contextmanager
+    def follow(
+        self, video: DrivingVideo, best_frame: int | str | None
+    ) -> Iterator[Iterator[tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]]]:
+        """Open the driving video; give what ``finish_frame`` takes for each of its frames.
+
+        The driving frames themselves are None where nothing needs them.
+        """
+        if video.motion is None:
+            references = self.find_references(video, best_frame)
+            with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
+                yield self.animate(ready, references, video.presence)
+            return
+        starts = self._choose_starts(video, video.motion, best_frame)
+        moved = self.animate_by_motion(video.motion, starts, video.presence)
+        if self.still is None:
+            yield ((None, parts) for parts in moved)
+            return
+        with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
+            yield zip(ready, moved, strict=True)
+
+    def _choose_starts(
+        self, video: DrivingVideo, motion: FaceMotion, best_frame: int | str | None
+    ) -> list[FaceMotion]:
+        """Return the frame of the motion in which each part is at rest, with the lids open."""
+        seen = [number for number in range(len(motion)) if video.presence.is_seen(number)]
+        starts = []
+        for animator in self.animators:
+            assert animator.face is not None
+            number = choose_reference(motion, animator.face.rest, best_frame, video.presence)
+            if best_frame is None and number != seen[0]:
+                warnings.warn(
+                    f"{video.reader.path}: the face is turned away from the photo's pose at first; motion "
+                    f"starts from frame {number}, which is most like the photo (--best-frame {seen[0]} for the "
+                    "first)",
+                    stacklevel=4,
+                )
+            starts.append(open_lids(motion.take(number), motion.take(seen)))
+        return starts
+
+    def animate_by_motion(
+        self, motion: FaceMotion, references: Sequence[FaceMotion], presence: Presence = ALWAYS
+    ) -> Iterator[tuple[AnimatedFrames, ...]]:
+        """Yield what the networks make of every part in each frame of a face's motion.
+
+        Args:
+            motion: of the driver.
+            references: for each part one frame of it, where the photo is at rest.
+            presence: when the driver's face is seen.
+        """
+        moved = [
+            animator.render_motion(motion, reference, presence)
+            for animator, reference in zip(self.animators, references, strict=True)
+        ]
+        yield from zip(*moved, strict=True)
 
     def animate(
         self,
@@ -122,7 +191,7 @@ class MovedPhoto:
         for made in zip(*moved, strict=True):
             yield next(frames), made
 
-    def finish_frame(self, driving: np.ndarray, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
+    def finish_frame(self, driving: np.ndarray | None, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
         """Return the frame that is written, HxWx3 uint8, of one driving frame and the parts moved by it.
 
         It may run in another thread than ``animate``.
@@ -137,7 +206,7 @@ class MovedPhoto:
                     paste(frame, *part.rendered)
                 return resize(frame, self.size)
             panels = [to_bytes(parts[0].rendered.prediction)[0]]
-        if self.still is not None:
+        if self.still is not None and driving is not None:
             panels = [self.still, to_uint8(driving), *panels]
         return np.concatenate([resize(panel, self.size) for panel in panels], axis=1)
 

@@ -5,8 +5,9 @@
     render      features, small[, details][, freedom], source_value[, source_jacobian], value[, jacobian]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. ``freedom`` says how much of its motion each place makes, see ``EncodedSource``. The batch is the first dimension of images, values and jacobians, and of what ``render``
-gives. The last part of ``render`` is also a graph of its own, which can run in 8 bits:
+All are float32. The batch is the first dimension of images, values and jacobians, and of what ``render``
+gives. ``freedom`` says how much of its motion each place makes, see ``EncodedSource``. The last part of
+``render`` is also a graph of its own, which can run in 8 bits:
 
     paint       moved -> prediction
 """

@@ -45,8 +45,8 @@ class EncodedSource(NamedTuple):
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
     details: Tensor | None = None  # 1xCxHxW: the finest details that are moved at full size, if any
-    # 1xhxw in [0, 1]: how much of its motion each place makes, 0 is none. With it the flow is made exact at the
-    # key points, see ``meet_keypoints``; None: the network's flow as it is
+    # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact at the key
+    # points, see ``meet_keypoints``; None: the network's flow as it is
     freedom: Tensor | None = None
 
 
@@ -129,7 +129,9 @@ def full_freedom(source: EncodedSource) -> Tensor:
 
 
 def pack_inputs(source: EncodedSource, kp_driving: Keypoints) -> list[Tensor]:
-    """List the tensors that ``render`` takes: features, small, details, freedom, source and driving key points.
+    """List the tensors that ``render`` takes.
+
+    They are features, small, details, freedom, and the key points of the source and the driving frames.
 
     Those that are None are left out. Jacobians are left out too unless both key points have them, because
     ``render`` uses them only together.

@@ -98,14 +98,31 @@ def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
     return np.linalg.norm(points[..., pair[0], :] - points[..., pair[1], :], axis=-1)
 
 
+def inner_lip_gap(points: np.ndarray) -> np.ndarray:
+    """Return the distance between the inner lips (...), of meshes ...x478x3 in the unit of their points."""
+    return _mean_distance(points, _INNER_LIPS)
+
+
+def lid_gaps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distance between the lids of the eye at the left of the picture, and at the right (each ...).
+
+    They are of meshes ...x478x3, in the unit of their points.
+    """
+    left, right = (_mean_distance(points, pairs) for pairs in _LIDS)
+    return left, right
+
+
+def _mean_distance(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    return np.mean([_distance(points, pair) for pair in pairs], axis=0)
+
+
 def mouth_opening(points: np.ndarray) -> np.ndarray:
     """Return the gap between the lips over the distance of the outer eye corners (...), of meshes ...x468x3.
 
     It is 0 for a closed mouth and about 0.3 for one that is wide open. Distances are in three dimensions, so
     that turning the head does not change them.
     """
-    gap = sum(_distance(points, pair) for pair in _INNER_LIPS) / len(_INNER_LIPS)
-    return gap / _distance(points, (33, 263))
+    return inner_lip_gap(points) / _distance(points, (33, 263))
 
 
 def eye_opening(points: np.ndarray) -> np.ndarray:
@@ -114,8 +131,7 @@ def eye_opening(points: np.ndarray) -> np.ndarray:
     It is the mean of both eyes: about 0.1 for closed ones, 0.3 for open ones.
     """
     ratios = []
-    for lids, corners in zip(_LIDS, _EYE_CORNERS, strict=True):
-        gap = sum(_distance(points, pair) for pair in lids) / len(lids)
+    for gap, corners in zip(lid_gaps(points), _EYE_CORNERS, strict=True):
         ratios.append(gap / _distance(points, corners))
     return (ratios[0] + ratios[1]) / 2
 

@@ -1,0 +1,169 @@
+"""How a face moves over the frames of a video, told by its mesh and without whose face it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+from fomm.animation.presence import Presence
+from fomm.errors import InputError
+from fomm.face.pose import FACE_AT_REST, STILL_POINTS, fit_rotation, inner_lip_gap, lid_gaps
+
+# Standard deviations in seconds of the weights over time that take the trembling out of a measured motion.
+# They are symmetric, so nothing comes late.
+_POSE_SMOOTHING, _SIZE_SMOOTHING, _SHAPE_SMOOTHING = 0.04, 0.15, 0.025
+
+_USUAL_LIDS = 75  # percentile of the gaps between lids
+_FAR = 15.0  # degrees by which another frame has to be nearer to the photo's pose than the first
+
+# The points of the mesh that lie where the labelled key points do, in the order of ``config.schema.LABELS``;
+# the neck, the last of them, has none.
+LABELLED_POINTS = (386, 159, 374, 145, 291, 61, 0, 17, 1, 152, 300, 70, 10, 356, 127)
+
+
+@dataclass(frozen=True)
+class FaceMotion:
+    """A face in T frames. What moves the head as a whole is apart from what turns it, and from its expression.
+
+    Attributes:
+        rotation: Tx3x3, from a face that looks into the camera to the one in the frame.
+        centre: Tx2, the middle of the points that expressions move least; pixels xy.
+        size: T, the root mean square of their distances from it; pixels.
+        shape: Tx15x3, the ``LABELLED_POINTS`` from ``centre``, turned back, in units of ``size``.
+        lips: T, the gap between the inner lips in units of ``size``.
+        lids: Tx2, the gaps between the lids of the eye at the left of the person, and at the right.
+    """
+
+    rotation: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
+    shape: np.ndarray
+    lips: np.ndarray
+    lids: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.size)
+
+    def take(self, frames: int | slice | Sequence[int] | np.ndarray) -> FaceMotion:
+        """Return the motion in some frames; a number takes one frame."""
+        if isinstance(frames, int):
+            frames = [frames]
+        return self._map(lambda values: values[frames])
+
+    def _map(self, change: Callable[[np.ndarray], np.ndarray]) -> FaceMotion:
+        return FaceMotion(**{field.name: change(getattr(self, field.name)) for field in fields(self)})
+
+
+def measure_motion(points: np.ndarray) -> FaceMotion:
+    """Return the motion of a face from its meshes in T frames, Tx478x3 in pixels.
+
+    The head's place, size and turn are a rigid fit of the points that expressions move least.
+    """
+    points = points.astype(np.float64)
+    still = points[:, STILL_POINTS]
+    centre = still.mean(axis=1)
+    size = np.sqrt(np.square(still - centre[:, None]).sum(-1).mean(-1))
+    rotation = fit_rotation(FACE_AT_REST, still)
+    shape = (points[:, LABELLED_POINTS] - centre[:, None]) @ rotation / size[:, None, None]
+    right, left = lid_gaps(points)
+    gaps = np.stack([left, right], axis=1) / size[:, None]
+    return FaceMotion(rotation, centre[:, :2], size, shape, inner_lip_gap(points) / size, gaps)
+
+
+def join_motions(motions: Sequence[FaceMotion]) -> FaceMotion:
+    """Return one motion after the other."""
+    parts = {f.name: np.concatenate([getattr(m, f.name) for m in motions]) for f in fields(FaceMotion)}
+    return FaceMotion(**parts)
+
+
+def fill_frames(motion: FaceMotion, numbers: Sequence[int], count: int) -> FaceMotion:
+    """Return the motion in ``count`` frames of one that is known in the frames ``numbers`` (ascending) alone.
+
+    In between it goes on evenly; before the first and behind the last known frame it stands still.
+    """
+    frames = np.arange(count)
+
+    def fill(values: np.ndarray) -> np.ndarray:
+        flat = values.reshape(len(values), -1)
+        filled = np.stack([np.interp(frames, numbers, column) for column in flat.T], axis=1)
+        return filled.reshape(count, *values.shape[1:])
+
+    filled = motion._map(fill)
+    return replace(filled, rotation=_nearest_rotations(filled.rotation))
+
+
+def smooth_motion(motion: FaceMotion, fps: float) -> FaceMotion:
+    """Return the motion without its trembling; ``fps``: frames a second."""
+
+    def smooth(values: np.ndarray, seconds: float) -> np.ndarray:
+        return gaussian_filter1d(values, max(seconds * fps, 1e-3), axis=0, mode="nearest")
+
+    return FaceMotion(
+        _nearest_rotations(smooth(motion.rotation, _POSE_SMOOTHING)),
+        smooth(motion.centre, _POSE_SMOOTHING),
+        smooth(motion.size, _SIZE_SMOOTHING),
+        smooth(motion.shape, _SHAPE_SMOOTHING),
+        smooth(motion.lips, _SHAPE_SMOOTHING),
+        smooth(motion.lids, _SHAPE_SMOOTHING),
+    )
+
+
+def hold_motion(motion: FaceMotion, gaps: Sequence[tuple[int, int]]) -> FaceMotion:
+    """Return the motion, held still in each gap, from its first frame to the one before its end."""
+    frames = np.arange(len(motion))
+    for begin, end in gaps:
+        frames[begin:end] = begin - 1 if begin else min(end, len(motion) - 1)
+    return motion.take(frames)
+
+
+def open_lids(reference: FaceMotion, motion: FaceMotion) -> FaceMotion:
+    """Return the reference with eyes as wide as they usually are in ``motion``: it may have blinked just then."""
+    return replace(reference, lids=np.percentile(motion.lids, _USUAL_LIDS, axis=0)[None])
+
+
+def choose_reference(
+    motion: FaceMotion, wanted: FaceMotion, best_frame: int | str | None, presence: Presence
+) -> int:
+    """Return the number of the frame in which the photo is at rest.
+
+    Args:
+        motion: of the driver.
+        wanted: the photo's face, one frame.
+        best_frame: a frame's number; ``"auto"`` for the frame whose pose and expression are most like the
+            photo's; None for the first, or where that is turned far from the photo, the frame most like it.
+        presence: when the driver's face is seen.
+
+    Raises:
+        InputError: there is no such frame.
+    """
+    if isinstance(best_frame, int):
+        if not 0 <= best_frame < len(motion):
+            raise InputError(
+                f"best_frame is {best_frame}; expected a number from 0 to {len(motion) - 1}, "
+                "the last frame of the driving video"
+            )
+        return best_frame
+    if best_frame not in (None, "auto"):
+        raise InputError(f"best_frame is {best_frame!r}; expected a frame's number or 'auto'")
+    seen = [number for number in range(len(motion)) if presence.is_seen(number)]
+    angles = angle_between(wanted.rotation[0], motion.rotation[seen])
+    other_shape = np.sqrt(np.square(motion.shape[seen] - wanted.shape).sum(-1).mean(-1))  # in face's sizes
+    best = int(np.argmin(np.radians(angles) + other_shape))
+    if best_frame is None and angles[0] - angles[best] < _FAR:
+        return seen[0]
+    return seen[best]
+
+
+def angle_between(one: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the angles (T, degrees) between one rotation 3x3 and T others."""
+    return np.degrees(Rotation.from_matrix(others @ one.T).magnitude())
+
+
+def _nearest_rotations(matrices: np.ndarray) -> np.ndarray:
+    """Return the rotations nearest to Tx3x3 matrices, such as means of rotations."""
+    u, _, vt = np.linalg.svd(matrices)
+    return u @ vt

@@ -1,0 +1,206 @@
+"""The face in the photo: where its key points go when it moves as another face does.
+
+The photo's own mesh is turned as the driver's head turns, and the driver's expression is added to it. So its
+key points move like those of one solid head, and the face stays itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from fomm.animation.motion import FaceMotion, measure_motion
+from fomm.config.schema import LABELS
+from fomm.face import Face, detect_faces, face_meshes
+from fomm.model import Keypoints
+
+# How far a head may leave its place, since it stays on its neck: in units of its size (``FaceMotion.size``),
+# and for its own size as the logarithm of the ratio. Small motion is carried over whole.
+_FARTHEST, _LARGEST = 0.3, 0.1
+_MOST_TURN = np.radians([25.0, 40.0, 40.0])  # about x, y and z: pitch, yaw, roll
+_EXPRESSION = 0.5  # how much of the driver's change of shape is added; the rest is another person's face
+_WIDEST = 1.3  # of an eye, over how wide it is at rest
+_LIDS_GAIN = 1.2  # by how much more lids move: those of a shut eye never quite meet for the mesh
+_LIPS, _LIDS = (6, 7), ((0, 2), (1, 3))  # places in LABELS: upper, lower
+_FACE = len(LABELS) - 1  # key points on the face; the last is the neck
+
+# What is asked of the networks when they are calibrated: gaps of the lips in units of the face's size, and
+# turns in radians.
+_ASKED_LIPS = np.array([0.0, 0.05, 0.1, 0.16, 0.24, 0.34, 0.46, 0.6, 0.8])
+_ASKED_TURNS = np.radians([[10.0, 0, 0], [-10.0, 0, 0], [0, 15.0, 0], [0, -15.0, 0]])
+_MOST_GAIN = 1.8  # of a turn: more would tear the picture
+_STEEPEST = 3.0  # by which a wanted opening may change what is asked for
+
+Render = Callable[[Keypoints], np.ndarray]  # what the networks paint for T key points: TxHxWx3 uint8
+
+
+class _Gains(NamedTuple):
+    """What has to be asked for, so that the wanted motion is what is painted."""
+
+    lips: np.ndarray  # what was painted for each of ``_ASKED_LIPS``
+    turn: np.ndarray  # by how much more a turn about x, y and z has to be asked for
+
+
+class PhotoFace:
+    """The face of a photo, as the networks see it.
+
+    Args:
+        picture: HxWx3 uint8, at the networks' size.
+        face: the face in it.
+        detected: the picture's key points, as the detector finds them; those of the neck are kept.
+
+    Attributes:
+        keypoints: of the picture at rest, 1x16x2: on the face those of its mesh.
+        rest: how the face looks at rest, a motion of one frame in units of [-1, 1].
+    """
+
+    def __init__(self, picture: np.ndarray, face: Face, detected: Keypoints) -> None:
+        assert detected.jacobian is not None
+        self._face = face
+        height, width = picture.shape[:2]
+        self._unit = np.array([2 / width, 2 / height, 2 / width])  # from pixels to [-1, 1]
+        (mesh,) = face_meshes([picture], [face])
+        self.rest = measure_motion((mesh.points * self._unit - [1, 1, 0])[None])
+        self._jacobian = detected.jacobian
+        value = detected.value.clone()
+        value[:, :_FACE] = torch.from_numpy(self._place(self.rest)).to(value)
+        self.keypoints = Keypoints(value, detected.jacobian)
+        self._gains = _Gains(_ASKED_LIPS, np.ones(3))
+
+    def calibrate(self, render: Render) -> None:
+        """Learn what has to be asked for, by painting the face with some turns and openings and measuring it.
+
+        ``render`` paints key points.
+        """
+        count = len(_ASKED_LIPS) + len(_ASKED_TURNS)
+        lips, turns = np.full(count, self.rest.lips[0]), np.zeros((count, 3))
+        lips[: len(_ASKED_LIPS)] = _ASKED_LIPS
+        turns[len(_ASKED_LIPS) :] = _ASKED_TURNS
+        moved = self._move(
+            Rotation.from_rotvec(turns).as_matrix(),
+            lips,
+            np.repeat(self.rest.lids, count, 0),
+            np.zeros((count, _FACE, 3)),
+            np.zeros((count, 2)),
+            np.ones(count),
+        )
+        meshes = face_meshes(list(render(moved)), [self._face] * count)
+        seen = measure_motion(np.stack([mesh.points * self._unit - [1, 1, 0] for mesh in meshes]))
+        seen_turns = Rotation.from_matrix(seen.rotation @ self.rest.rotation[0].T).as_rotvec()
+        gain = np.ones(3)
+        for axis, rows in ((0, slice(-4, -2)), (1, slice(-2, None))):
+            came = np.ptp(seen_turns[rows, axis]) / np.ptp(turns[rows, axis])
+            gain[axis] = np.clip(1 / max(came, 1e-6), 1, _MOST_GAIN)
+        self._gains = _Gains(np.maximum.accumulate(seen.lips[: len(_ASKED_LIPS)]), gain)
+
+    def move(self, motion: FaceMotion, reference: FaceMotion, shift: float = 1.0) -> Keypoints:
+        """Return where the key points of the photo go, Tx16x2 in [-1, 1], with their jacobians.
+
+        Args:
+            motion: of the driver, T frames.
+            reference: the driver's face where the photo is at rest, one frame; its ``lids`` are open.
+            shift: how much of the head's own shift and change of size is taken over, from 0, none, to 1.
+        """
+        gains, size = self._gains, self.rest.size[0]
+        turns = Rotation.from_matrix(motion.rotation @ reference.rotation[0].T).as_rotvec()
+        turned = Rotation.from_rotvec(_limit(turns * gains.turn, _MOST_TURN)).as_matrix()
+        away = (motion.centre - reference.centre) / reference.size
+        distance = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+        away = away / distance * _limit(distance, _FARTHEST)
+        growth = _limit(np.log(motion.size / reference.size), _LARGEST)
+        open_share = 1 + _LIDS_GAIN * (motion.lids / np.maximum(reference.lids, 1e-6) - 1)
+        return self._move(
+            turned,
+            _ask(motion.lips, gains.lips, _ASKED_LIPS),
+            np.clip(open_share, 0, _WIDEST) * self.rest.lids,
+            (motion.shape - reference.shape) * (size * _EXPRESSION),
+            away * (size * shift),
+            np.exp(growth * shift),
+        )
+
+    def _move(
+        self,
+        turned: np.ndarray,
+        lips: np.ndarray,
+        lids: np.ndarray,
+        expression: np.ndarray,
+        away: np.ndarray,
+        growth: np.ndarray,
+    ) -> Keypoints:
+        """Return the key points of T frames.
+
+        Args:
+            turned: Tx3x3, since the face at rest.
+            lips, lids: gaps (T and Tx2), in units of the face's size.
+            expression: Tx15x3, added to the face that looks into the camera.
+            away: Tx2, shift of the head.
+            growth: T, of its size.
+        """
+        rest = self.rest
+        rotation = turned @ rest.rotation
+        shape = rest.shape * rest.size
+        middle = rest.centre + away
+
+        def place(shape: np.ndarray) -> np.ndarray:
+            seen = np.einsum("tij,tkj->tki", rotation, np.broadcast_to(shape, (len(turned), _FACE, 3)))
+            return (seen * growth[:, None, None])[..., :2] + middle[:, None]
+
+        solid, value = place(shape), place(shape + expression)
+        at_rest = self._place(rest)[0]
+
+        def missing(pair: tuple[int, int], length: np.ndarray) -> np.ndarray:
+            """Return what the vector between two points lacks to be the solid head's, made so long."""
+            upper, lower = pair
+            now, before = solid[:, lower] - solid[:, upper], at_rest[lower] - at_rest[upper]
+            ratio = np.maximum(length, 0) / max(float(np.linalg.norm(before)), 1e-6)
+            return now * ratio[:, None] - (value[:, lower] - value[:, upper])
+
+        def apart(pair: tuple[int, int]) -> float:
+            return float(np.linalg.norm(at_rest[pair[1]] - at_rest[pair[0]]))
+
+        opened = missing(_LIPS, apart(_LIPS) + (lips - rest.lips) * rest.size)
+        for point, share in ((7, 1.0), (9, 0.8), (4, 0.3), (5, 0.3)):
+            value[:, point] += share * opened
+        for eye, pair in enumerate(_LIDS):
+            half = missing(pair, apart(pair) + (lids[:, eye] - rest.lids[:, eye]) * rest.size) / 2
+            value[:, pair[0]] -= half
+            value[:, pair[1]] += half
+
+        kept = self.keypoints.value
+        points = kept.repeat(len(turned), 1, 1)
+        points[:, :_FACE] = torch.from_numpy(value).to(kept)
+        jacobian = self._jacobian.repeat(len(turned), 1, 1, 1)
+        linear = torch.from_numpy(turned[:, :2, :2] * growth[:, None, None]).to(kept)
+        jacobian[:, :_FACE] = linear[:, None] @ self._jacobian[:, :_FACE]
+        return Keypoints(points, jacobian)
+
+    @staticmethod
+    def _place(motion: FaceMotion) -> np.ndarray:
+        """Return where the labelled points of a measured face lie, Tx15x2."""
+        seen = np.einsum("tij,tkj->tki", motion.rotation, motion.shape) * motion.size[:, None, None]
+        return seen[..., :2] + motion.centre[:, None]
+
+
+def find_photo_face(picture: np.ndarray) -> Face | None:
+    """Return the face that fills most of a picture (HxWx3 uint8); None where none is found."""
+    faces: Sequence[Face] = detect_faces(picture)
+    return max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])), default=None)
+
+
+def _limit(values: np.ndarray, most: float | np.ndarray) -> np.ndarray:
+    """Return the values, small ones as they are, large ones bounded softly by ``most``."""
+    return most * np.tanh(values / most)
+
+
+def _ask(wanted: np.ndarray, painted: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Return what to ask for, given what was ``painted`` for what was ``asked``, both ascending.
+
+    Where hardly anything changes in the picture, what is asked for does not jump.
+    """
+    steps = np.maximum(np.diff(painted), np.diff(asked) / _STEEPEST)
+    curve = np.concatenate([painted[:1], painted[0] + np.cumsum(steps)])
+    return np.interp(wanted, curve, asked)

@@ -1,0 +1,91 @@
+"""Watches a face over the frames of a video: its mesh in every frame, and the motion that this makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from tqdm import tqdm
+
+from fomm.animation.motion import (
+    FaceMotion,
+    fill_frames,
+    hold_motion,
+    join_motions,
+    measure_motion,
+    smooth_motion,
+)
+from fomm.animation.presence import Presence
+from fomm.errors import InputError
+from fomm.face import Face, face_meshes
+
+SURE = 0.5  # a mesh of a lower presence is no face
+_BATCH = 32  # frames in memory
+
+
+def watch_face(
+    frames: Iterable[np.ndarray],
+    faces: Mapping[int, Face],
+    count: int,
+    fps: float,
+    presence: Presence,
+    *,
+    progress: bool = False,
+) -> FaceMotion:
+    """Return the motion of a face in all frames of a video.
+
+    Args:
+        frames: HxWx3 uint8, one by one.
+        faces: the face in some of the frames, by number, ascending; in between it is looked for between
+            their places.
+        count: frames of the video.
+        fps: its rate.
+        presence: when the face is seen. In its gaps the motion is held.
+        progress: show a bar, where the output is a terminal.
+
+    Raises:
+        InputError: the mesh sees no face in any frame.
+    """
+    known: list[int] = []
+    motions: list[FaceMotion] = []
+    waiting: list[tuple[int, np.ndarray, Face]] = []
+
+    def measure() -> None:
+        if not waiting:
+            return
+        meshes = face_meshes([frame for _, frame, _ in waiting], [face for *_, face in waiting])
+        seen = [
+            (number, mesh.points)
+            for (number, *_), mesh in zip(waiting, meshes, strict=True)
+            if mesh.presence >= SURE
+        ]
+        if seen:
+            known.extend(number for number, _ in seen)
+            motions.append(measure_motion(np.stack([points for _, points in seen])))
+        waiting.clear()
+
+    places = _find_places(faces, count)
+    # disable=None: shown where the output is a terminal
+    for number, frame in enumerate(
+        tqdm(frames, "watching the face", count, disable=None if progress else True)
+    ):
+        if number < count and presence.is_seen(number):
+            waiting.append((number, frame, places[number]))
+        if len(waiting) == _BATCH:
+            measure()
+    measure()
+    if not known:
+        raise InputError(
+            "no face was found in the driving video that its mesh agrees with; give a video of a face, "
+            "or take the driver 'keypoints'"
+        )
+    motion = fill_frames(join_motions(motions), known, count)
+    return smooth_motion(hold_motion(motion, presence.gaps), fps)
+
+
+def _find_places(faces: Mapping[int, Face], count: int) -> list[Face]:
+    """Return the face in each of ``count`` frames, from those in some of them."""
+    rows = np.stack([np.concatenate([face.box, face.points.ravel()]) for face in faces.values()])
+    frames, numbers = np.arange(count), list(faces)
+    between = np.stack([np.interp(frames, numbers, column) for column in rows.T], axis=1)
+    return [Face(row[:4], 1.0, row[4:].reshape(-1, 2)) for row in between.astype(np.float32)]
