@@ -11,7 +11,8 @@ import numpy as np
 # the point at the left of the picture, number of its twin at the right, and the left point's x (the twin's is
 # the opposite), y (down) and z (away from the camera), in hundredths of the distance between the outer
 # corners of the eyes. It is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by
-# the exact pose and made symmetric.
+# the exact pose and made symmetric. These meshes were MediaPipe's without attention; those with attention follow
+# the exact pose as closely.
 _REST_TABLE = np.array(
     [
         (168, 168, 0, -26, -9),  # nose bridge, downwards
@@ -111,7 +112,7 @@ def mouth_opening(points: np.ndarray) -> np.ndarray:
 def eye_opening(points: np.ndarray) -> np.ndarray:
     """Return the gap between the lids over the width of the eye (...), of meshes ...x478x3.
 
-    It is the mean of both eyes: about 0.1 for closed ones, 0.3 for open ones.
+    It is the mean of both eyes: below 0.1 for closed ones, about 0.3 for open ones.
     """
     ratios = []
     for lids, corners in zip(_LIDS, _EYE_CORNERS, strict=True):
@@ -121,7 +122,8 @@ def eye_opening(points: np.ndarray) -> np.ndarray:
 
 
 # For each of the 68 points of the iBUG scheme, in its order, the nearest point of the mesh: of all symmetric
-# choices, this one has the least mean error against the exact landmarks of synthetic heads.
+# choices, this one had the least mean error against the exact landmarks of synthetic heads, by MediaPipe's
+# mesh without attention. By the mesh with attention its error is smaller, and within 4 % of the least.
 IBUG_POINTS = (
     127, 93, 132, 58, 136, 150, 149, 148, 152, 377, 378, 379, 365, 288, 361, 323, 356,  # jaw
     70, 105, 66, 65, 55, 285, 295, 296, 334, 300,  # brows
