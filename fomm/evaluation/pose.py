@@ -11,8 +11,8 @@ import numpy as np
 # the point at the left of the picture, number of its twin at the right, and the left point's x (the twin's is
 # the opposite), y (down) and z (away from the camera), in hundredths of the distance between the outer
 # corners of the eyes. It is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by
-# the exact pose and made symmetric. These meshes were MediaPipe's without attention; those with attention follow
-# the exact pose as closely.
+# the exact pose and made symmetric. These meshes were MediaPipe's without attention; those with attention
+# follow the exact pose as closely.
 _REST_TABLE = np.array(
     [
         (168, 168, 0, -26, -9),  # nose bridge, downwards
