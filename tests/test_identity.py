@@ -40,7 +40,7 @@ def test_size_and_turn_of_the_picture_hardly_matter(with_meshes):
 def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
     """The points are dlib's own places of eye corners and nose in a chip of 150 pixels."""
     places = np.array([[0.86, 0.213], [0.646, 0.229], [0.12, 0.214], [0.334, 0.229], [0.49, 0.628]])
-    points = np.zeros((468, 3), np.float32)
+    points = np.zeros((478, 3), np.float32)
     points[[263, 362, 33, 133, 2], :2] = (places + 0.25) / 1.5 * 150
     chip = fit_chip(Mesh(points, 1.0))
     assert np.allclose(chip.centre, (75, 75), atol=0.2), chip
@@ -57,7 +57,7 @@ def test_a_face_that_stands_as_dlib_puts_it_is_taken_as_it_is():
 
 def test_eyes_and_nose_in_one_point_are_no_face():
     with pytest.raises(InputError, match="the eyes and the nose of a face lie in one point"):
-        fit_chip(Mesh(np.full((468, 3), 7, np.float32), 1.0))
+        fit_chip(Mesh(np.full((478, 3), 7, np.float32), 1.0))
 
 
 def test_the_network_has_gradients():

@@ -16,7 +16,7 @@ def turn(axis, degrees):
 
 def mesh_of(rotation, scale=1.0, shift=(0.0, 0.0, 0.0)):
     """Return a mesh whose still points are the face at rest, moved; the other points are all 0."""
-    points = np.zeros((468, 3))
+    points = np.zeros((478, 3))
     points[pose.STILL_POINTS] = scale * pose.FACE_AT_REST @ rotation.T + shift
     return points
 
@@ -56,7 +56,7 @@ def test_roll_leans_the_top_to_the_right():
 
 
 def test_head_pose_of_many_and_of_none():
-    meshes = np.stack([mesh_of(turn("y", -25)), np.full((468, 3), np.nan)])[None]  # 1x2x468x3
+    meshes = np.stack([mesh_of(turn("y", -25)), np.full((478, 3), np.nan)])[None]  # 1x2x478x3
     np.testing.assert_allclose(pose.head_pose(meshes), [[[25, 0, 0], [np.nan] * 3]], atol=1e-6)
 
 
@@ -68,7 +68,7 @@ def test_the_face_at_rest_is_symmetric():
 
 
 def test_mouth_and_eyes_by_hand():
-    points = np.zeros((468, 3))
+    points = np.zeros((478, 3))
     points[33], points[133] = (0, 0, 0), (4, 0, 3)  # an eye 5 wide, seen from the side
     points[362], points[263] = (10, 0, 0), (20, 0, 0)  # an eye 10 wide
     for above, below in ((159, 145), (158, 153), (160, 144)):
@@ -84,7 +84,7 @@ def test_mouth_and_eyes_by_hand():
 
 
 def test_ibug_points_are_the_faces_68():
-    points = np.arange(468.0)[None, :, None] * [1, 1, 1]
+    points = np.arange(478.0)[None, :, None] * [1, 1, 1]
     chosen = pose.ibug_points(points)
     assert chosen.shape == (1, 68, 3)
     assert chosen[0, 8, 0] == 152 and chosen[0, 36, 0] == 33 and chosen[0, 45, 0] == 263  # chin, eye corners

@@ -15,6 +15,7 @@ from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 from fomm.face import Face, detect_faces_in, face_identities, face_meshes
 from fomm.face.alignment import face_alignment_is_ready, landmarks_68
+from fomm.face.mesh import POINTS
 from fomm.face.pose import eye_opening, head_pose, ibug_points, mouth_opening
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
@@ -29,7 +30,7 @@ Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face w
 class FaceTrack:
     """One face over T frames; nan in the frames in which it was not found."""
 
-    points: np.ndarray  # Tx468x3, pixels xyz
+    points: np.ndarray  # Tx478x3, pixels xyz
     identities: np.ndarray  # Tx128
 
     @cached_property
@@ -66,7 +67,7 @@ def track_face(
         boxes: T boxes; None stands for the face with the best score anywhere in the frame.
         device: where the networks run.
     """
-    points = np.full((len(frames), 468, 3), np.nan)
+    points = np.full((len(frames), POINTS, 3), np.nan)
     identities = np.full((len(frames), 128), np.nan)
     faces = [
         _face_in(found, box)

@@ -35,7 +35,7 @@ _CHIP_POINTS = np.array(
     ]
 )
 _CHIP_MARGIN = 0.25  # on each side, of the part without it
-_MESH_POINTS = (263, 362, 33, 133, 2)  # the same five among the 468
+_MESH_POINTS = (263, 362, 33, 133, 2)  # the same five among the 478
 
 
 class FaceIdentity(nn.Module):

@@ -24,14 +24,13 @@ from fomm.face.blocks import CHUNK, DownConv, SeparableBlock, check_image, image
 from fomm.face.detector import Face
 
 SIZE = 192  # the network's input is SIZE x SIZE
-POINTS = 478
-FACE_POINTS = 468  # those before the irises
 MARGIN = 1.5  # side of the crop over the longer side of the detector's box
-LIDS = 16  # so many of an eye's points, the first, are on its lids
-IRIS_POINTS = 5  # of an iris: its middle, and four on its rim
+FACE_POINTS = 468  # the points of a face without the irises
+IRIS_POINTS = 5  # of one iris
+POINTS = FACE_POINTS + 2 * IRIS_POINTS
+LIDS = 16  # the first so many points of an eye lie on its lids
 REGION_SIZE = 16  # a part of the face that is looked at closely has REGION_SIZE x REGION_SIZE features
 REGION_MARGIN = 1.5  # its sides over those of the smallest rectangle around its points
-
 
 # The parts of the face that the network looks at a second time, closely: the points that it finds anew there,
 # in the order of its answers. Lips: four lines around the mouth (the outermost, the innermost, two between),
@@ -107,10 +106,10 @@ class FaceMesh(nn.Module):
             places, iris = region(fine, points)
             refined[:, region.numbers, :2] = places
             if iris is not None:
-                depth = points[:, region.numbers[:LIDS], 2].mean(
-                    1
-                )  # the network does not tell that of an iris
-                irises.append(torch.cat([iris, depth[:, None, None].expand(-1, iris.shape[1], 1)], 2))
+                depth = points[:, region.numbers[:LIDS], 2:].mean(
+                    1, keepdim=True
+                )  # of an iris, that of its lids
+                irises.append(torch.cat([iris, depth.expand(-1, IRIS_POINTS, 1)], 2))
         return torch.cat([refined, *irises], 1), self.presence(coarse).flatten()
 
 
@@ -118,9 +117,9 @@ class Region(nn.Module):
     """A network that looks closely at one part of the face, and finds the points there anew.
 
     Args:
-        numbers: of the points, in the order of the answers.
-        corners: the numbers of two points, between which the part lies level.
-        iris: find the five points of an iris, too.
+        numbers: those of the part's points, in the order of the answers.
+        corners: the numbers of two points; the part is turned so that the line between them is level.
+        iris: whether to find the five points of an iris, too.
     """
 
     def __init__(self, numbers: tuple[int, ...], corners: tuple[int, int], iris: bool = False):
