@@ -22,7 +22,7 @@ def find_best_frame(
 ) -> int:
     """Return the number of the frame nearest to ``source`` in pose and expression, from 0.
 
-    The distance of two faces is that of the published demo, but with the 468 points of the face mesh instead
+    The distance of two faces is that of the published demo, but with the 478 points of the face mesh instead
     of 68: the sum of squared distances between their ``normalize``d points.
 
     Args:

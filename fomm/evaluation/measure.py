@@ -18,6 +18,7 @@ from fomm.evaluation.contestants import CHUNK
 from fomm.evaluation.faces import FaceTrack, Landmarks68, Traits, track_face
 from fomm.evaluation.features import FeatureNetwork, GaussianFit, map_distance, pool
 from fomm.evaluation.metrics import Box
+from fomm.face.mesh import FACE_POINTS
 
 DENOISE = 1.0  # pixels: sigma of the blur that removes noise before the denoised sharpness is measured
 HEAD_MARGIN = 0.25  # of the face's box, added on each side: the area in which the source's head may move
@@ -270,7 +271,8 @@ def _face_numbers(case: Case, track: FaceTrack) -> dict[str, np.ndarray]:
     if not case.is_truth:
         return numbers | {"identity_to_driving": identity(track.identities, case.driving_track.identities)}
     driving = case.driving_track
-    numbers["akd_mesh468"] = metrics.point_distance(track.points[..., :2], driving.points[..., :2])
+    found, wanted = (item.points[..., :FACE_POINTS, :2] for item in (track, driving))
+    numbers["akd_mesh468"] = metrics.point_distance(found, wanted)
     numbers["aed_dlib128"] = identity(track.identities, driving.identities) ** 2
     if case.clip.landmarks is not None:
         numbers["akd_exact68"] = metrics.point_distance(track.landmarks, case.clip.landmarks)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# A face at rest, for ``head_pose``: those of the 468 points that expressions move least. Columns: number of
+# A face at rest, for ``head_pose``: those of the 478 points that expressions move least. Columns: number of
 # the point at the left of the picture, number of its twin at the right, and the left point's x (the twin's is
 # the opposite), y (down) and z (away from the camera), in hundredths of the distance between the outer
 # corners of the eyes. It is the median of the meshes of 24 synthetic heads in 16 frames each, turned back by
@@ -74,7 +74,7 @@ def euler_angles(rotation: np.ndarray) -> np.ndarray:
 
 
 def head_pose(points: np.ndarray) -> np.ndarray:
-    """Return yaw, pitch and roll (...x3, degrees) of faces, from meshes ...x468x3.
+    """Return yaw, pitch and roll (...x3, degrees) of faces, from meshes ...x478x3.
 
     Their signs are those of ``euler_angles``. The points that expressions move least are aligned with those
     of a face at rest. Compared with the exact pose of synthetic heads, yaw and roll are right to one or two
@@ -89,7 +89,7 @@ def head_pose(points: np.ndarray) -> np.ndarray:
 
 
 def head_size(points: np.ndarray) -> np.ndarray:
-    """Return how large faces are (..., in pixels), of meshes ...x468x3.
+    """Return how large faces are (..., in pixels), of meshes ...x478x3.
 
     It is the root of the mean squared distance of the points that expressions move least from their middle,
     in three dimensions, so that turning the head does not change it.
@@ -101,22 +101,22 @@ def head_size(points: np.ndarray) -> np.ndarray:
 _INNER_LIPS = ((13, 14), (81, 178), (311, 402))  # pairs of points, above and below
 _LIDS = (((159, 145), (158, 153), (160, 144)), ((386, 374), (385, 380), (387, 373)))
 _EYE_CORNERS = ((33, 133), (362, 263))  # of each eye, at the left and at the right
-_IRISES = (468, 473)  # the middle of each eye's iris, in meshes that have it
+_IRISES = (468, 473)  # the middle of each eye's iris
 
 
 def _distance(points: np.ndarray, *pairs: tuple[int, int]) -> np.ndarray:
-    """Return the distance (...) of two points of meshes ...x468x3, the mean over ``pairs`` of them."""
+    """Return the distance (...) of two points of meshes ...x478x3, the mean over ``pairs`` of them."""
     above, below = np.array(pairs).T
     return np.linalg.norm(points[..., above, :] - points[..., below, :], axis=-1).mean(axis=-1)
 
 
 def eye_distance(points: np.ndarray) -> np.ndarray:
-    """Return the distance of the outer eye corners (..., in pixels), of meshes ...x468x3."""
+    """Return the distance of the outer eye corners (..., in pixels), of meshes ...x478x3."""
     return _distance(points, (33, 263))
 
 
 def mouth_opening(points: np.ndarray) -> np.ndarray:
-    """Return the gap between the lips over the distance of the outer eye corners (...), of meshes ...x468x3.
+    """Return the gap between the lips over the distance of the outer eye corners (...), of meshes ...x478x3.
 
     It is 0 for a closed mouth and about 0.3 for one that is wide open. Distances are in three dimensions, so
     that turning the head does not change them.
@@ -125,12 +125,12 @@ def mouth_opening(points: np.ndarray) -> np.ndarray:
 
 
 def eye_width(points: np.ndarray) -> np.ndarray:
-    """Return the width of an eye (..., in pixels), the mean of both, of meshes ...x468x3."""
+    """Return the width of an eye (..., in pixels), the mean of both, of meshes ...x478x3."""
     return _distance(points, *_EYE_CORNERS)
 
 
 def eye_opening(points: np.ndarray) -> np.ndarray:
-    """Return the gap between the lids over the width of the eye (...), of meshes ...x468x3.
+    """Return the gap between the lids over the width of the eye (...), of meshes ...x478x3.
 
     It is the mean of both eyes: about 0.1 for closed ones, 0.3 for open ones.
     """
@@ -140,14 +140,12 @@ def eye_opening(points: np.ndarray) -> np.ndarray:
 
 
 def gaze(points: np.ndarray) -> np.ndarray:
-    """Return where the eyes look (...x2), of meshes ...x478x3; nan for meshes of 468 points, without irises.
+    """Return where the eyes look (...x2), of meshes ...x478x3.
 
     It is how far the middle of the iris lies from the middle between the corners of its eye, over the eye's
     width: along the line between the corners, positive to the right of the picture, then across it, positive
     downwards. It is the mean of both eyes, measured in the plane of the picture.
     """
-    if points.shape[-2] <= max(_IRISES):
-        return np.full((*points.shape[:-2], 2), np.nan)
     places = []
     for iris, (left, right) in zip(_IRISES, _EYE_CORNERS, strict=True):
         start, end = points[..., left, :2].astype(np.float64), points[..., right, :2].astype(np.float64)
@@ -172,5 +170,5 @@ IBUG_POINTS = (
 
 
 def ibug_points(points: np.ndarray) -> np.ndarray:
-    """Return the 68 points of the iBUG scheme, ...x68xD, of meshes ...x468xD."""
+    """Return the 68 points of the iBUG scheme, ...x68xD, of meshes ...x478xD."""
     return points[..., list(IBUG_POINTS), :]

@@ -1,4 +1,4 @@
-"""Find faces in pictures, 468 points on each, and who they are, with small networks that ship with fomm."""
+"""Find faces in pictures, 478 points on each, and who they are, with small networks that ship with fomm."""
 
 from fomm.face.alignment import face_alignment_is_ready, landmarks_68
 from fomm.face.detector import Face, detect_faces, detect_faces_in

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fomm.bundled import check_intact
 from fomm.errors import InputError
-from fomm.face.blocks import CHUNK, WEIGHTS, check_image, image_to_tensor
+from fomm.face.blocks import CHUNK, WEIGHTS, check_image
 from fomm.face.mesh import Crop, Mesh, sample_crop
 
 SIZE = 150  # the network's input is SIZE x SIZE
@@ -35,7 +35,7 @@ _CHIP_POINTS = np.array(
     ]
 )
 _CHIP_MARGIN = 0.25  # on each side, of the part without it
-_MESH_POINTS = (263, 362, 33, 133, 2)  # the same five among the 468
+_MESH_POINTS = (263, 362, 33, 133, 2)  # the same five among the 478
 
 
 class FaceIdentity(nn.Module):
@@ -141,7 +141,7 @@ def face_identities(
         chips = []
         for image, mesh in zip(images[start : start + CHUNK], meshes[start : start + CHUNK], strict=True):
             check_image(image)
-            chips.append(sample_crop(image_to_tensor(image, device), fit_chip(mesh), SIZE))
+            chips.append(sample_crop(image, fit_chip(mesh), SIZE, device=device))
         found.append(load_identity_network(device)(torch.cat(chips)).cpu().numpy())
     return np.concatenate(found)
 

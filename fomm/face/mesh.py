@@ -34,8 +34,9 @@ REGION_MARGIN = 1.5  # its sides over those of the smallest rectangle around its
 
 
 # The parts of the face that the network looks at a second time, closely: the points that it finds anew there,
-# in the order of its answers. Lips: four lines around the mouth, each from its left corner along the lower lip,
-# then along the upper one; the outermost, the innermost, two between. Eyes: the lids, then rings up to the brow.
+# in the order of its answers. Lips: four lines around the mouth (the outermost, the innermost, two between),
+# each from the left corner along the lower lip, then along the upper one. Eyes: the lids, then rings around
+# them, up to the brow.
 LIPS = (
     61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 185, 40, 39, 37, 0, 267, 269, 270, 409,
     78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 191, 80, 81, 82, 13, 312, 311, 310, 415,
@@ -228,7 +229,7 @@ def face_meshes(
         batch = []
         for image, crop in zip(images[start : start + CHUNK], crops, strict=True):
             check_image(image)
-            batch.append(sample_crop(image_to_tensor(image, device), crop))
+            batch.append(sample_crop(image, crop, device=device))
         points, presence = load_mesh_network(device)(torch.cat(batch))
         for place, score, crop in zip(points.cpu().numpy(), presence.sigmoid().tolist(), crops, strict=True):
             meshes.append(Mesh(crop_to_image(place, crop), score))
@@ -257,19 +258,27 @@ def _crop_axes(crop: Crop) -> np.ndarray:
     return np.array([[cos, -sin], [sin, cos]])
 
 
-def sample_crop(image: Tensor, crop: Crop, size: int = SIZE) -> Tensor:
-    """Return ``crop`` of ``image`` (1x3xHxW) as 1x3x(size)x(size), sampled linearly.
+def sample_crop(
+    image: np.ndarray, crop: Crop, size: int = SIZE, *, device: torch.device | str = "cpu"
+) -> Tensor:
+    """Return ``crop`` of ``image`` (HxWx3 uint8) as 1x3x(size)x(size) in [0, 1] on ``device``.
 
-    Beyond the image's border lies the colour of the border. Where the crop is much larger than ``size``, each
-    pixel is the mean of several samples, which keeps fine patterns from aliasing.
+    It is sampled linearly. Beyond the image's border lies the colour of the border. Where the crop is much
+    larger than ``size``, each pixel is the mean of several samples, which keeps fine patterns from aliasing.
     """
     fine = min(max(round(crop.side / size), 1), 8)
-    extent = np.array([image.shape[-1], image.shape[-2]])  # width, height
-    linear = _crop_axes(crop) * (crop.side / extent)[:, None]  # from the crop's [-1, 1] to the image's
-    affine = np.concatenate([linear, (np.array(crop.centre) / extent * 2 - 1)[:, None]], axis=1)
-    theta = torch.from_numpy(affine).float().to(image.device)
+    axes, centre = _crop_axes(crop) * crop.side, np.array(crop.centre)
+    reach = np.abs(axes).sum(axis=1) / 2 + 1  # from the centre; a sample needs the pixels on both sides of it
+    end = np.array(image.shape[1::-1])  # width, height
+    first = np.floor(centre - reach).clip(0, end - 1).astype(int)
+    last = np.ceil(centre + reach).clip(first + 1, end).astype(int)
+    part = image_to_tensor(image[first[1] : last[1], first[0] : last[0]], device)  # nothing else is needed
+    extent = last - first
+    linear = axes / extent[:, None]  # from the crop's [-1, 1] to the part's
+    affine = np.concatenate([linear, ((centre - first) / extent * 2 - 1)[:, None]], axis=1)
+    theta = torch.from_numpy(affine).float().to(device)
     grid = F.affine_grid(theta[None], [1, 3, size * fine, size * fine], align_corners=False)
-    pixels = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    pixels = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return F.avg_pool2d(pixels, fine)
 
 
