@@ -140,7 +140,7 @@ def _cell(text: str, numbers: dict[str, Any], key: str = "") -> str:
 
 
 def _correlations(results: dict[str, dict[str, Any]], own: str) -> str:
-    """Return the tables of correlations and gains with the driving clip, and with the exact pose, if known."""
+    """Return the tables of correlations and gains with the driving clip, and with the exact pose."""
     note = "Correlation with the driving clip over time, less each clip's mean (median of the clips)."
     labels = [label for label in results if label != DRIVING]
     table = _as_table(note, _correlation_rows(results, labels, "correlation"), labels, own)
