@@ -96,8 +96,9 @@ def test_half_the_movement_is_a_gain_of_a_half(clips):
     assert [numbers["gain"][trait] for trait in POSE] == pytest.approx([0.5] * 3, abs=0.08)
     # What the mesh sees of lips and lids is not proportional to how far they move.
     assert [numbers["gain"][trait] for trait in ("mouth", "eyes")] == pytest.approx([0.5] * 2, abs=0.2)
-    assert min(numbers["correlation"][trait] for trait in POSE) > 0.97
-    assert min(numbers["correlation"][trait] for trait in ("mouth", "eyes")) > 0.9
+    assert min(numbers["correlation"][trait] for trait in ("yaw", "roll")) > 0.98
+    # Half of these is a few degrees or a few pixels: not far above the mesh's own error.
+    assert min(numbers["correlation"][trait] for trait in ("pitch", "mouth", "eyes")) > 0.88
     back = measure(clips / "half.mp4", clips / "full.mp4")
     assert [back["gain"][trait] for trait in POSE] == pytest.approx([2] * 3, abs=0.25)
 
