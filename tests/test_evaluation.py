@@ -16,7 +16,7 @@ from fomm.errors import InputError, MediaError, MissingExtraError
 from fomm.evaluation import contestants, faces, measure, metrics, runner
 from fomm.evaluation.clips import AnnotatedClip, hash_clips, list_clips, person_of, read_clip
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
-from fomm.evaluation.faces import TRAITS, correlate_series, track_face
+from fomm.evaluation.faces import TRAITS, compare_series, track_face
 from fomm.evaluation.measure import MetricNetworks, prepare_animation, prepare_reconstruction
 from fomm.evaluation.metrics import Box
 from fomm.face import detect_faces, face_mesh
@@ -103,6 +103,7 @@ def test_a_perfect_network_has_no_error(monkeypatch, data):
     for trait in TRAITS:
         for kind in ("pooled", "pooled_centred", "clip_mean", "clip_median"):
             assert made["correlation"][trait][kind] == pytest.approx(1), (trait, kind)
+            assert made["gain"][trait][kind] == pytest.approx(1, abs=1e-3), (trait, kind)
     for found in (made, driving):  # the mesh follows the exact roll
         assert found["correlation_exact"]["roll"]["pooled_centred"] > 0.95
         assert found["frames_without_face"] == 0
@@ -121,6 +122,7 @@ def test_an_idle_network_equals_the_unchanged_source(monkeypatch, data):
         assert made["correlation"][trait]["clips"] == 0  # a face that stands still follows nothing
         assert made["correlation"][trait]["clip_mean"] is None
         assert made["correlation"][trait]["pooled_centred"] is None
+        assert made["gain"][trait]["pooled_centred"] == 0
 
 
 def test_errors_by_hand(monkeypatch, tmp_path):
@@ -345,14 +347,16 @@ def test_the_face_of_the_box_is_measured():
 
 def test_correlations_of_series_by_hand():
     up, nan = np.array([0.0, 1.0, 2.0]), math.nan
-    numbers = correlate_series([up, up + 10], [up, 2 - up])
+    numbers = compare_series([up, up + 10], [up, 2 - up])
     assert numbers["clips"] == 2
     assert numbers["clip_mean"] == numbers["clip_median"] == pytest.approx(0)
     assert numbers["pooled_centred"] == pytest.approx(0)
     # 0 1 2 10 11 12 against 0 1 2 2 1 0: deviations -6 -5 -4 4 5 6 and -1 0 1 1 0 -1.
     assert numbers["pooled"] == pytest.approx((6 - 4 + 4 - 6) / math.sqrt(154 * 4))
-    seen = correlate_series([np.array([0.0, 1.0, 2.0, 50.0])], [np.array([5.0, 6.0, 7.0, nan])])
+    seen = compare_series([np.array([0.0, 1.0, 2.0, 50.0])], [np.array([5.0, 6.0, 7.0, nan])])
     assert seen["pooled_centred"] == pytest.approx(1)
+    gains = compare_series([up, up + 10], [up / 2, up / 4], metrics.gain)
+    assert gains["clip_mean"] == pytest.approx(0.375) and gains["pooled_centred"] == pytest.approx(0.375)
 
 
 def test_clips_are_listed_by_name(data, tmp_path):
@@ -489,9 +493,7 @@ def test_the_mesh_follows_rendered_heads():
     boxes = [[face_box(points, (128, 128)) for points in clip.landmarks] for clip in clips]
     traits = [track_face(clip.frames, box).traits for clip, box in zip(clips, boxes, strict=True)]
     for axis, (trait, lowest) in enumerate((("yaw", 0.95), ("pitch", 0.75), ("roll", 0.85))):
-        numbers = correlate_series(
-            [clip.pose[:, axis] for clip in clips], [series[trait] for series in traits]
-        )
+        numbers = compare_series([clip.pose[:, axis] for clip in clips], [series[trait] for series in traits])
         assert numbers["pooled_centred"] > lowest, (trait, numbers)
 
 

@@ -209,3 +209,40 @@ def test_frechet_distance_is_that_of_the_matrix_root():
     assert metrics.frechet_distance(one, other) == pytest.approx(wanted, rel=1e-9)
     few = metrics.Gaussian(np.zeros(6), np.cov(features[0, :3].T))  # of rank 2
     assert np.isfinite(metrics.frechet_distance(few, other))
+
+
+def test_gain_by_hand():
+    driver = np.array([0.0, 1.0, 2.0, 3.0, np.nan, 9.0])
+    result = 7 + 0.5 * driver
+    result[5] = np.nan
+    assert metrics.gain(driver, result) == pytest.approx(0.5)
+    assert metrics.gain(driver, -result) == pytest.approx(-0.5)
+    assert metrics.gain(driver, np.full(6, 3.0)) == 0
+    assert np.isnan(metrics.gain(np.full(6, 3.0), driver))
+    assert np.isnan(metrics.gain(driver[:2], result[:2]))
+    # Deviations (-1.5, -.5, .5, 1.5) and (-.5, .5, -.5, .5): 1 / 5.
+    assert metrics.gain(driver[:4], np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx(0.2)
+    noise = np.random.default_rng(0).normal(size=(2, 50))
+    assert metrics.gain(*noise) == pytest.approx(np.polyfit(*noise, 1)[0])
+
+
+def test_breathing_by_hand():
+    driver = np.array([10.0, 20.0, 40.0, 80.0])
+    assert metrics.breathing(driver, 3 * driver) == pytest.approx(0, abs=1e-9)
+    assert metrics.breathing(driver, np.sqrt(driver)) == pytest.approx(0, abs=1e-9)  # it moves half as far
+    alone = np.exp([0.02, -0.02, 0.02, -0.02])
+    assert metrics.breathing(np.full(4, 50.0), 80 * alone) == pytest.approx(0.02)
+    assert np.isnan(metrics.breathing(driver[:2], driver[:2]))
+
+
+def test_motion_at_rest_by_hand():
+    driver = np.array([0.0, 0.0, 0.1, 0.0, 0.0, 5.0, 5.0, 5.0])
+    result = np.array([0.0, 1.0, 0.0, 1.0, 0.0, 9.0, 9.0, 9.0])
+    # Windows of 3 with the driver within 0.5: frames 0-2, 1-3, 2-4 range by 1 - 0.1 more, 5-7 by 0.
+    assert metrics.motion_at_rest(driver, result, 3, 0.5) == pytest.approx(3 * 0.9 / 4)
+    assert metrics.motion_at_rest(driver, driver, 3, 0.5) == 0
+    assert metrics.motion_at_rest(driver, 0 * result, 3, 0.5) == 0
+    assert np.isnan(metrics.motion_at_rest(np.arange(8.0), result, 3, 0.5))
+    assert np.isnan(metrics.motion_at_rest(driver[:2], result[:2], 3, 0.5))
+    result[1] = np.nan
+    assert metrics.motion_at_rest(driver, result, 3, 0.5) == pytest.approx(0.9 / 2)

@@ -83,6 +83,29 @@ def test_mouth_and_eyes_by_hand():
     np.testing.assert_allclose(pose.eye_opening(np.stack([points, points * 7])), [0.3, 0.3])
 
 
+def test_sizes_by_hand():
+    points = mesh_of(turn("y", 30), 2.0, (5, 6, 7))
+    rest = pose.FACE_AT_REST - pose.FACE_AT_REST.mean(axis=0)
+    assert pose.head_size(points) == pytest.approx(2 * np.sqrt(np.square(rest).sum() / 40))
+    assert pose.eye_distance(points) == pytest.approx(200)
+    points[33], points[133], points[362], points[263] = (0, 0, 0), (4, 0, 3), (10, 0, 0), (20, 0, 0)
+    assert pose.eye_width(points) == pytest.approx(7.5)
+    np.testing.assert_allclose(pose.eye_width(np.stack([points, 2 * points])), [7.5, 15])
+
+
+@pytest.mark.parametrize("angle", [0, 25])
+def test_gaze_by_hand(angle):
+    points = np.zeros((478, 3))
+    points[33], points[133], points[468] = (10, 50, 0), (30, 50, 0), (25, 48, 0)  # 5 of 20 right, 2 of 20 up
+    points[362], points[263], points[473] = (60, 50, 0), (100, 50, 0), (82, 54, 0)  # 2 of 40 right, 4 down
+    points = points @ turn("z", angle).T  # a head that leans looks as before
+    np.testing.assert_allclose(pose.gaze(points), [(0.25 + 0.05) / 2, (-0.1 + 0.1) / 2], atol=1e-9)
+    points[468] += turn("z", angle) @ (0, 4, 0)
+    np.testing.assert_allclose(pose.gaze(np.stack([points, 3 * points])), [[0.15, 0.1]] * 2, atol=1e-9)
+    points[468] = np.nan
+    assert np.isnan(pose.gaze(points)).all()
+
+
 def test_ibug_points_are_the_faces_68():
     points = np.arange(478.0)[None, :, None] * [1, 1, 1]
     chosen = pose.ibug_points(points)

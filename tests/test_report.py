@@ -24,7 +24,14 @@ def numbers(**known):
         trait: dict.fromkeys(("pooled_centred", "clip_median", "pooled", "clip_mean"), 0.5)
         for trait in TRAITS
     }
-    return {"l1": 0.1, "akd_mesh468": None, "frames_without_face": 3, "correlation": found} | known
+    gains = {trait: dict.fromkeys(found[trait], 0.625) for trait in TRAITS}
+    return {
+        "l1": 0.1,
+        "akd_mesh468": None,
+        "frames_without_face": 3,
+        "correlation": found,
+        "gain": gains,
+    } | known
 
 
 def clip(name, source, labels):
@@ -75,6 +82,7 @@ def test_the_text_says_what_and_how_much(report):
     assert "reconstruction: 2 clips, 6 frames" in text and "abababababab" in text
     (line,) = [line for line in text.splitlines() if line.strip().startswith("L1, frame")]
     assert line.split()[-4:] == ["0.1000", "0.1000", "0.0432", "0.1000"]
+    assert text.count("0.625 (0.625)") == 3 * len(TRAITS) and "gain: the result's movement" in text
     assert "AKD of the mesh" not in text  # nobody has a number
     assert "not measured: fid (no weights)" in text
 
@@ -92,7 +100,7 @@ def test_the_page_stands_alone_and_escapes_names(report, gallery):
 
 def test_the_page_has_the_numbers_and_the_pictures(report, gallery):
     page = format_html(report, {"reconstruction": gallery})
-    assert "0.0432" in page and "(43&#8239;%)" in page and "0.750 (–)" in page
+    assert "0.625 (0.625)" in page and "0.0432" in page and "(43&#8239;%)" in page and "0.750 (–)" in page
     assert page.index("Best: a&lt;b, 0.2500") < page.index("Best: c, 0.5000, moves a&lt;b")
     pictures = [base64.b64decode(item) for item in re.findall(r"base64,([^\"]+)", page)]
     assert len(pictures) == 2 * 4  # the source, the driving clip and two results of two clips

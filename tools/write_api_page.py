@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "python-api.md"
 MODULES = {
     "fomm": "`import fomm` loads nothing heavy: a name loads what it needs when it is first used.",
+    "fomm.evaluation": "How well a result follows its driver: see [evaluation](evaluation.md#one-result).",
     "fomm.jobs": "Many photos and videos: see [many jobs](many-jobs.md).",
     "fomm.live": "A photo that moves while a camera looks: see [live](live.md).",
     "fomm.media": "Pictures and videos in files.",

@@ -16,6 +16,7 @@ from fomm.commands.export import add_export
 from fomm.commands.live import add_live
 from fomm.commands.make_weights import add_make_weights
 from fomm.commands.options import Help
+from fomm.commands.score import add_score
 from fomm.commands.train import add_train
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
@@ -29,6 +30,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "train": (add_train, "Train, or go on training."),
     "make-weights": (add_make_weights, "Draw data, train and measure, in so many minutes each."),
     "evaluate": (add_evaluate, "Measure a checkpoint on held-out clips."),
+    "score": (add_score, "Measure how well a result follows the video that drove it."),
 }
 
 

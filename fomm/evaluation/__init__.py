@@ -1,1 +1,5 @@
-"""How good weights are, in numbers. ``runner.evaluate`` is the way in."""
+"""Measure how good weights are, on clips that they were not trained on, and how good a single result is."""
+
+from fomm.evaluation.score import score
+
+__all__ = ["score"]

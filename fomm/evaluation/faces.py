@@ -9,16 +9,22 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
+from fomm.animation.framing import main_face
 from fomm.errors import InputError, MissingExtraError
 from fomm.evaluation import metrics
 from fomm.evaluation.metrics import Box
 from fomm.face import Face, detect_faces_in, face_identities, face_meshes
 from fomm.face.alignment import face_alignment_is_ready, landmarks_68
+from fomm.face.crop import Rect, published_box
 from fomm.face.mesh import POINTS
-from fomm.face.pose import eye_opening, head_pose, ibug_points, mouth_opening
+from fomm.face.pose import eye_opening, gaze, head_pose, ibug_points, mouth_opening
+from fomm.face.search import FaceFinder
+from fomm.media import VideoReader
 
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
+GAZE = ("gaze_x", "gaze_y")  # of the eye's width
 FACE_ALIGNMENT = "face-alignment"  # the package of the published landmarks
 MIN_PRESENCE = 0.5  # a face whose mesh has a lower presence counts as not found
 
@@ -45,10 +51,23 @@ class FaceTrack:
         series = (yaw, pitch, roll, mouth_opening(self.points), eye_opening(self.points))
         return dict(zip(TRAITS, series, strict=True))
 
+    @cached_property
+    def gaze(self) -> Traits:
+        """Return T numbers for each of ``GAZE``: where the eyes look, see ``pose.gaze``."""
+        return dict(zip(GAZE, gaze(self.points).T, strict=True))
+
     @property
     def landmarks(self) -> np.ndarray:
         """Return the 68 points of the iBUG scheme, Tx68x2, pixels xy."""
         return ibug_points(self.points)[..., :2]
+
+    @classmethod
+    def join(cls, tracks: Sequence[FaceTrack]) -> FaceTrack:
+        """Return one track of the frames of several, in their order."""
+        return cls(
+            np.concatenate([track.points for track in tracks]),
+            np.concatenate([track.identities for track in tracks]),
+        )
 
     def repeat_first(self, count: int) -> FaceTrack:
         """Return a track of ``count`` frames that are all like the first."""
@@ -67,12 +86,59 @@ def track_face(
         boxes: T boxes; None stands for the face with the best score anywhere in the frame.
         device: where the networks run.
     """
+    found = detect_faces_in(list(frames), device=device)
+    faces = [face_in(answers, box) for answers, box in zip(found, boxes, strict=True)]
+    return measure_faces(frames, faces, device)
+
+
+def follow_face(
+    video: VideoReader, number: int | None = None, *, progress: bool = False
+) -> list[Face | None]:
+    """Find one face in each frame of a video, which is read to its end; None where it is not seen.
+
+    Args:
+        video: its frames are read one by one.
+        number: which face, counted from 0, left to right, in the first frame that has one. It is looked for
+            at that place in all frames. None is the face that fills most, see ``framing.main_face``.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Raises:
+        InputError: there is no such face. MediaError: the video cannot be read.
+    """
+    finder = FaceFinder(confirm=True)
+    shown = None if progress else True
+    for index, frame in enumerate(tqdm(video, f"{video.path.name}: faces", video.num_frames, disable=shown)):
+        finder.add(index, frame)
+    found = finder.results()
+    first = next((faces for _, faces in found if faces), None)
+    if first is None:
+        raise InputError(f"{video.path}: no face was found in any of its {len(found)} frames")
+    if number is not None:
+        if not 0 <= number < len(first):
+            raise InputError(
+                f"{video.path}: there is no face {number}; "
+                f"{len(first)} were found, counted from 0 at the left"
+            )
+        place = published_box(sorted(first, key=lambda face: float(face.box[0]))[number])
+        return [face_in(faces, place) for _, faces in found]
+    track = main_face(found)
+    return [
+        next((face for face in faces if published_box(face) == track.get(index)), None)
+        for index, faces in found
+    ]
+
+
+def measure_faces(
+    frames: Sequence[np.ndarray] | np.ndarray,
+    faces: Sequence[Face | None],
+    device: torch.device | str = "cpu",
+) -> FaceTrack:
+    """Return the points and the identity of one face in each frame; nan where it is None.
+
+    A face whose mesh is not sure of it counts as none. Frames are HxWx3 uint8 RGB.
+    """
     points = np.full((len(frames), POINTS, 3), np.nan)
     identities = np.full((len(frames), 128), np.nan)
-    faces = [
-        _face_in(found, box)
-        for found, box in zip(detect_faces_in(list(frames), device=device), boxes, strict=True)
-    ]
     seen = [index for index, face in enumerate(faces) if face is not None]
     meshes = face_meshes(
         [frames[index] for index in seen], [face for face in faces if face is not None], device=device
@@ -87,7 +153,7 @@ def track_face(
     return FaceTrack(points, identities)
 
 
-def _face_in(faces: Sequence[Face], box: Box | None) -> Face | None:
+def face_in(faces: Sequence[Face], box: Box | Rect | None) -> Face | None:
     """Return the face that overlaps ``box`` most; None where none does, as one in the background."""
     if box is None:
         return faces[0] if faces else None
@@ -134,27 +200,31 @@ def find_landmarks(device: torch.device | str, choice: str | None = None) -> tup
     return landmarks, ""
 
 
-def correlate_series(driving: Sequence[np.ndarray], result: Sequence[np.ndarray]) -> dict[str, float]:
+def compare_series(
+    driving: Sequence[np.ndarray],
+    result: Sequence[np.ndarray],
+    measure: Callable[[np.ndarray, np.ndarray], float] = metrics.correlation,
+) -> dict[str, float]:
     """Return the correlations of driving and result, over the whole list and clip by clip.
 
     Args:
         driving: a series over time for each clip, T numbers, nan where no face was found.
         result: the same of the result.
+        measure: ``metrics.correlation``, or ``metrics.gain`` for the gains.
 
     Returns:
         ``pooled`` over all frames of all clips, ``pooled_centred`` over the series less each clip's mean,
-        ``clip_mean`` and ``clip_median`` of the correlations of single clips, and ``clips``, how many have
-        one.
+        ``clip_mean`` and ``clip_median`` of the numbers of single clips, and ``clips``, how many have one.
     """
     pairs = list(zip(driving, result, strict=True))
     # A frame without a face is taken out of both series before their means are subtracted.
     seen = [(np.where(np.isnan(b), np.nan, a), np.where(np.isnan(a), np.nan, b)) for a, b in pairs]
     centred = [metrics.subtract_mean(a) for a, _ in seen], [metrics.subtract_mean(b) for _, b in seen]
-    single = np.array([metrics.correlation(a, b) for a, b in pairs])
+    single = np.array([measure(a, b) for a, b in pairs])
     single = single[~np.isnan(single)]
     return {
-        "pooled": metrics.correlation(np.concatenate(driving), np.concatenate(result)),
-        "pooled_centred": metrics.correlation(np.concatenate(centred[0]), np.concatenate(centred[1])),
+        "pooled": measure(np.concatenate(driving), np.concatenate(result)),
+        "pooled_centred": measure(np.concatenate(centred[0]), np.concatenate(centred[1])),
         "clip_mean": mean_of_known(single),
         "clip_median": float(np.median(single)) if len(single) else math.nan,
         "clips": len(single),

@@ -190,15 +190,68 @@ def correlation(one: np.ndarray, other: np.ndarray) -> float:
     nor follow, so its clip must not count as a correlation of zero. A series is constant if its standard
     deviation is below 1e-4, or below 1e-4 of a mean above 1: rounding to single precision varies as much.
     """
-    both = np.isfinite(one) & np.isfinite(other)
-    one, other = one[both].astype(np.float64), other[both].astype(np.float64)
-    if len(one) < 3:
-        return float("nan")
-    if any(series.std() < 1e-4 * max(1.0, abs(series.mean())) for series in (one, other)):
+    one, other = _known_in_both(one, other)
+    if len(one) < 3 or _is_constant(one) or _is_constant(other):
         return float("nan")
     return float(
         np.clip(np.mean((one - one.mean()) * (other - other.mean())) / (one.std() * other.std()), -1, 1)
     )
+
+
+def gain(driving: np.ndarray, result: np.ndarray) -> float:
+    """Return how much of a driver's movement comes through: the slope of the result over the driver.
+
+    The line is fitted by least squares to T pairs of numbers: the slope is their covariance over the driver's
+    variance. It is 1 where the result moves as far as the driver, 0.5 where it moves half as far, and 0 where
+    it stands still or moves independently. Frames in which either is nan are left out; the result is nan
+    where fewer than three are left, or where the driver is constant, see ``correlation``.
+    """
+    driving, result = _known_in_both(driving, result)
+    if len(driving) < 3 or _is_constant(driving):
+        return float("nan")
+    return float(np.mean((driving - driving.mean()) * (result - result.mean())) / driving.var())
+
+
+def breathing(driving: np.ndarray, result: np.ndarray) -> float:
+    """Return by how much a head's size varies without the driver's doing so, a share of the size.
+
+    Of T sizes each, it is the standard deviation of the logarithm of the result's, after the line over the
+    logarithm of the driver's, fitted by least squares, is taken away. nan where fewer than three frames have
+    both.
+    """
+    driving, result = _known_in_both(driving, result)
+    if len(driving) < 3:
+        return float("nan")
+    driving, result = np.log(driving), np.log(result)
+    slope = 0.0 if _is_constant(driving) else gain(driving, result)
+    return float((result - slope * driving).std())
+
+
+def motion_at_rest(driving: np.ndarray, result: np.ndarray, window: int, rest: float) -> float:
+    """Return how far a result moves by itself while the driver rests, in the series' unit.
+
+    The driver rests in ``window`` frames in a row if its numbers stay within a range of ``rest``. How much
+    wider the range of the result's numbers is there, or 0 where it is not, is averaged over all such windows.
+    Windows with a nan in either do not count; nan where no window is left.
+    """
+    if len(driving) < window:
+        return float("nan")
+    theirs, ours = (
+        np.ptp(np.lib.stride_tricks.sliding_window_view(series, window), axis=1)
+        for series in (driving, result)
+    )
+    resting = (theirs <= rest) & np.isfinite(ours)
+    return float((ours - theirs)[resting].clip(min=0).mean()) if resting.any() else float("nan")
+
+
+def _known_in_both(one: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of two series where neither is nan, in double precision."""
+    both = np.isfinite(one) & np.isfinite(other)
+    return one[both].astype(np.float64), other[both].astype(np.float64)
+
+
+def _is_constant(series: np.ndarray) -> bool:
+    return bool(series.std() < 1e-4 * max(1.0, abs(series.mean())))
 
 
 def subtract_mean(series: np.ndarray) -> np.ndarray:

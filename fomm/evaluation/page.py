@@ -37,13 +37,18 @@ def format_html(report: dict[str, Any], galleries: dict[str, Gallery]) -> str:
     """
     label = escape(report["checkpoint"]["label"])
     sections = [_mode_section(mode, report[mode], galleries[mode], report) for mode in galleries]
+    return format_document(
+        f"{label}: evaluation", f"{_origin(report)}\n{''.join(sections)}\n{_meanings(report, galleries)}"
+    )
+
+
+def format_document(title: str, body: str) -> str:
+    """Return a whole page; ``title``, which is its heading too, and ``body`` are HTML."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{label}: evaluation</title><style>{STYLE}</style></head><body>\n"
-        f"<h1>{label}: evaluation</h1>\n{_origin(report)}\n{''.join(sections)}\n"
-        f"{_meanings(report, galleries)}"
-        "</body></html>\n"
+        f"<title>{title}</title><style>{STYLE}</style></head><body>\n"
+        f"<h1>{title}</h1>\n{body}</body></html>\n"
     )
 
 
@@ -80,7 +85,7 @@ def _mode_section(mode: str, part: dict[str, Any], gallery: Gallery, report: dic
         f"<h2>{mode.capitalize()}</h2><p>{INTRODUCTIONS[mode]} {size}</p>"
         + _table(part["results"], own)
         + _correlations(part["results"], own)
-        + f"<h3>Spread over the clips</h3>{_key([UNCHANGED, own, *others])}"
+        + f"<h3>Spread over the clips</h3>{format_key([UNCHANGED, own, *others])}"
         + _histograms(part["by_clip"], [UNCHANGED, own, *others])
         + f"<h3>The best and the worst clips, by {escape(part['ranked_by'])}</h3>"
         + "".join(_clip(rank, strip, part["by_clip"][strip.index], [own, *others]) for rank, strip in shown)
@@ -135,10 +140,12 @@ def _cell(text: str, numbers: dict[str, Any], key: str = "") -> str:
 
 
 def _correlations(results: dict[str, dict[str, Any]], own: str) -> str:
-    """Return the tables of correlations with the driving clip and, where it is known, with the exact pose."""
+    """Return the tables of correlations and gains with the driving clip, and with the exact pose."""
     note = "Correlation with the driving clip over time, less each clip's mean (median of the clips)."
     labels = [label for label in results if label != DRIVING]
     table = _as_table(note, _correlation_rows(results, labels, "correlation"), labels, own)
+    note = "Gain: the result's movement over the driving clip's, less each clip's mean (median of the clips)."
+    table += _as_table(note, _correlation_rows(results, labels, "gain"), labels, own)
     if "correlation_exact" not in results[own]:
         return table
     note = "The same with the renderer's exact pose: the driving clip's tells how good the measure itself is."
@@ -149,7 +156,7 @@ def _correlations(results: dict[str, dict[str, Any]], own: str) -> str:
 def _correlation_rows(
     results: dict[str, dict[str, Any]], labels: list[str], key: str
 ) -> Iterable[tuple[str, list[str]]]:
-    """Yield each trait and the correlations of the contestants."""
+    """Yield each trait and the contestants' correlations, or what else ``key`` names."""
     for trait in results[labels[0]][key]:
         yield trait, [format_correlation(results[label][key][trait]) for label in labels]
 
@@ -173,8 +180,8 @@ def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> s
     title = f"{rank}: {escape(clip['name'])}, {strip.score:.4f}"
     if clip["source"] != clip["name"]:
         title += f", moves {escape(clip['source'])}"
-    rows = [f"<span>source</span>{_picture(strip.source[None], len(next(iter(strip.rows.values()))))}"]
-    rows += [f"<span>{escape(label)}</span>{_picture(frames)}" for label, frames in strip.rows.items()]
+    rows = [f"<span>source</span>{embed_frames(strip.source[None], len(next(iter(strip.rows.values()))))}"]
+    rows += [f"<span>{escape(label)}</span>{embed_frames(frames)}" for label, frames in strip.rows.items()]
     charts = []
     for trait in TRAITS:
         series = {label: clip["results"][label]["series"][trait] for label in (DRIVING, *labels)}
@@ -182,11 +189,11 @@ def _clip(rank: str, strip: Strip, clip: dict[str, Any], labels: list[str]) -> s
     strips = f'<div class="wide"><div class="strip">{"".join(rows)}</div></div>'
     return (
         f"<figure><figcaption>{title}</figcaption>{strips}"
-        f'{_key([DRIVING, *labels])}<div class="charts">{"".join(charts)}</div></figure>'
+        f'{format_key([DRIVING, *labels])}<div class="charts">{"".join(charts)}</div></figure>'
     )
 
 
-def _picture(frames: np.ndarray, columns: int | None = None) -> str:
+def embed_frames(frames: np.ndarray, columns: int | None = None) -> str:
     """Return frames (NxHxWx3 uint8) beside each other as one picture, in a row with room for ``columns``."""
     row = np.concatenate(list(frames), axis=1)
     buffer = io.BytesIO()
@@ -195,7 +202,7 @@ def _picture(frames: np.ndarray, columns: int | None = None) -> str:
     return f'<img alt=""{share} src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _key(labels: Sequence[str]) -> str:
+def format_key(labels: Sequence[str]) -> str:
     """Return the legend of a chart: a colour for each label."""
     marks = (
         f'<span><i class="s{index % COLOURS}"></i>{escape(label)}</span>'

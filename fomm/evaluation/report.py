@@ -17,7 +17,9 @@ def format_text(report: dict[str, Any]) -> str:
             lines += ["", f"{mode}: {part['clips']} clips, {part['frames']} frames"]
             lines += _table(part["results"])
             lines += ["correlation with the driving clip, less each clip's mean (median of clips)"]
-            lines += _correlations(part["results"])
+            lines += _followed(part["results"], "correlation")
+            lines += ["gain: the result's movement over the driving clip's, in the same form"]
+            lines += _followed(part["results"], "gain")
     lines += ["", *(f"not measured: {name} ({reason})" for name, reason in report["absent"].items())]
     return "\n".join(lines)
 
@@ -30,19 +32,22 @@ def _table(results: dict[str, dict[str, Any]]) -> list[str]:
             [word.label, *(format_number(numbers.get(word.key), word.digits) for numbers in results.values())]
         )
     missing = [str(numbers["frames_without_face"]) for numbers in results.values()]
-    return _aligned([*rows, ["frames without a face", *missing]])
+    return align_columns([*rows, ["frames without a face", *missing]])
 
 
-def _correlations(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Return the lines that say how closely the motion is followed, a column for each contestant."""
-    shown = {label: numbers["correlation"] for label, numbers in results.items() if label != DRIVING}
+def _followed(results: dict[str, dict[str, Any]], key: str) -> list[str]:
+    """Return the lines that say how the motion is followed, a column for each contestant.
+
+    ``key`` is ``"correlation"`` or ``"gain"``.
+    """
+    shown = {label: numbers[key] for label, numbers in results.items() if label != DRIVING}
     rows = []
     for trait in next(iter(shown.values())):
         rows.append([trait, *(format_correlation(found[trait]) for found in shown.values())])
-    return _aligned([["", *shown], *rows])
+    return align_columns([["", *shown], *rows])
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def align_columns(rows: list[list[str]]) -> list[str]:
     """Return the lines of a table: the first column flush left, the others flush right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [

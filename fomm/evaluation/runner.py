@@ -98,7 +98,7 @@ def evaluate(
     contestants = load_contestants(checkpoint, against, config, device)
     networks, absent = _load_networks(contestants[0].device, perceptual, fid_weights, landmarks)
     if out is not None:
-        _make_folder(Path(out))  # before the work, not after it
+        make_folder(Path(out))  # before the work, not after it
     report: dict[str, Any] = {
         "mode": mode,
         **_describe_checkpoints(contestants),
@@ -206,7 +206,8 @@ def _version_of(package: str) -> str:
         return "unknown"
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder for a report, if it is not there. Raises InputError where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as reason:

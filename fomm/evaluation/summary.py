@@ -10,7 +10,7 @@ import numpy as np
 
 from fomm.evaluation import metrics
 from fomm.evaluation.contestants import DRIVING, UNCHANGED
-from fomm.evaluation.faces import TRAITS, correlate_series, mean_of_known
+from fomm.evaluation.faces import TRAITS, compare_series, mean_of_known
 from fomm.evaluation.features import GaussianFit
 from fomm.evaluation.measure import Measurement
 
@@ -32,6 +32,7 @@ def summarize_clip(measured: Measurement, driving: Measurement, exact: np.ndarra
     numbers["correlation"] = {
         trait: metrics.correlation(driving.traits[trait], measured.traits[trait]) for trait in TRAITS
     }
+    numbers["gain"] = {trait: metrics.gain(driving.traits[trait], measured.traits[trait]) for trait in TRAITS}
     if exact is not None:
         numbers["correlation_exact"] = {
             trait: metrics.correlation(exact[:, axis], measured.traits[trait])
@@ -85,14 +86,15 @@ def _of_contestant(
     numbers["frames_without_face"] = int(sum((~row.found).sum() for row in mine))
     traits = [row.traits for row in mine]
     driving = [row[DRIVING].traits for row in rows]
-    numbers["correlation"] = {
-        trait: correlate_series([series[trait] for series in driving], [series[trait] for series in traits])
-        for trait in TRAITS
-    }
+    for name, compare in (("correlation", metrics.correlation), ("gain", metrics.gain)):
+        numbers[name] = {
+            trait: compare_series([of[trait] for of in driving], [of[trait] for of in traits], compare)
+            for trait in TRAITS
+        }
     posed = [(pose, series) for pose, series in zip(exact, traits, strict=True) if pose is not None]
     if posed:
         numbers["correlation_exact"] = {
-            trait: correlate_series(
+            trait: compare_series(
                 [pose[:, axis] for pose, _ in posed], [series[trait] for _, series in posed]
             )
             for axis, trait in enumerate(TRAITS[:3])

@@ -1,4 +1,4 @@
-"""Compute how a head is turned and how far its mouth and eyes are open, from a mesh of 478 points.
+"""Compute how a head is turned, how far mouth and eyes are open and where they look, from a mesh of a face.
 
 Points are pixels of the picture, x right, y down, z away from the camera. Angles are degrees.
 """
@@ -89,19 +89,36 @@ def head_pose(points: np.ndarray) -> np.ndarray:
     return pose
 
 
+def head_size(points: np.ndarray) -> np.ndarray:
+    """Return how large faces are (..., in pixels), of meshes ...x478x3.
+
+    It is the root of the mean squared distance of the points that expressions move least from their middle,
+    in three dimensions, so that turning the head does not change it.
+    """
+    still = points[..., STILL_POINTS, :].astype(np.float64)
+    return np.sqrt(np.square(still - still.mean(axis=-2, keepdims=True)).sum(axis=-1).mean(axis=-1))
+
+
 _INNER_LIPS = ((13, 14), (81, 178), (311, 402))  # pairs of points, above and below
 _LIDS = (((159, 145), (158, 153), (160, 144)), ((386, 374), (385, 380), (387, 373)))
-_EYE_CORNERS = ((33, 133), (362, 263))
+_EYE_CORNERS = ((33, 133), (362, 263))  # of each eye, at the left and at the right
+_IRISES = (468, 473)  # the middle of each eye's iris
 
 
-def _distance(points: np.ndarray, pair: tuple[int, int]) -> np.ndarray:
-    """Return the distance (...) of two points of meshes ...x478x3."""
-    return np.linalg.norm(points[..., pair[0], :] - points[..., pair[1], :], axis=-1)
+def _distance(points: np.ndarray, *pairs: tuple[int, int]) -> np.ndarray:
+    """Return the distance (...) of two points of meshes ...x478x3, the mean over ``pairs`` of them."""
+    above, below = np.array(pairs).T
+    return np.linalg.norm(points[..., above, :] - points[..., below, :], axis=-1).mean(axis=-1)
+
+
+def eye_distance(points: np.ndarray) -> np.ndarray:
+    """Return the distance of the outer eye corners (..., in pixels), of meshes ...x478x3."""
+    return _distance(points, (33, 263))
 
 
 def inner_lip_gap(points: np.ndarray) -> np.ndarray:
     """Return the distance between the inner lips (...), of meshes ...x478x3 in the unit of their points."""
-    return _mean_distance(points, _INNER_LIPS)
+    return _distance(points, *_INNER_LIPS)
 
 
 def lid_gaps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,12 +126,8 @@ def lid_gaps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     They are of meshes ...x478x3, in the unit of their points.
     """
-    left, right = (_mean_distance(points, pairs) for pairs in _LIDS)
+    left, right = (_distance(points, *pairs) for pairs in _LIDS)
     return left, right
-
-
-def _mean_distance(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
-    return np.mean([_distance(points, pair) for pair in pairs], axis=0)
 
 
 def mouth_opening(points: np.ndarray) -> np.ndarray:
@@ -123,7 +136,12 @@ def mouth_opening(points: np.ndarray) -> np.ndarray:
     It is 0 for a closed mouth and about 0.3 for one that is wide open. Distances are in three dimensions, so
     that turning the head does not change them.
     """
-    return inner_lip_gap(points) / _distance(points, (33, 263))
+    return inner_lip_gap(points) / eye_distance(points)
+
+
+def eye_width(points: np.ndarray) -> np.ndarray:
+    """Return the width of an eye (..., in pixels), the mean of both, of meshes ...x478x3."""
+    return _distance(points, *_EYE_CORNERS)
 
 
 def eye_opening(points: np.ndarray) -> np.ndarray:
@@ -131,10 +149,27 @@ def eye_opening(points: np.ndarray) -> np.ndarray:
 
     It is the mean of both eyes: below 0.1 for closed ones, about 0.3 for open ones.
     """
-    ratios = []
-    for gap, corners in zip(lid_gaps(points), _EYE_CORNERS, strict=True):
-        ratios.append(gap / _distance(points, corners))
-    return (ratios[0] + ratios[1]) / 2
+    pairs = zip(lid_gaps(points), _EYE_CORNERS, strict=True)
+    left, right = (gap / _distance(points, corners) for gap, corners in pairs)
+    return (left + right) / 2
+
+
+def gaze(points: np.ndarray) -> np.ndarray:
+    """Return where the eyes look (...x2), of meshes ...x478x3.
+
+    It is how far the middle of the iris lies from the middle between the corners of its eye, over the eye's
+    width: along the line between the corners, positive to the right of the picture, then across it, positive
+    downwards. It is the mean of both eyes, measured in the plane of the picture.
+    """
+    places = []
+    for iris, (left, right) in zip(_IRISES, _EYE_CORNERS, strict=True):
+        start, end = points[..., left, :2].astype(np.float64), points[..., right, :2].astype(np.float64)
+        along = end - start
+        offset = points[..., iris, :2] - (start + end) / 2
+        across = np.stack([-along[..., 1], along[..., 0]], axis=-1)  # along, turned by 90 degrees: downwards
+        square = np.square(along).sum(axis=-1)
+        places.append(np.stack([(offset * along).sum(-1) / square, (offset * across).sum(-1) / square], -1))
+    return (places[0] + places[1]) / 2
 
 
 # For each of the 68 points of the iBUG scheme, in its order, the nearest point of the mesh: of all symmetric
