@@ -11,7 +11,14 @@ from scipy.spatial.transform import Rotation
 
 from fomm.animation.presence import Presence
 from fomm.errors import InputError
-from fomm.face.pose import FACE_AT_REST, STILL_POINTS, fit_rotation, inner_lip_gap, lid_gaps
+from fomm.face.pose import (
+    FACE_AT_REST,
+    STILL_POINTS,
+    fit_rotation,
+    head_size,
+    inner_lip_gap,
+    lid_gaps,
+)
 
 # Standard deviations in seconds of the weights over time that take the trembling out of a measured motion.
 # They are symmetric, so nothing comes late.
@@ -27,7 +34,7 @@ LABELLED_POINTS = (386, 159, 374, 145, 291, 61, 0, 17, 1, 152, 300, 70, 10, 356,
 
 @dataclass(frozen=True)
 class FaceMotion:
-    """A face in T frames. What moves the head as a whole is apart from what turns it, and from its expression.
+    """A face in T frames: what moves the head as a whole, what turns it, and its expression.
 
     Attributes:
         rotation: Tx3x3, from a face that looks into the camera to the one in the frame.
@@ -66,7 +73,7 @@ def measure_motion(points: np.ndarray) -> FaceMotion:
     points = points.astype(np.float64)
     still = points[:, STILL_POINTS]
     centre = still.mean(axis=1)
-    size = np.sqrt(np.square(still - centre[:, None]).sum(-1).mean(-1))
+    size = head_size(points)
     rotation = fit_rotation(FACE_AT_REST, still)
     shape = (points[:, LABELLED_POINTS] - centre[:, None]) @ rotation / size[:, None, None]
     right, left = lid_gaps(points)
@@ -121,7 +128,7 @@ def hold_motion(motion: FaceMotion, gaps: Sequence[tuple[int, int]]) -> FaceMoti
 
 
 def open_lids(reference: FaceMotion, motion: FaceMotion) -> FaceMotion:
-    """Return the reference with eyes as wide as they usually are in ``motion``: it may have blinked just then."""
+    """Return the reference with eyes as wide as they usually are in ``motion``; it may blink in that frame."""
     return replace(reference, lids=np.percentile(motion.lids, _USUAL_LIDS, axis=0)[None])
 
 

@@ -146,8 +146,8 @@ class MovedPhoto:
             if best_frame is None and number != seen[0]:
                 warnings.warn(
                     f"{video.reader.path}: the face is turned away from the photo's pose at first; motion "
-                    f"starts from frame {number}, which is most like the photo (--best-frame {seen[0]} for the "
-                    "first)",
+                    f"starts from frame {number}, which is most like the photo "
+                    f"(--best-frame {seen[0]} for the first)",
                     stacklevel=4,
                 )
             starts.append(open_lids(motion.take(number), motion.take(seen)))

@@ -24,7 +24,7 @@ _FARTHEST, _LARGEST = 0.3, 0.1
 _MOST_TURN = np.radians([25.0, 40.0, 40.0])  # about x, y and z: pitch, yaw, roll
 _EXPRESSION = 0.5  # how much of the driver's change of shape is added; the rest is another person's face
 _WIDEST = 1.3  # of an eye, over how wide it is at rest
-_LIDS_GAIN = 1.2  # by how much more lids move: those of a shut eye never quite meet for the mesh
+_LIDS_GAIN = 1.5  # by how much more lids move: those of a shut eye never quite meet for the mesh
 _LIPS, _LIDS = (6, 7), ((0, 2), (1, 3))  # places in LABELS: upper, lower
 _FACE = len(LABELS) - 1  # key points on the face; the last is the neck
 

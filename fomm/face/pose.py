@@ -122,7 +122,7 @@ def inner_lip_gap(points: np.ndarray) -> np.ndarray:
 
 
 def lid_gaps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distance between the lids of the eye at the left of the picture, and at the right (each ...).
+    """Return the gaps between the lids of the eye at the left of the picture, and at the right (each ...).
 
     They are of meshes ...x478x3, in the unit of their points.
     """
