@@ -43,7 +43,7 @@ from fomm.model import (
 )
 from fomm.model.sizes import nearest_size
 
-STILL, FREE = 0.04, 0.2  # shares of a picture's side, from its border: nothing moves; everything does
+STILL, FREE = 0.03, 0.16  # shares of a picture's side, from its border: nothing moves; everything does
 
 
 class AnimatedFrames(NamedTuple):

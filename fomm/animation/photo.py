@@ -22,7 +22,7 @@ from fomm.media.images import get_max_pixels
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
-ROOM = (0.15, 0.05)  # of a square's side: around the head that moves, and more above it, for hair and hats
+ROOM = (0.2, 0.12)  # of a square's side: around the head that moves, and more above it, for hair and hats
 
 
 class MovedPhoto:
