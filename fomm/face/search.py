@@ -81,7 +81,7 @@ def keep_confirmed(frame: np.ndarray, faces: Sequence[Face]) -> list[Face]:
 
     At the second look the mesh network sees a face, and the detector sees one in a picture that is turned
     upright and twice as wide as the face. Together they keep 90 % of drawn faces that are small, dark, noisy
-    or cut, and 4 % of what else the detector takes for a face; the mesh network alone would keep 27 % of that.
+    or cut, and 4 % of what else the detector takes for a face; the mesh network alone keeps 27 % of that.
     """
     unsure = [face for face in faces if face.score < SURE]
     meshes = face_meshes([frame] * len(unsure), unsure)
