@@ -392,7 +392,7 @@ def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
 
 
 def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
-    """The driving video shows the same face: turned on its side, upright in the fourth frame, then leaning."""
+    """The driving video shows the same face: turned on its side, upright in the fourth frame, leaning."""
     folder, photo = portrait
     face = photo[20:276, 230:486]
     leaning = np.asarray(Image.fromarray(face).rotate(10))
