@@ -62,19 +62,15 @@ class StubGenerator(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(1))
 
 
-def stub_animator(copy):
-    """In the place of Animator: shows the driving frame, or the source, by the choice of ``copy``."""
+def stub_animation(copy):
+    """In the place of make_animation: shows the driving frame, or the source, by the choice of ``copy``."""
 
-    class StubAnimator:
-        def __init__(self, source, generator, kp_detector, *, motion, compute):
-            self.source, self.size = source, generator.frame_shape[:2]
+    def make(source, driving, generator, kp_detector, relative, **options):
+        shown = (frame if copy == "driving" else source for frame in driving)
+        size = generator.frame_shape[:2]
+        return [to_pictures(to_tensor(frame, size, torch.device("cpu")))[0] for frame in shown]
 
-        def animate(self, driving):
-            for frame in driving:
-                shown = to_tensor(frame if copy == "driving" else self.source, self.size, torch.device("cpu"))
-                yield to_pictures(shown)[0]
-
-    return StubAnimator
+    return make
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
@@ -84,7 +80,7 @@ def evaluate_stub(monkeypatch, copy, data, **options):
         "load_checkpoints",
         lambda config, checkpoint, device: (StubGenerator(), nn.Identity()),
     )
-    monkeypatch.setattr(contestants, "Animator", stub_animator(copy))
+    monkeypatch.setattr(contestants, "make_animation", stub_animation(copy))
     return runner.evaluate("stub.safetensors", data, progress=False, device="cpu", **options)
 
 
@@ -216,7 +212,7 @@ def test_both_modes_against_others(data, tmp_path):
 def test_a_result_of_another_size_is_resized(monkeypatch):
     generator = StubGenerator()
     contestant = contestants.Contestant("stub", "stub.pth", "", generator, nn.Identity())
-    monkeypatch.setattr(contestants, "Animator", stub_animator("driving"))
+    monkeypatch.setattr(contestants, "make_animation", stub_animation("driving"))
     frames = np.full((3, SIZE, SIZE, 3), 102, np.uint8)
     made = list(contestant.animate(frames[0], frames, (32, 48), relative=False))
     assert len(made) == 3 and made[0].shape == (32, 48, 3)
