@@ -122,21 +122,26 @@ def train(
             now = time.monotonic()
             stopping, run.seconds = agree(processes, stop.received is not None, now - start)
             last = stopping or schedule.is_over(run.step, run.seconds)
+            logging, keeping = (run.step % every == 0 for every in (log_steps, schedule.steps_per_checkpoint))
+            saving = last or now - saved > save_seconds
+            if logging or keeping or saving:
+                step.check()  # what is broken is not written
             if logs is not None:
                 meter.add(losses)
-                if run.step % log_steps == 0:
+                if logging:
                     line = summarize(run, schedule, meter)
                     logs.write_line(line)
                     yield line
-                if run.step % schedule.steps_per_checkpoint == 0:
+                if keeping:
                     # before the state: a run that is killed between the two writes this file again
                     epoch = schedule.epochs(run.step)
                     save_weights_for_use(run, config, out / f"weights-{epoch:04d}.safetensors")
-                if last or now - saved > save_seconds:
+                if saving:
                     save_run(run, config, out)
                     if output is not None:
                         logs.write_picture(run.step, picture_grid(batch, output))
-                    saved = time.monotonic()
+            if saving:
+                saved = time.monotonic()
             if last:
                 break
         stop.raise_again()

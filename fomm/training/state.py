@@ -121,10 +121,11 @@ class Run:
         for name, average in self.average.items():
             state = self.parts[name].state_dict()
             floats = [key for key, value in state.items() if value.is_floating_point()]
+            counts = [key for key, value in state.items() if not value.is_floating_point()]
             # one launch for all of them on a GPU
             torch._foreach_lerp_([average[key] for key in floats], [state[key] for key in floats], 1 - decay)
-            for key in state.keys() - set(floats):
-                average[key].copy_(state[key])
+            if counts:
+                torch._foreach_copy_([average[key] for key in counts], [state[key] for key in counts])
 
     def set_rate(self, epoch: float) -> None:
         """Set the learning rates for the next step.
