@@ -17,7 +17,7 @@ from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.needs import check_points, check_truth, looks_at_pictures
 from fomm.training.objective import DiscriminatorObjective, GeneratorObjective
-from fomm.training.perceptual import load_perceptual_network, warn_of_stand_in
+from fomm.training.perceptual import load_perceptual_network, store_in_bfloat16, warn_of_stand_in
 from fomm.training.state import Run
 from fomm.training.terms import Criteria, Output
 from fomm.training.windows import Windows, check_window, draw_windows
@@ -100,6 +100,8 @@ class Step:
             network = load_perceptual_network(choice)
         if choice is None and self.processes.is_main:
             warn_of_stand_in(network, self.run.params.loss_weights.perceptual)
+        if self.precision == "bfloat16":
+            store_in_bfloat16(network)
         return network.to(self.processes.device)
 
     def __call__(self, batch: Batch, rng: torch.Generator) -> tuple[dict[str, Tensor], Output | None]:
