@@ -105,6 +105,9 @@ class DatasetParams:
     id_sampling: bool = False  # draw a person first, then one of the clips PERSON#CLIP
     shut_eyes: float = _between(0, 1, default=0)  # the share of pairs in which eyes shut; of drawn heads
     open_mouths: float = _between(0, 1, default=0)  # and in which a mouth opens
+    shut_mouths: float = _between(0, 1, default=0)  # lips are apart, so that teeth show, and then together
+    # a mouth that is nearly shut opens, shuts or smiles by one to four pixels of a picture of 256
+    slight_mouths: float = _between(0, 1, default=0)
     pairs_list: str | None = None  # CSV of (source, driving) for animation with pairs from the test set
     augmentation_params: AugmentationParams | None = None
 

@@ -153,8 +153,8 @@ def load_perceptual_network(choice: str | os.PathLike[str] | None = None) -> nn.
 def store_in_bfloat16(network: nn.Module) -> None:
     """Round the weights of the convolutions once, for use under autocast to bfloat16.
 
-    Autocast keeps what it has rounded of weights that train. These never train, so it would round them anew in
-    each of a step's passes. The numbers are the same.
+    Autocast keeps what it has rounded of weights that train. These never train, so it would round them anew
+    in each of a step's passes. The numbers are the same.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
