@@ -25,7 +25,7 @@ from fomm.errors import ConfigError, FommError, InputError, MissingExtraError
 from fomm.evaluation.report import format_text
 from fomm.evaluation.runner import evaluate
 from fomm.heads.dataset import draw_at_low_priority
-from fomm.training.loop import train
+from fomm.training.loop import check_settings, train
 from fomm.training.perceptual import load_perceptual_network
 from fomm.workers import work_in_background
 
@@ -79,7 +79,7 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
         ``{"stage": words}`` at the start of each stage, and the lines of ``loop.train`` in between.
 
     Raises:
-        ConfigError: the configuration cannot be read, or is not for square pictures.
+        ConfigError: the configuration cannot be read, has no train_params, or is not for square pictures.
         InputError: the plan has numbers out of range, or its time is too short.
         FommError: what ``load_perceptual_network``, ``make_dataset``, ``train`` and ``evaluate`` raise.
     """
@@ -93,6 +93,9 @@ def make_weights(plan: Plan) -> Iterator[dict[str, Any]]:
             f"measure_minutes ({plan.measure_minutes:g}) must be above 0 and below minutes "
             f"({plan.minutes:g}), and held_out ({plan.held_out}) at least 2"
         )
+    if plan.init is not None and not plan.init.is_file():
+        raise InputError(f"{plan.init} is not there; give a file of weights, or leave it out")
+    check_settings(config, plan.precision)
     config, problem = drop_missing_perceptual(config, plan.perceptual)
     plan.result.mkdir(parents=True, exist_ok=True)
 
@@ -138,11 +141,10 @@ def _train(
     plan: Plan, config: Config, minutes: float, drawings: list[Callable[[], bool]]
 ) -> Iterator[dict[str, Any]]:
     """Train for so many minutes over all calls, and say it if the drawing fails meanwhile."""
-    params = config.train_params
-    if params is not None:
-        end = _COSINE_END if params.cosine_end is None else params.cosine_end
-        # time alone ends the training: how many steps an epoch has changes while clips come
-        config = replace(config, train_params=replace(params, cosine_end=end, num_epochs=10**6))
+    params = check_settings(config, plan.precision)
+    end = _COSINE_END if params.cosine_end is None else params.cosine_end
+    # time alone ends the training: how many steps an epoch has changes while clips come
+    config = replace(config, train_params=replace(params, cosine_end=end, num_epochs=10**6))
     for line in train(
         config,
         plan.out / "data",
