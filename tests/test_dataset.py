@@ -320,6 +320,12 @@ def test_clips_that_are_written_meanwhile_are_drawn_from_too(clips, monkeypatch)
     assert open_on_cpu(clips).num_clips == 6  # a run that goes on reads all of them at its start
 
 
+@pytest.mark.parametrize("options", [{"in_memory": False}, {"world_size": 2}])
+def test_clips_are_taken_in_by_one_process_into_memory_alone(clips, options):
+    with pytest.raises(InputError, match="by one process, into memory alone"):
+        open_on_cpu(clips, growing=True, **options)
+
+
 def test_a_clip_that_is_damaged_is_named_when_it_comes_too(clips, monkeypatch):
     monkeypatch.setattr(dataset, "_LOOK", 0.0)
     stream = open_on_cpu(clips, 4, growing=True).stream(0, 10**6)

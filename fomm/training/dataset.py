@@ -122,8 +122,8 @@ def open_pairs(
         seed: of the choice.
         in_memory: read everything at once and keep it on the device, as uint8. Else each frame is read when
             it is drawn.
-        growing: with ``in_memory``, ``stream`` takes in the clips that are written into the folder while it
-            goes on. A clip's truth is written before the clip.
+        growing: with ``in_memory`` and one process, ``stream`` takes in the clips that are written into the
+            folder while it goes on. A clip's truth is written before the clip.
         device: where batches are put.
         rank: of this process among the ``world_size`` that share each batch.
         world_size: how many processes there are.
@@ -136,10 +136,12 @@ def open_pairs(
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
         InputError: there are no clips; or one has another aspect; or true points or motion are wanted and not
-            known.
+            known; or ``growing`` is asked for with several processes, or from disk.
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
+    if growing and (world_size > 1 or not in_memory):
+        raise InputError("clips that are still being written are taken in by one process, into memory alone")
     sampler = PairSampler(find_clips(folder), params, batch_size, seed, rank, world_size, growing=growing)
     wanted = Wanted(with_flow, with_others)
     if with_truth or any(wanted):
