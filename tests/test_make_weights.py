@@ -80,12 +80,12 @@ def test_within_its_time_it_draws_beside_the_training_and_measures(tmp_path, mon
     config = heads_config(tmp_path / "tiny.yaml")
     save_weights(start, *build_networks(load_config(config)), load_config(config), freeze_norm=True)
     plan = Plan(
-        str(config), tmp_path / "made", minutes=0.5, measure_minutes=0.2, held_out=2, init=start,
+        str(config), tmp_path / "made", minutes=0.6, measure_minutes=0.3, held_out=2, init=start,
         device="cpu", workers=1, save_seconds=1.0,
     )  # fmt: skip
     began = time.monotonic()
     lines = list(make_weights(plan))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 36
     stages = [line["stage"] for line in lines if "stage" in line]
     lines = [line for line in lines if "stage" not in line]
     begun = json.loads((plan.out / "begun.json").read_text())

@@ -118,7 +118,7 @@ class Step:
         Raises:
             ConfigError: no weighted loss can be computed on these data, or trains anything.
             InputError: the data have other true key points than the networks.
-            TrainingError: as ``check``; on CUDA there alone.
+            TrainingError: as ``check``. On CUDA only ``check`` itself raises it.
         """
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
