@@ -502,6 +502,16 @@ def test_a_folder_that_cannot_be_made_is_known_before_the_work(monkeypatch, data
     assert not measured
 
 
+@pytest.mark.parametrize(("minutes", "clips"), [(0, 1), (60, 2)])
+def test_when_the_time_is_over_no_clip_is_begun_and_the_report_tells_of_those_before(data, minutes, clips):
+    options = {"config": GOLDEN / "tiny.yaml", "progress": False, "device": "cpu", "mode": "both"}
+    report = runner.evaluate(GOLDEN / "tiny-cpk.pth.tar", data, minutes=minutes, **options)
+    assert [report[mode]["clips"] for mode in ("reconstruction", "animation")] == [clips, clips]
+    used = {name for clip in report["animation"]["by_clip"] for name in (clip["name"], clip["source"])}
+    used = [clip for clip in list_clips(data) if clip.name.split(".")[0] in used]
+    assert report["data"] == {"clips": len(used), "sha256": hash_clips(used)}
+
+
 def test_the_same_again(data):
     options = {"config": GOLDEN / "tiny.yaml", "progress": False, "device": "cpu", "limit": 1}
     first, second = (runner.evaluate(GOLDEN / "tiny-cpk.pth.tar", data, **options) for _ in range(2))
