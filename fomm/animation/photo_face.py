@@ -6,7 +6,7 @@ key points move like those of one solid head, and the face stays itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from fomm.animation.motion import FaceMotion, measure_motion
 from fomm.config.schema import LABELS
 from fomm.face import Face, detect_faces, face_meshes
+from fomm.face.search import keep_confirmed
 from fomm.model import Keypoints
 
 # How far a head may leave its place, since it stays on its neck: in units of its size (``FaceMotion.size``),
@@ -188,7 +189,7 @@ class PhotoFace:
 
 def find_photo_face(picture: np.ndarray) -> Face | None:
     """Return the face that fills most of a picture (HxWx3 uint8); None where none is found."""
-    faces: Sequence[Face] = detect_faces(picture)
+    faces = keep_confirmed(picture, detect_faces(picture))
     return max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])), default=None)
 
 
