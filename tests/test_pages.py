@@ -72,7 +72,7 @@ def test_other_numbers_have_another_hash(tmp_path):
 
 def test_every_picture_of_the_pages_is_shown_somewhere():
     pages = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("[!.]*/*.md"))
-    pictures = [*ROOT.glob("docs/**/*.png"), *ROOT.glob("docs/*.jpg"), *ROOT.glob("research/*.png")]
+    pictures = [*ROOT.glob("docs/**/*.png"), *ROOT.glob("docs/**/*.jpg"), *ROOT.glob("research/*.png")]
     assert not [picture.name for picture in pictures if picture.name not in pages]
 
 
