@@ -121,7 +121,7 @@ def test_smoothing_comes_at_no_delay(mesh):
     rng = np.random.default_rng(0)
     steps = np.arange(50.0)[:, None, None] * [1.0, 0, 0]
     even = motion_of(mesh + steps)
-    trembling = motion_of(mesh + steps + rng.normal(0, 1, (50, len(mesh), 3)))
+    trembling = motion_of(mesh + steps + rng.normal(0, 0.3, (50, len(mesh), 3)))
     calm = smooth_motion(trembling, 25)
     inner = slice(5, -5)
     assert smooth_motion(even, 25).centre[inner] == pytest.approx(even.centre[inner])
@@ -221,7 +221,7 @@ def test_small_shifts_are_whole_and_large_ones_bounded(photo_face, asked, comes)
 
 @pytest.mark.smoke
 def test_lips_and_lids_are_as_far_apart_as_asked(photo_face):
-    """Lips absolutely, in units of the face's size; lids as shares of open ones, 1.5 times."""
+    """Lips absolutely, in units of the face's size; lids as shares of open ones, 1.3 times."""
     rest = photo_face.rest
     size = rest.size[0]
 
@@ -236,7 +236,7 @@ def test_lips_and_lids_are_as_far_apart_as_asked(photo_face):
     half = photo_face.move(replace(rest, lids=rest.lids * 0.8), rest).value.numpy()
     shut = photo_face.move(replace(rest, lids=rest.lids * 0.1), rest).value.numpy()
     for eye, pair in enumerate(((0, 2), (1, 3))):
-        assert gap(half, pair) - gap(before, pair) == pytest.approx(-0.3 * rest.lids[0, eye] * size, abs=1e-4)
+        assert gap(half, pair) - gap(before, pair) == pytest.approx(-0.26 * rest.lids[0, eye] * size, abs=1e-4)
         assert gap(shut, pair) - gap(before, pair) == pytest.approx(-rest.lids[0, eye] * size, abs=1e-4)
 
 

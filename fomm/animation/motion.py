@@ -23,7 +23,7 @@ from fomm.face.pose import (
 # nothing comes late (standard deviations in seconds), and how far the values tremble: angles in radians, then
 # shares of the head's size. What differs by more is a movement, and is left alone.
 _POSE_SECONDS, _SIZE_SECONDS, _SHAPE_SECONDS = 0.04, 0.15, 0.03
-_TURN_NOISE, _PLACE_NOISE, _SHAPE_NOISE = 0.02, 0.02, 0.03
+_TURN_NOISE, _PLACE_NOISE, _SHAPE_NOISE = 0.02, 0.04, 0.04
 _USUAL_LIDS = 75  # percentile of the gaps between lids
 _FAR = 15.0  # degrees by which another frame has to be nearer to the photo's pose than the first
 

@@ -25,7 +25,8 @@ _FARTHEST, _LARGEST = 0.3, 0.1
 _MOST_TURN = np.radians([25.0, 40.0, 40.0])  # about x, y and z: pitch, yaw, roll
 _EXPRESSION = 0.5  # how much of the driver's change of shape is added; the rest is another person's face
 _WIDEST = 1.3  # of an eye, over how wide it is at rest
-_LIDS_GAIN = 1.5  # by how much more lids move: those of a shut eye never quite meet for the mesh
+_UPPER_LID = 0.8  # how much of a lid's way the upper one goes
+_LIDS_GAIN = 1.3  # by how much more lids move: those of a shut eye never quite meet for the mesh
 _LIPS, _LIDS = (6, 7), ((0, 2), (1, 3))  # places in LABELS: upper, lower
 _FACE = len(LABELS) - 1  # key points on the face; the last is the neck
 
@@ -168,9 +169,9 @@ class PhotoFace:
         for point, share in ((7, 1.0), (9, 0.8), (4, 0.3), (5, 0.3)):
             value[:, point] += share * opened
         for eye, pair in enumerate(_LIDS):
-            half = missing(pair, apart(pair) + (lids[:, eye] - rest.lids[:, eye]) * rest.size) / 2
-            value[:, pair[0]] -= half
-            value[:, pair[1]] += half
+            lacking = missing(pair, apart(pair) + (lids[:, eye] - rest.lids[:, eye]) * rest.size)
+            value[:, pair[0]] -= _UPPER_LID * lacking
+            value[:, pair[1]] += (1 - _UPPER_LID) * lacking
 
         kept = self.keypoints.value
         points = kept.repeat(len(turned), 1, 1)
