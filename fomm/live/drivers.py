@@ -1,0 +1,173 @@
+"""What moves a live photo: the driver's face as its mesh tells it, or the networks' own key points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from fomm.animation.driving import grow_to_shape
+from fomm.animation.framing import MUCH_SMALLER, photo_squares
+from fomm.animation.motion import FaceMotion, measure_motion
+from fomm.animation.options import Crop
+from fomm.animation.photo import MovedPhoto
+from fomm.animation.presence import EASE, GAP
+from fomm.animation.watch import SURE
+from fomm.face import Face, Mesh, face_mesh
+from fomm.face.crop import Rect, enlarged_square, intersection, published_box
+from fomm.face.search import FaceFinder, find_faces
+from fomm.live.smoothing import MotionFilter
+from fomm.media.resize import cut_out
+from fomm.model import Keypoints
+
+ROOM = 0.2  # of a face's box, on each side: nobody knows yet where the head will move; published is 0.1
+AROUND = 0.25  # of the networks' square, on each side: there the face is looked for again
+LOOK_EVERY = 0.1  # seconds
+# The detector's box ends where the mesh ends, at the chin, and has this share of its longer side.
+_BOX_SHARE = 0.88
+_USUAL_SHARE = 0.75  # of the time, lids are less open than usual
+_LIDS_RATE = 0.1  # sizes of the face in a second, by which what is usual changes
+_LONGEST_STEP = 0.2  # seconds
+_FACE_POINTS = (33, 263, 1, 13, 127, 356)  # of the mesh, near the detector's six points
+
+
+class Driver(Protocol):
+    """Follows a face from frame to frame, and tells where a photo's key points go by it."""
+
+    def move(self, photo: MovedPhoto, frame: np.ndarray, time: float) -> Sequence[Keypoints] | None:
+        """Return the key points of each part of the photo, one frame each; None while no face is seen.
+
+        Args:
+            photo: it may be another one than before.
+            frame: HxWx3 uint8.
+            time: of the frame, in seconds.
+        """
+
+
+class MeshDriver:
+    """Follows the largest face by its mesh; motion starts at the first frame that shows it.
+
+    The mesh of one frame tells where the next is looked for. Faces are detected only where there is none.
+
+    Args:
+        part: where in the frames the face is looked for, as ``Framing.part_of_video``.
+    """
+
+    def __init__(self, part: Crop) -> None:
+        self._part = part
+        self._place: Face | None = None  # of the face in the last frame
+        self._area, self._seen = 0.0, 0.0  # of its box in square pixels, and when it was seen last
+        self._smooth = MotionFilter()
+        self._first: FaceMotion | None = None
+        self._usual_lids = np.zeros((1, 2))
+
+    def move(self, photo: MovedPhoto, frame: np.ndarray, time: float) -> Sequence[Keypoints] | None:
+        """Do as ``Driver.move``."""
+        mesh = self._find_mesh(self._cut(frame), time)
+        if mesh is None:
+            self._place = None
+            return None
+        step = min(time - self._seen, _LONGEST_STEP)
+        self._place, self._seen = _find_place(mesh), time
+        self._area = published_box(self._place).area
+        motion = self._smooth(measure_motion(mesh.points[None]), time)
+        reference = self._find_reference(motion, step)
+        return [animator.move_by_motion(motion, reference) for animator in photo.animators]
+
+    def _cut(self, frame: np.ndarray) -> np.ndarray:
+        """Return the part of a frame in which the face is looked for."""
+        if isinstance(self._part, str):
+            return frame
+        (given,) = photo_squares(frame, self._part, None, "the driving frame", 0)
+        return _cut_inside(frame, given)
+
+    def _find_mesh(self, picture: np.ndarray, time: float) -> Mesh | None:
+        """Return the driver's mesh: where it was, or else of the largest face that has one."""
+        if self._place is not None:
+            mesh = face_mesh(picture, self._place)
+            if mesh.presence >= SURE:
+                return mesh
+        # whoever is much smaller than the driver was just now is somebody else
+        least = self._area / MUCH_SMALLER if time - self._seen < GAP + EASE else 0.0
+        found = [(published_box(face).area, face) for face in find_faces(picture)]
+        for area, face in sorted(found, key=lambda pair: -pair[0]):
+            mesh = face_mesh(picture, face)
+            if area >= least and mesh.presence >= SURE:
+                return mesh
+        return None
+
+    def _find_reference(self, motion: FaceMotion, step: float) -> FaceMotion:
+        """Return the driver's face where the photo is at rest: the first one, with the lids as open as usual.
+
+        It may blink in the first frame. So what is usual goes on being measured: slowly up where lids are
+        more open, and three times more slowly down where they are less. So they are less open for three
+        quarters of the time.
+        """
+        if self._first is None:
+            self._first, self._usual_lids = motion, motion.lids
+        course = np.where(motion.lids > self._usual_lids, _USUAL_SHARE, _USUAL_SHARE - 1)
+        self._usual_lids = self._usual_lids + _LIDS_RATE * step * course
+        return replace(self._first, lids=np.maximum(self._first.lids, self._usual_lids))
+
+
+class KeypointDriver:
+    """Follows what one square of the frames shows by the networks' key points, as published.
+
+    Args:
+        part: of the frames; ``"auto"``: the square around the largest face when one is first seen.
+    """
+
+    def __init__(self, part: Crop) -> None:
+        self._part = part
+        self._square: Rect | None = None
+        self._looked, self._sees = 0.0, False  # when a face was looked for, and whether one was seen
+        self._reference: Keypoints | None = None
+
+    def move(self, photo: MovedPhoto, frame: np.ndarray, time: float) -> Sequence[Keypoints] | None:
+        """Do as ``Driver.move``."""
+        seen = frame
+        if self._part != "none":
+            if self._square is None:
+                self._square, self._looked = self._find_square(frame, photo.network_size), time
+                self._sees = self._square is not None
+            if self._square is None or not self._is_seen(frame, self._square, time):
+                return None
+            seen = cut_out(frame, self._square, photo.network_size)
+        if self._reference is None:
+            self._reference = photo.animators[0].find_reference(seen)
+        return [animator.move_by_frame(seen, self._reference) for animator in photo.animators]
+
+    def _find_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
+        if self._part != "auto":
+            (part,) = photo_squares(frame, self._part, None, "the driving frame", 0)
+            return grow_to_shape(part, size)
+        boxes = [published_box(face) for face in find_faces(frame)]
+        largest = max(boxes, key=lambda box: box.area, default=None)
+        return None if largest is None else grow_to_shape(enlarged_square(largest, ROOM), size)
+
+    def _is_seen(self, frame: np.ndarray, square: Rect, time: float) -> bool:
+        """Return whether a face is in or near the square; it is looked for from time to time."""
+        if self._part == "auto" and time - self._looked >= LOOK_EVERY:
+            finder = FaceFinder(confirm=True)
+            finder.add(0, _cut_inside(frame, enlarged_square(square, AROUND)))
+            ((_, faces),) = finder.results()
+            self._looked, self._sees = time, bool(faces)
+        return self._sees
+
+
+def _cut_inside(frame: np.ndarray, part: Rect) -> np.ndarray:
+    """Return the pixels of a frame inside a part that shows some of it."""
+    height, width = frame.shape[:2]
+    inner = intersection(part, Rect(0.0, 0.0, float(width), float(height)))
+    x0, y0, x1, y1 = (round(value) for value in inner)
+    return np.ascontiguousarray(frame[y0:y1, x0:x1])
+
+
+def _find_place(mesh: Mesh) -> Face:
+    """Return the face that a mesh lies on, with a box such as the detector's."""
+    points = mesh.points[:, :2]
+    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+    box = np.array([x0, y1 - _BOX_SHARE * (y1 - y0), x1, y1], np.float32)
+    return Face(box, mesh.presence, points[list(_FACE_POINTS)])
