@@ -392,10 +392,11 @@ def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
 
 
 def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
-    """The driving video shows the same face: at first turned on its side, upright in the fourth frame."""
+    """The driving video shows the same face: turned on its side, upright in the fourth frame, leaning."""
     folder, photo = portrait
     face = photo[20:276, 230:486]
-    frames = [np.ascontiguousarray(np.rot90(face))] * 3 + [face] + [np.roll(face, 20, axis=0)] * 2
+    leaning = np.asarray(Image.fromarray(face).rotate(10))
+    frames = [np.ascontiguousarray(np.rot90(face))] * 3 + [face] + [leaning] * 2
     save_video(folder / "driving.mp4", frames, fps=10)
     files = folder / "photo.png", folder / "driving.mp4"
     part = Framing(crop=(230, 20, 256, 256), crop_driving="none")

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+import skimage.data
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.face import Face
-from fomm.face.search import find_faces, keep_best_answers, tile_corners
+from fomm.face import Face, detect_faces
+from fomm.face.search import find_faces, keep_best_answers, keep_confirmed, tile_corners
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,31 @@ def test_faces_of_a_wide_picture_from_left_to_right():
     left, right = find_faces(np.asarray(picture))
     assert 100 < left.box[0] < left.box[2] < 300 and 1200 < right.box[0] < right.box[2] < 1500
     assert find_faces(np.zeros((100, 300, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "top", "left"), [("rocket", 128, 256), ("rocket", 64, 256), ("coffee", 256, 320)]
+)
+def test_what_does_not_bear_a_second_look_is_no_face(name, top, left):
+    """At first sight the detector takes a rocket and a spoon for faces, and so does the mesh network."""
+    picture = getattr(skimage.data, name)()[top : top + 128, left : left + 128]
+    found = detect_faces(picture)
+    assert len(found) == 1
+    assert keep_confirmed(picture, found) == []
+
+
+@pytest.mark.parametrize("change", ["small", "dark", "cut"])
+def test_a_face_that_is_hard_to_see_is_one(many_faces, change):
+    """The detector is not sure of it at first sight, but a second look confirms it."""
+    unsure = confirmed = 0
+    for picture in many_faces[0]:
+        if change == "small":
+            picture = np.asarray(Image.fromarray(picture).resize((40, 40)).resize((256, 256)))
+        elif change == "dark":
+            picture = picture // 8 + 10
+        else:
+            picture = np.ascontiguousarray(picture[:, 110:])
+        found = [face for face in detect_faces(picture)[:1] if face.score < 0.85]
+        unsure += len(found)
+        confirmed += len(keep_confirmed(picture, found))
+    assert unsure >= 5 and confirmed > 0.85 * unsure, f"{confirmed} of {unsure}"

@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from fomm.animation.animator import AnimatedFrames, Animator
 from fomm.animation.driving import DrivingVideo, take_frame
-from fomm.animation.frames import iterate_frames
+from fomm.animation.frames import iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.threads import BackgroundWorker
+from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
 from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
@@ -35,6 +36,7 @@ def make_animation(
     openings: bool = True,
     progress: bool = True,
     best_frame: int | None = None,
+    driver: str | None = None,
     batch_size: int | None = None,
     precision: str = "float32",
     engine: str | None = None,
@@ -51,7 +53,9 @@ def make_animation(
         cpu: move the networks to the CPU first; otherwise they run where they are.
         progress: show a progress bar, where the output is a terminal.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
-            from it, forwards and backwards. By default the first.
+            from it, forwards and backwards. By default the first, or with the mesh see ``Motion``.
+        driver: ``"mesh"`` or ``"keypoints"``, see ``Motion``. By default the mesh where it can be used; all
+            frames are looked at before the first is animated.
         batch_size: frames in one pass of the networks, see ``Animator``.
         precision, engine: see ``Animator``.
 
@@ -62,18 +66,24 @@ def make_animation(
         InputError: a picture, the video or another argument cannot be used.
         MissingExtraError: the engine is not installed.
     """
-    animator = Animator(
-        source_image,
-        generator,
-        kp_detector,
-        motion=Motion(relative=relative, adapt_movement_scale=adapt_movement_scale, openings=openings),
-        compute=Compute("cpu" if cpu else None, precision, engine or "auto", batch_size),
-    )
+    motion = Motion(relative, adapt_movement_scale, openings, best_frame, driver)
+    compute = Compute("cpu" if cpu else None, precision, engine or "auto", batch_size)
+    animator = Animator(source_image, generator, kp_detector, motion=motion, compute=compute)
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
     _warn_of_squeezing(np.shape(source_image), "source_image is", animator.size)
-    checked = _watch_first(iterate_frames(driving_video), animator.size)
-    frames, reference = _with_reference(animator, checked, best_frame)
-    animated = list(_bar(animator.animate(frames, reference), total, progress))
+    frames, watched = iterate_frames(driving_video), None
+    if animator.face is not None:
+        listed = [to_uint8(frame) for frame in frames]
+        frames, watched = iter(listed), watch_frames(listed)
+        if watched is None and listed:
+            motion = _without_mesh(motion, "driving_video")
+            animator = Animator(source_image, generator, kp_detector, motion=motion, compute=compute)
+    if watched is None:
+        checked = _watch_first(frames, animator.size)
+        steps = animator.animate(*_with_reference(animator, checked, best_frame))
+    else:
+        steps = animator.animate_motion(*watched)
+    animated = list(_bar(steps, total, progress))
     if not animated:
         raise InputError("driving_video has no frames; expected at least one")
     return animated

@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,11 +16,13 @@ from fomm.animation.frames import (
     to_bytes,
     to_pictures,
     to_tensor,
+    to_uint8,
 )
-from fomm.animation.motion import FaceMotion
+from fomm.animation.motion import FaceMotion, choose_reference, open_lids
 from fomm.animation.options import EXACT, Compute, Motion
 from fomm.animation.photo_face import PhotoFace, find_photo_face
 from fomm.animation.presence import ALWAYS, Presence
+from fomm.animation.watch import watch_frames
 from fomm.checkpoint import choose_device
 from fomm.engines import prepare_engine
 from fomm.engines.gpu import (
@@ -43,7 +45,7 @@ from fomm.model import (
 )
 from fomm.model.sizes import nearest_size
 
-STILL, FREE = 0.04, 0.2  # shares of a picture's side, from its border: nothing moves; everything does
+STILL, FREE = 0.03, 0.16  # shares of a picture's side, from its border: nothing moves; everything does
 
 
 class AnimatedFrames(NamedTuple):
@@ -65,8 +67,8 @@ class Animator:
     Args:
         source_image: HxWx3, uint8 or floats in [0, 1].
         generator, kp_detector: as ``load_checkpoints`` gives them, on one device, in eval mode.
-        motion: how the driving frames move it. ``best_frame`` is not looked at: give ``find_reference``'s key
-            points to ``animate``.
+        motion: how the driving frames move it. Where the networks' key points move it, ``best_frame`` is not
+            looked at: give what ``find_reference`` returns to ``animate``.
         compute: what computes. The numbers are exact by default; ``Compute()`` chooses the fastest. What was
             chosen stands in ``engine`` and ``precision``.
 
@@ -148,13 +150,29 @@ class Animator:
         Args:
             driving_video: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1].
                 Frames of another size than the network's are resized to it.
-            reference: where relative motion starts, see ``find_reference``; by default the first frame.
+                Where the driver's mesh moves the source, all frames are looked at before the first is given.
+            reference: where relative motion starts, see ``find_reference``; by default the first frame. Where
+                the driver's mesh moves the source, ``Motion.best_frame`` says it.
 
         Raises:
-            InputError: a frame cannot be used; those of the batches before it have been given.
+            InputError: a frame cannot be used; those of the batches before it have been given. Or no face was
+                found where one is needed.
         """
+        if self.face is None:
+            yield from self._finish(self.render(driving_video, reference))
+        elif reference is not None:
+            raise InputError("the driver's mesh moves the source; give Motion a best_frame, no key points")
+        else:
+            yield from self.animate_motion(*self._watch(list(iterate_frames(driving_video))))
+
+    def animate_motion(self, motion: FaceMotion, presence: Presence = ALWAYS) -> Iterator[np.ndarray]:
+        """Yield what ``animate`` does, for the motion of a face and when it is seen, measured before."""
+        yield from self._finish(self.render_motion(motion, self.find_start(motion, presence), presence))
+
+    def _finish(self, steps: Iterable[AnimatedFrames]) -> Iterator[np.ndarray]:
+        """Yield the picture of each step, HxWx3 float32 in [0, 1]."""
         beside = SideStream(self.device)
-        for animated in self.render(driving_video, reference):
+        for animated in steps:
             with beside.after([animated.done]):
                 picture = to_pictures(animated.rendered.prediction)[0]
             yield picture
@@ -178,6 +196,31 @@ class Animator:
         for batch in batches:
             for index in range(len(batch.rendered.prediction)):
                 yield batch.frame(index)
+
+    def _watch(self, frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence]:
+        watched = watch_frames([to_uint8(frame) for frame in frames])
+        if watched is None:
+            raise InputError(
+                f"hardly any face was found in the {len(frames)} driving frames, and the driver 'mesh' needs "
+                "one; take the driver 'keypoints'"
+            )
+        return watched
+
+    def find_start(self, motion: FaceMotion, presence: Presence) -> FaceMotion:
+        """Return the frame of a driver's motion in which the source is at rest, with the lids open.
+
+        It is ``Motion.best_frame``, see there. Raises InputError where there is no such frame.
+        """
+        assert self.face is not None
+        number = choose_reference(motion, self.face.rest, self.motion.best_frame, presence)
+        seen = [number for number in range(len(motion)) if presence.is_seen(number)]
+        if self.motion.best_frame is None and number != seen[0]:
+            warnings.warn(
+                "the driving face is turned away from the photo's pose at first; motion starts from frame "
+                f"{number}, which is most like the photo (best_frame {seen[0]} is the first)",
+                stacklevel=4,
+            )
+        return open_lids(motion.take(number), motion.take(seen))
 
     def render_motion(
         self, motion: FaceMotion, reference: FaceMotion, presence: Presence = ALWAYS

@@ -59,7 +59,7 @@ class DrivingVideo:
             if watch and part.faces:
                 with reader.reopen() as frames:
                     self.motion = watch_face(
-                        frames, part.faces, part.count, reader.fps, part.presence, progress=progress
+                        frames, part.faces, part.num_frames, reader.fps, part.presence, progress=progress
                     )
 
     @contextmanager

@@ -97,7 +97,7 @@ class DrivingPart(NamedTuple):
     squares: list[Rect]  # one for all frames, or one for each
     presence: Presence = ALWAYS  # of a face
     faces: Mapping[int, Face] = {}  # the driver's, by number of frame, where they were looked for
-    count: int = 0  # frames of the video, where faces were looked for
+    num_frames: int = 0  # of the video, where faces were looked for
 
 
 def find_driver(video: VideoReader, crop: Crop, *, look: bool = False, progress: bool = False) -> DrivingPart:

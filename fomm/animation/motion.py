@@ -128,7 +128,7 @@ def hold_motion(motion: FaceMotion, gaps: Sequence[tuple[int, int]]) -> FaceMoti
 
 
 def open_lids(reference: FaceMotion, motion: FaceMotion) -> FaceMotion:
-    """Return the reference with eyes as wide as they usually are in ``motion``; it may blink in that frame."""
+    """Return the reference with eyes as wide as usual in ``motion``, since it may blink just then."""
     return replace(reference, lids=np.percentile(motion.lids, _USUAL_LIDS, axis=0)[None])
 
 

@@ -18,7 +18,8 @@ from fomm.face.crop import Rect
 from fomm.media.resize import cut_out
 from fomm.model.geometry import displacement, pixel_centres, warp
 
-BORDER = 0.06  # of the square's side: so wide is the fade to the photo inside its border
+# Shares of the square's side, from its border: the photo alone; then the fade to what is animated
+EDGE, BORDER = 0.03, 0.08
 UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
 BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
 
@@ -102,7 +103,7 @@ def _interpolation(length: int, larger: int, mode: str, device: torch.device) ->
 
 
 def _ramp(length: int) -> Tensor:
-    """Return ``length`` weights: 0 at both ends, 1 in the middle, smooth in between."""
+    """Return ``length`` weights: 0 near both ends, 1 in the middle, smooth in between."""
     place = (torch.arange(length) + 0.5) / length
-    share = (torch.minimum(place, 1 - place) / BORDER).clamp(0, 1)
+    share = ((torch.minimum(place, 1 - place) - EDGE) / (BORDER - EDGE)).clamp(0, 1)
     return share * share * (3 - 2 * share)

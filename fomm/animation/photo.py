@@ -11,7 +11,7 @@ from fomm.animation.animator import AnimatedFrames, Animator, is_watched
 from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import photo_squares
-from fomm.animation.motion import FaceMotion, choose_reference, open_lids
+from fomm.animation.motion import FaceMotion
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.paste import Paste
 from fomm.animation.presence import ALWAYS, Presence
@@ -22,7 +22,7 @@ from fomm.media.images import get_max_pixels
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
-ROOM = (0.15, 0.05)  # of a square's side: around the head that moves, and more above it, for hair and hats
+ROOM = (0.2, 0.12)  # of a square's side: around the head that moves, and more above it, for hair and hats
 
 
 class MovedPhoto:
@@ -126,32 +126,13 @@ class MovedPhoto:
             with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
                 yield self.animate(ready, references, video.presence)
             return
-        starts = self._choose_starts(video, video.motion, best_frame)
+        starts = [animator.find_start(video.motion, video.presence) for animator in self.animators]
         moved = self.animate_by_motion(video.motion, starts, video.presence)
         if self.still is None:
             yield ((None, parts) for parts in moved)
             return
         with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
             yield zip(ready, moved, strict=True)
-
-    def _choose_starts(
-        self, video: DrivingVideo, motion: FaceMotion, best_frame: int | str | None
-    ) -> list[FaceMotion]:
-        """Return the frame of the motion in which each part is at rest, with the lids open."""
-        seen = [number for number in range(len(motion)) if video.presence.is_seen(number)]
-        starts = []
-        for animator in self.animators:
-            assert animator.face is not None
-            number = choose_reference(motion, animator.face.rest, best_frame, video.presence)
-            if best_frame is None and number != seen[0]:
-                warnings.warn(
-                    f"{video.reader.path}: the face is turned away from the photo's pose at first; motion "
-                    f"starts from frame {number}, which is most like the photo "
-                    f"(--best-frame {seen[0]} for the first)",
-                    stacklevel=4,
-                )
-            starts.append(open_lids(motion.take(number), motion.take(seen)))
-        return starts
 
     def animate_by_motion(
         self, motion: FaceMotion, references: Sequence[FaceMotion], presence: Presence = ALWAYS

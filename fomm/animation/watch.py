@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
+from fomm.animation.framing import EVERY, FEW, driver_faces
 from fomm.animation.motion import (
     FaceMotion,
     fill_frames,
@@ -15,12 +16,14 @@ from fomm.animation.motion import (
     measure_motion,
     smooth_motion,
 )
-from fomm.animation.presence import Presence
+from fomm.animation.presence import Presence, find_gaps
 from fomm.errors import InputError
 from fomm.face import Face, face_meshes
+from fomm.face.search import FaceFinder
 
 SURE = 0.5  # a mesh of a lower presence is no face
 _BATCH = 32  # frames in memory
+_FPS = 25.0  # of frames whose rate nobody knows
 
 
 def watch_face(
@@ -81,6 +84,22 @@ def watch_face(
         )
     motion = fill_frames(join_motions(motions), known, count)
     return smooth_motion(hold_motion(motion, presence.gaps), fps)
+
+
+def watch_frames(frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence] | None:
+    """Return the motion of the driver's face in frames (HxWx3 uint8), and when it is seen.
+
+    None where a face is seen in hardly any frame.
+    """
+    finder = FaceFinder(confirm=True)
+    for number in range(0, len(frames), EVERY):
+        finder.add(number, frames[number])
+    found = finder.results()
+    faces = driver_faces(found)
+    if not faces or len(faces) < FEW * len(found):
+        return None
+    presence = Presence(tuple(find_gaps(list(faces), EVERY, len(frames), _FPS)), _FPS)
+    return watch_face(frames, faces, len(frames), _FPS, presence), presence
 
 
 def _find_places(faces: Mapping[int, Face], count: int) -> list[Face]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fomm.animation.animator import Animator
-from fomm.animation.options import EXACT, Motion
+from fomm.animation.animate import make_animation
 from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation.clips import resize_picture
@@ -55,14 +54,9 @@ class Contestant:
             size: height and width of the results, to which they are resized where the networks have another.
             relative: move by how the driving key points differ from those of the first driving frame.
         """
-        animator = Animator(
-            source,
-            self.generator,
-            self.kp_detector,
-            motion=Motion(relative=relative),
-            compute=replace(EXACT, batch_size=CHUNK),
-        )
-        for frame in animator.animate(driving):
+        for frame in make_animation(
+            source, driving, self.generator, self.kp_detector, relative, batch_size=CHUNK, progress=False
+        ):
             yield resize_picture(frame, *size).clip(0, 1)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fomm.animation.paste import BORDER
+from fomm.animation.paste import BORDER, EDGE
 from fomm.atomic import atomic_path
 from fomm.errors import InputError
 from fomm.evaluation import metrics
@@ -184,7 +184,7 @@ def _look_numbers(driver: FaceTrack, result: _Watched, photo: _Photo | None) -> 
         if photo.sharpness[0, column] > 0:
             numbers[name] = mean_of_known(result.sharpness[:, column] / photo.sharpness[0, column])
     if result.change is not None:
-        reach = max(1, round(BORDER * photo.side))
+        reach = max(1, round((BORDER - EDGE) * photo.side))
         numbers["straight_step"] = straight_step(result.change, reach) / photo.side
     return numbers
 
