@@ -15,9 +15,9 @@ from fomm.animation.options import Crop
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.presence import EASE, GAP
 from fomm.animation.watch import SURE
-from fomm.face import Face, Mesh, face_mesh
+from fomm.face import Face, Mesh, detect_faces, face_mesh
 from fomm.face.crop import Rect, enlarged_square, intersection, published_box
-from fomm.face.search import FaceFinder, find_faces
+from fomm.face.search import find_faces, keep_confirmed
 from fomm.live.smoothing import MotionFilter
 from fomm.media.resize import cut_out
 from fomm.model import Keypoints
@@ -91,10 +91,12 @@ class MeshDriver:
                 return mesh
         # whoever is much smaller than the driver was just now is somebody else
         least = self._area / MUCH_SMALLER if time - self._seen < GAP + EASE else 0.0
-        found = [(published_box(face).area, face) for face in find_faces(picture)]
+        found = [(published_box(face).area, face) for face in find_faces(picture, confirm=True)]
         for area, face in sorted(found, key=lambda pair: -pair[0]):
+            if area < least:
+                break
             mesh = face_mesh(picture, face)
-            if area >= least and mesh.presence >= SURE:
+            if mesh.presence >= SURE:
                 return mesh
         return None
 
@@ -143,25 +145,24 @@ class KeypointDriver:
         if self._part != "auto":
             (part,) = photo_squares(frame, self._part, None, "the driving frame", 0)
             return grow_to_shape(part, size)
-        boxes = [published_box(face) for face in find_faces(frame)]
+        boxes = [published_box(face) for face in find_faces(frame, confirm=True)]
         largest = max(boxes, key=lambda box: box.area, default=None)
         return None if largest is None else grow_to_shape(enlarged_square(largest, ROOM), size)
 
     def _is_seen(self, frame: np.ndarray, square: Rect, time: float) -> bool:
         """Return whether a face is in or near the square; it is looked for from time to time."""
         if self._part == "auto" and time - self._looked >= LOOK_EVERY:
-            finder = FaceFinder(confirm=True)
-            finder.add(0, _cut_inside(frame, enlarged_square(square, AROUND)))
-            ((_, faces),) = finder.results()
-            self._looked, self._sees = time, bool(faces)
+            nearby = _cut_inside(frame, enlarged_square(square, AROUND))
+            self._looked = time
+            self._sees = bool(nearby.size and keep_confirmed(nearby, detect_faces(nearby)))
         return self._sees
 
 
 def _cut_inside(frame: np.ndarray, part: Rect) -> np.ndarray:
-    """Return the pixels of a frame inside a part that shows some of it."""
+    """Return the pixels of a frame inside a part of it."""
     height, width = frame.shape[:2]
     inner = intersection(part, Rect(0.0, 0.0, float(width), float(height)))
-    x0, y0, x1, y1 = (round(value) for value in inner)
+    x0, y0, x1, y1 = (max(round(value), 0) for value in inner)
     return np.ascontiguousarray(frame[y0:y1, x0:x1])
 
 
