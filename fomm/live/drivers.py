@@ -27,9 +27,9 @@ AROUND = 0.25  # of the networks' square, on each side: there the face is looked
 LOOK_EVERY = 0.1  # seconds
 # The detector's box ends where the mesh ends, at the chin, and has this share of its longer side.
 _BOX_SHARE = 0.88
-_USUAL_SHARE = 0.75  # of the time, lids are less open than usual
-_LIDS_RATE = 0.1  # sizes of the face in a second, by which what is usual changes
-_LONGEST_STEP = 0.2  # seconds
+# Seconds in which what is usual comes nearer to lids that are more open, and to those that are less: blinks
+# hardly count
+_WIDER, _NARROWER = 1.0, 10.0
 _FACE_POINTS = (33, 263, 1, 13, 127, 356)  # of the mesh, near the detector's six points
 
 
@@ -69,11 +69,10 @@ class MeshDriver:
         if mesh is None:
             self._place = None
             return None
-        step = min(time - self._seen, _LONGEST_STEP)
+        motion = self._smooth(measure_motion(mesh.points[None]), time)
+        reference = self._find_reference(motion, time)
         self._place, self._seen = _find_place(mesh), time
         self._area = published_box(self._place).area
-        motion = self._smooth(measure_motion(mesh.points[None]), time)
-        reference = self._find_reference(motion, step)
         return [animator.move_by_motion(motion, reference) for animator in photo.animators]
 
     def _cut(self, frame: np.ndarray) -> np.ndarray:
@@ -100,17 +99,16 @@ class MeshDriver:
                 return mesh
         return None
 
-    def _find_reference(self, motion: FaceMotion, step: float) -> FaceMotion:
+    def _find_reference(self, motion: FaceMotion, time: float) -> FaceMotion:
         """Return the driver's face where the photo is at rest: the first one, with the lids as open as usual.
 
-        It may blink in the first frame. So what is usual goes on being measured: slowly up where lids are
-        more open, and three times more slowly down where they are less. So they are less open for three
-        quarters of the time.
+        It may blink in the first frame. So it is learnt all the time how open they usually are.
         """
         if self._first is None:
             self._first, self._usual_lids = motion, motion.lids
-        course = np.where(motion.lids > self._usual_lids, _USUAL_SHARE, _USUAL_SHARE - 1)
-        self._usual_lids = self._usual_lids + _LIDS_RATE * step * course
+        change = motion.lids - self._usual_lids
+        step = max(time - self._seen, 0.0) / np.where(change > 0, _WIDER, _NARROWER)
+        self._usual_lids = self._usual_lids + (1 - np.exp(-step)) * change
         return replace(self._first, lids=np.maximum(self._first.lids, self._usual_lids))
 
 

@@ -89,8 +89,9 @@ class Easing:
 
     def __init__(self) -> None:
         self.resting = True
-        self._seen: float | None = None  # when a face was seen last, seconds
+        self._seen = -math.inf  # when a face was seen last, seconds
         self._missing = False  # in the last frame
+        self._left = 0.0  # seconds of a change of course that was interrupted when the face was lost
         self._from: Sequence[Keypoints] | None = None  # where they were when a change of course began
         self._begun, self._span = 0.0, 0.0  # when it began, how long it takes; seconds
         self._shown: Sequence[Keypoints] | None = None
@@ -109,14 +110,15 @@ class Easing:
             rest: where they rest. The very object comes back when they have come there.
             time: of the frame, in seconds.
         """
-        missed = math.inf if self._seen is None else time - self._seen
+        missed = time - self._seen
         if wanted is not None:
             if self._missing:
-                left = self._begun + self._span - (self._seen or time)  # of a change that was interrupted
-                self._turn(time, max(min(missed, EASE), left))
+                self._turn(time, min(max(missed, self._left), EASE))
             self.resting, self._missing, self._seen = False, False, time
         else:
-            self._missing = True
+            if not self._missing:
+                self._missing = True
+                self._left = 0.0 if self._from is None else self._begun + self._span - self._seen
             if not self.resting and missed < GAP and self._shown is not None:
                 return self._shown
             if not self.resting:
