@@ -1,4 +1,4 @@
-"""Do the same work on many items in several processes, each of which prepares for it once."""
+"""Work in other processes: on many items, each process preparing once, or on one in the background."""
 
 import os
 import signal
@@ -70,8 +70,7 @@ def work_in_processes(
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(_PATIENCE)
-            worker.process.kill()
+            worker.wait_for_end()
 
 
 def work_on_all(
@@ -101,6 +100,41 @@ def work_on_all(
             yield item, result
 
 
+@contextmanager
+def work_in_background(work: Callable[[T], object], item: T) -> Iterator[Callable[[], bool]]:
+    """Work on one item in another process while the block runs; that process may start others.
+
+    The end of the block ends the work if it still goes on: ``finally`` blocks in it run.
+
+    Yields:
+        A function that returns whether the work is done. It raises FommError if the process died, and what
+        the work raised, if that is one of fomm's own exceptions.
+    """
+    worker = _Worker(partial(_initialize, work, None), _call, daemon=False)
+    worker.give(item)
+    awaited = 2  # answers: that it has prepared, and the result
+
+    def is_done() -> bool:
+        nonlocal awaited
+        while awaited and worker.pipe.poll():
+            awaited -= 1
+            try:
+                answer = worker.answer()
+            except Exception:
+                awaited = 0
+                raise
+            if isinstance(answer, WorkerDeath):
+                awaited = 0
+                raise FommError(answer.reason)
+        return not awaited
+
+    try:
+        yield is_done
+    finally:
+        worker.process.terminate()
+        worker.wait_for_end()
+
+
 def _initialize(work: Callable[[T], R], initializer: Callable[[], object] | None) -> Callable[[T], R]:
     """Return ``work`` once ``initializer`` has been called: the preparation of a process."""
     if initializer is not None:
@@ -115,13 +149,17 @@ def _call(work: Callable[[T], R], item: T) -> R:
 class _Worker:
     """A process and the item that it works on.
 
+    A daemon cannot start processes of its own.
+
     ``item`` is a list of one item, or of none while the process prepares: an item may itself be None.
     """
 
-    def __init__(self, prepare: Callable[[], Any], work: Callable[[Any, Any], Any]) -> None:
+    def __init__(
+        self, prepare: Callable[[], Any], work: Callable[[Any, Any], Any], *, daemon: bool = True
+    ) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, prepare, work), daemon=True)
+        self.process = context.Process(target=_serve, args=(theirs, prepare, work), daemon=daemon)
         self.item: list[Any] = []
         with _block_interrupts():
             self.process.start()
@@ -147,6 +185,11 @@ class _Worker:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def wait_for_end(self) -> None:
+        """Wait for the process, which was told to end, and kill it if it takes long."""
+        self.process.join(_PATIENCE)
+        self.process.kill()
 
     def dismiss(self) -> None:
         """Let the process end and wait for it."""

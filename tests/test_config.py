@@ -14,7 +14,10 @@ from fomm.errors import ConfigError
 
 pytestmark = pytest.mark.smoke
 
-OWN = {"heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "heads-256-painter", "vox-512"}
+OWN = {
+    "heads-128", "heads-128-keypoints", "heads-128-motion", "heads-256", "heads-256-finetune",
+    "heads-256-painter", "vox-512",
+}  # fmt: skip
 PUBLISHED = json.loads((GOLDEN / "published-configs.json").read_text())
 MINIMAL = {
     "dataset_params": {"frame_shape": [64, 96, 3]},
@@ -75,7 +78,7 @@ def test_drawn_heads_are_shown_in_either_order_and_never_mirrored():
 
 
 def test_our_own_show_the_motion_networks_the_same_size():
-    for name in ("heads-128", "heads-256", "vox-512"):
+    for name in ("heads-128", "heads-256", "heads-256-finetune", "vox-512"):
         config = load_config(name)
         model = config.model_params
         size = config.dataset_params.frame_shape[0]

@@ -1,6 +1,7 @@
 """Batches are the same wherever their frames are read, and by however many."""
 
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from surfaces import patch, surface_maps
 from fomm.config import AugmentationParams, CameraParams, DatasetParams, FlipParams
 from fomm.errors import ConfigError, InputError, MediaError
 from fomm.media import save_video
+from fomm.training import dataset
 from fomm.training.dataset import Batch, open_pairs
 
 SIZE = 32
@@ -273,3 +275,62 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
         np.savez(tmp_path / "a#0.landmarks.npz", **known, **motion)
         with pytest.raises(MediaError, match=rf"a#0\.landmarks\.npz {message}"):
             open_on_cpu(tmp_path, shape=(8, 8, 3), in_memory=True, with_flow=True)
+
+
+def write_more(folder: Path, *names: str, first: int) -> None:
+    """Write clips of 4 frames as ``clips`` does, each truth before its clip."""
+    for clip, name in enumerate(names, first):
+        frames = np.zeros((4, SIZE, SIZE, 3), np.uint8)
+        frames[:, 0, 0, 0], frames[:, 0, 0, 1] = clip, np.arange(4)
+        number = np.arange(4, dtype="f4") / 100
+        np.savez(
+            folder / f"{name}.landmarks.npz",
+            keypoints=np.tile(number[:, None, None], (1, 3, 2)),
+            jacobians=np.tile(number[:, None, None, None], (1, 3, 2, 2)),
+        )
+        np.savez(folder / f"{name}.npz", frames=frames)
+
+
+def wait_between(stream):
+    """Yield the batches, and leave the thread that reads some time between them."""
+    limit = time.monotonic() + 60
+    for batch in stream:
+        yield batch
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_clips_that_are_written_meanwhile_are_drawn_from_too(clips, monkeypatch):
+    monkeypatch.setattr(dataset, "_LOOK", 0.0)
+    pairs = open_on_cpu(clips, 64, growing=True)
+    stream = pairs.stream(0, 10**6)
+    assert set(numbers(next(stream).source)[:, 0].tolist()) == {0, 1, 2} and pairs.num_clips == 3
+    write_more(clips, "c#0", "a#1", first=3)
+    (clips / "d#0.npz").write_bytes((clips / "c#0.npz").read_bytes())  # its truth is not there yet
+    batch = next(batch for batch in wait_between(stream) if pairs.num_clips == 5)
+    assert pairs.num_items == 5
+    source, driving = numbers(batch.source), numbers(batch.driving)
+    assert set(source[:, 0].tolist()) == {0, 1, 2, 3, 4}
+    for frame, truth in ((source[:, 1], batch.truth_source), (driving[:, 1], batch.truth_driving)):
+        assert torch.equal(truth.value, (frame.float() / 100).view(-1, 1, 1).expand(-1, 3, 2))
+    (clips / "d#0.landmarks.npz").write_bytes((clips / "c#0.landmarks.npz").read_bytes())
+    next(batch for batch in wait_between(stream) if pairs.num_clips == 6)
+    stream.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
+    assert open_on_cpu(clips).num_clips == 6  # a run that goes on reads all of them at its start
+
+
+@pytest.mark.parametrize("options", [{"in_memory": False}, {"world_size": 2}])
+def test_clips_are_taken_in_by_one_process_into_memory_alone(clips, options):
+    with pytest.raises(InputError, match="by one process, into memory alone"):
+        open_on_cpu(clips, growing=True, **options)
+
+
+def test_a_clip_that_is_damaged_is_named_when_it_comes_too(clips, monkeypatch):
+    monkeypatch.setattr(dataset, "_LOOK", 0.0)
+    stream = open_on_cpu(clips, 4, growing=True).stream(0, 10**6)
+    next(stream)
+    write_more(clips, "c#0", first=3)
+    (clips / "c#0.npz").write_bytes(b"no")
+    with pytest.raises(MediaError, match=r"c#0\.npz"):
+        list(wait_between(stream))

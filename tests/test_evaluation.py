@@ -62,19 +62,15 @@ class StubGenerator(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(1))
 
 
-def stub_animator(copy):
-    """In the place of Animator: shows the driving frame, or the source, by the choice of ``copy``."""
+def stub_animation(copy):
+    """In the place of make_animation: shows the driving frame, or the source, by the choice of ``copy``."""
 
-    class StubAnimator:
-        def __init__(self, source, generator, kp_detector, *, motion, compute):
-            self.source, self.size = source, generator.frame_shape[:2]
+    def make(source, driving, generator, kp_detector, relative, **options):
+        shown = (frame if copy == "driving" else source for frame in driving)
+        size = generator.frame_shape[:2]
+        return [to_pictures(to_tensor(frame, size, torch.device("cpu")))[0] for frame in shown]
 
-        def animate(self, driving):
-            for frame in driving:
-                shown = to_tensor(frame if copy == "driving" else self.source, self.size, torch.device("cpu"))
-                yield to_pictures(shown)[0]
-
-    return StubAnimator
+    return make
 
 
 def evaluate_stub(monkeypatch, copy, data, **options):
@@ -84,7 +80,7 @@ def evaluate_stub(monkeypatch, copy, data, **options):
         "load_checkpoints",
         lambda config, checkpoint, device: (StubGenerator(), nn.Identity()),
     )
-    monkeypatch.setattr(contestants, "Animator", stub_animator(copy))
+    monkeypatch.setattr(contestants, "make_animation", stub_animation(copy))
     return runner.evaluate("stub.safetensors", data, progress=False, device="cpu", **options)
 
 
@@ -216,7 +212,7 @@ def test_both_modes_against_others(data, tmp_path):
 def test_a_result_of_another_size_is_resized(monkeypatch):
     generator = StubGenerator()
     contestant = contestants.Contestant("stub", "stub.pth", "", generator, nn.Identity())
-    monkeypatch.setattr(contestants, "Animator", stub_animator("driving"))
+    monkeypatch.setattr(contestants, "make_animation", stub_animation("driving"))
     frames = np.full((3, SIZE, SIZE, 3), 102, np.uint8)
     made = list(contestant.animate(frames[0], frames, (32, 48), relative=False))
     assert len(made) == 3 and made[0].shape == (32, 48, 3)
@@ -504,6 +500,16 @@ def test_a_folder_that_cannot_be_made_is_known_before_the_work(monkeypatch, data
     with pytest.raises(InputError, match="cannot make the folder"):
         evaluate_stub(monkeypatch, "driving", data, out=tmp_path / "taken")
     assert not measured
+
+
+@pytest.mark.parametrize(("minutes", "clips"), [(0, 1), (60, 2)])
+def test_when_the_time_is_over_no_clip_is_begun_and_the_report_tells_of_those_before(data, minutes, clips):
+    options = {"config": GOLDEN / "tiny.yaml", "progress": False, "device": "cpu", "mode": "both"}
+    report = runner.evaluate(GOLDEN / "tiny-cpk.pth.tar", data, minutes=minutes, **options)
+    assert [report[mode]["clips"] for mode in ("reconstruction", "animation")] == [clips, clips]
+    used = {name for clip in report["animation"]["by_clip"] for name in (clip["name"], clip["source"])}
+    used = [clip for clip in list_clips(data) if clip.name.split(".")[0] in used]
+    assert report["data"] == {"clips": len(used), "sha256": hash_clips(used)}
 
 
 def test_the_same_again(data):

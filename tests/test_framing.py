@@ -135,9 +135,9 @@ def test_where_the_face_is_missing_is_told(tmp_path):
     save_video(tmp_path / "gone.mp4", [talk] * 12 + [wall] * 18 + [talk] * 6, 12)
     words = r"gone\.mp4: no face in 18 of 36 frames \(1\.0 to 2\.5 s\); nothing is followed there"
     with pytest.warns(UserWarning, match=words):
-        (square,), presence = find_driver(VideoReader(tmp_path / "gone.mp4"), "auto")
-    assert square.width > 100
-    assert presence == Presence(((12, 30),), 12.0)
+        part = find_driver(VideoReader(tmp_path / "gone.mp4"), "auto")
+    assert part.squares[0].width > 100
+    assert part.presence == Presence(((12, 30),), 12.0)
     save_video(tmp_path / "street.mp4", [talk] + [wall] * 71, 12)
     with pytest.raises(
         InputError, match=r"street\.mp4: a face was found in only 1 of the 24 frames .*--crop-driving none"
@@ -149,7 +149,7 @@ def test_a_face_that_comes_back_elsewhere_is_seen(tmp_path):
     """Its boxes do not overlap, so that it counts as another person; the photo must not rest for that."""
     left, right = (backdrop((640, 240), (head(0, 160), x, 40)) for x in (20, 440))
     save_video(tmp_path / "jump.mp4", [left] * 24 + [right] * 12, 12)
-    _, presence = find_driver(VideoReader(tmp_path / "jump.mp4"), "auto")
+    presence = find_driver(VideoReader(tmp_path / "jump.mp4"), "auto").presence
     assert presence == Presence((), 12.0)
 
 

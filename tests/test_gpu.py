@@ -354,7 +354,7 @@ def real_training(
 def real_steps(heads: Path, device: str, precision: str, count: int, bicubic: bool = True):
     """Return the sum of the losses before each step, and for each network the last gradients by weight."""
     with real_training(heads, device, precision, bicubic=bicubic) as (run, step, batch):
-        losses = [sum(step(batch, torch.Generator().manual_seed(0))[0].values()) for _ in range(count)]
+        losses = [float(sum(step(batch, torch.Generator().manual_seed(0))[0].values())) for _ in range(count)]
         return losses, {
             name: {
                 weight: tensor.grad.flatten().cpu()

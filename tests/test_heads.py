@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import draw_demo_clip
@@ -29,7 +30,7 @@ from fomm.heads.bust import (
     load_bust,
     make_rotation,
 )
-from fomm.heads.dataset import make_dataset, render_clip
+from fomm.heads.dataset import draw_at_low_priority, make_dataset, render_clip
 from fomm.heads.figure import Person
 from fomm.heads.glasses import add_glasses
 from fomm.heads.motion import FPS, HeadMotion, make_blinks, make_motion, wander
@@ -328,6 +329,23 @@ def test_when_the_time_is_over_no_clip_is_begun(tmp_path):
     assert not list(tmp_path.rglob("*.npz"))
     assert make_dataset(tmp_path, minutes=10, workers=2, **OPTIONS) == OPTIONS["people"]
     assert make_dataset(tmp_path, minutes=0, **OPTIONS) == OPTIONS["people"]  # what is there counts
+
+
+def draw_and_tell(options, pipe):
+    draw_at_low_priority(options)
+    pipe.send((os.nice(0), os.environ["OMP_NUM_THREADS"]))
+
+
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="there are no priorities of this kind")
+def test_drawing_beside_other_work_has_the_lowest_priority(tmp_path):
+    ours, theirs = get_context("spawn").Pipe()
+    options = {"out": tmp_path, **OPTIONS, "people": 1, "progress": False}
+    process = get_context("spawn").Process(target=draw_and_tell, args=(options, theirs))
+    process.start()
+    assert ours.recv() == (19, "1")
+    process.join()
+    assert len(list(tmp_path.rglob("*.npz"))) == 2  # the clip and its truth
+    assert os.nice(0) < 19
 
 
 def show_cache(**env: str) -> str:

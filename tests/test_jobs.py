@@ -135,7 +135,7 @@ def test_columns_are_the_options_of_the_command(capsys):
     names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",
-             "duration": "2", "size": "7x5"}  # fmt: skip
+             "duration": "2", "size": "7x5", "driver": "mesh", "shift": "0.5"}  # fmt: skip
     parser = build_parser()
     for name, option in COLUMNS.items():
         given = [f"--{name}", words[name]] if name in words else [f"--{name}"]

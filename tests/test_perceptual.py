@@ -5,10 +5,12 @@ import warnings
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fomm.config import load_config
 from fomm.errors import CheckpointError, MissingExtraError
 from fomm.training import perceptual
+from fomm.training.perceptual import EfficientNetLite0Features, VGG19Features
 
 
 def test_networks_are_told_apart_by_their_names(tmp_path):
@@ -84,3 +86,32 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match=r"no route to host.*name the file"):
         perceptual.load_perceptual_network("vgg19")
     assert not list((tmp_path / "checkpoints").iterdir())
+
+
+class Casts(TorchDispatchMode):
+    """Counts the tensors that are rounded to bfloat16."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += "_to_copy" in str(function) and (kwargs or {}).get("dtype") == torch.bfloat16
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("kind", [EfficientNetLite0Features, VGG19Features])
+def test_weights_that_are_rounded_once_give_the_same_features_and_slopes(kind):
+    torch.manual_seed(0)
+    network, image = kind().eval().requires_grad_(False), torch.rand(1, 3, 64, 64, requires_grad=True)
+
+    def measure():
+        with torch.autocast("cpu", torch.bfloat16), Casts() as casts:
+            maps = network(image)
+        return casts.count, maps, torch.autograd.grad(sum(m.float().abs().mean() for m in maps), image)[0]
+
+    before, wanted, slope = measure()
+    perceptual.store_in_bfloat16(network)
+    after, maps, again = measure()
+    convolutions = sum(isinstance(module, torch.nn.Conv2d) for module in network.modules())
+    assert before - after >= convolutions - 1 > 0  # all weights; other casts, such as the picture's, stay
+    assert all(torch.equal(*pair) for pair in zip(maps, wanted, strict=True))
+    assert torch.equal(again, slope)

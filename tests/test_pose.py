@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fomm.evaluation import pose
+from fomm.face import pose
 
 
 def turn(axis, degrees):

@@ -1,4 +1,5 @@
 import json
+import math
 import resource
 import shutil
 import signal
@@ -525,6 +526,40 @@ def test_rates_climb_for_as_many_steps_as_asked_and_fall_at_milestones():
             run.set_rate(epoch)
             rates = [group["lr"] for optimizer in run.optimizers.values() for group in optimizer.param_groups]
             assert rates == pytest.approx(3 * [1e-3 * share]), (warmup, epoch)
+
+
+def test_rates_fall_along_half_a_cosine():
+    config = training_config(num_epochs=8, cosine_end=0.1, epoch_milestones=[1], warmup_steps=4)
+    run = state.Run(config, config.train_params, Processes("cpu"))
+    run.step = 3  # the last of the warm-up
+    for epoch, share in (
+        (0, 1),
+        (2, 0.55 + 0.45 / 2**0.5),
+        (4, 0.55),
+        (6, 0.55 - 0.45 / 2**0.5),
+        (8, 0.1),
+        (9, 0.1),
+    ):
+        run.set_rate(epoch)
+        assert run.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3 * share), epoch
+    run.step = 0
+    run.set_rate(4)
+    assert run.optimizers["generator"].param_groups[0]["lr"] == pytest.approx(1e-3 * 0.55 / 4)
+
+
+def test_a_run_of_so_many_minutes_follows_the_cosine_by_its_clock(data, tmp_path, monkeypatch):
+    config, rates, set_rate = training_config(num_epochs=1000, cosine_end=0.01), [], state.Run.set_rate
+
+    def noted(run, epoch):
+        set_rate(run, epoch)
+        rates.append((run.seconds / 3, run.optimizers["generator"].param_groups[0]["lr"] / 1e-3))
+
+    monkeypatch.setattr(state.Run, "set_rate", noted)
+    list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))
+    assert len(rates) > 10
+    for done, share in rates:
+        assert share == pytest.approx(0.505 + 0.495 * math.cos(math.pi * done))
+    assert rates[-1][1] < 0.03
 
 
 def test_a_schedule_by_hand():

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fomm.errors import FommError, InputError
-from fomm.workers import WorkerDeath, work_in_processes, work_on_all
+from fomm.workers import WorkerDeath, work_in_background, work_in_processes, work_on_all
 
 
 def ten() -> int:
@@ -121,6 +121,48 @@ def test_processes_unwind_when_their_parent_is_killed(tmp_path):
         time.sleep(0.01)
     assert not any(map(_alive, map(int, pids)))
     assert list(tmp_path.iterdir()) == []
+
+
+def touch_and_hold(folder: Path) -> None:
+    """Say in a file that the work has begun; hold in two processes of its own, and for ever."""
+    list(work_on_all(partial(hold, folder), ["a", "b"], 2))
+
+
+def fail(kind: str) -> None:
+    if kind == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise InputError("no room")
+
+
+def wait_until_done(is_done) -> bool:
+    limit = time.monotonic() + 60
+    while not is_done():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return is_done()
+
+
+def test_work_in_the_background_ends_with_its_block_and_so_do_the_processes_that_it_started(tmp_path):
+    limit = time.monotonic() + 60
+    with work_in_background(touch_and_hold, tmp_path) as is_done:
+        while len(pids := [path.read_text() for path in tmp_path.iterdir()]) < 2 or not all(pids):
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+        assert not is_done()
+    assert not any(map(_alive, map(int, pids)))
+    assert list(tmp_path.iterdir()) == []  # they have unwound
+
+
+def test_work_in_the_background_tells_when_it_is_done_and_why_it_is_not(tmp_path):
+    with work_in_background(prepare_in, tmp_path) as is_done:
+        assert wait_until_done(is_done)
+    (file,) = tmp_path.iterdir()
+    assert file.name != f"prepared-{os.getpid()}"
+    for kind, error, words in (("raises", InputError, "no room"), ("dies", FommError, r"died \(signal 9\)")):
+        with work_in_background(fail, kind) as is_done:
+            with pytest.raises(error, match=words):
+                wait_until_done(is_done)
+            assert is_done()  # it is told once
 
 
 def _alive(process: int) -> bool:

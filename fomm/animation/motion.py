@@ -27,6 +27,9 @@ _POSE_SMOOTHING, _SIZE_SMOOTHING, _SHAPE_SMOOTHING = 0.04, 0.15, 0.025
 _USUAL_LIDS = 75  # percentile of the gaps between lids
 _FAR = 15.0  # degrees by which another frame has to be nearer to the photo's pose than the first
 
+# Where a head turns about: from the middle of its still points down, and into the head, in units of its size.
+_PIVOT = np.array([0.0, 0.4, 1.6])
+
 # The points of the mesh that lie where the labelled key points do, in the order of ``config.schema.LABELS``;
 # the neck, the last of them, has none.
 LABELLED_POINTS = (386, 159, 374, 145, 291, 61, 0, 17, 1, 152, 300, 70, 10, 356, 127)
@@ -38,8 +41,8 @@ class FaceMotion:
 
     Attributes:
         rotation: Tx3x3, from a face that looks into the camera to the one in the frame.
-        centre: Tx2, the middle of the points that expressions move least; pixels xy.
-        size: T, the root mean square of their distances from it; pixels.
+        centre: Tx2, the point that the head turns about, inside of it; pixels xy.
+        size: T, see ``face.pose.head_size``; pixels.
         shape: Tx15x3, the ``LABELLED_POINTS`` from ``centre``, turned back, in units of ``size``.
         lips: T, the gap between the inner lips in units of ``size``.
         lids: Tx2, the gaps between the lids of the eye at the left of the person, and at the right.
@@ -72,9 +75,9 @@ def measure_motion(points: np.ndarray) -> FaceMotion:
     """
     points = points.astype(np.float64)
     still = points[:, STILL_POINTS]
-    centre = still.mean(axis=1)
     size = head_size(points)
     rotation = fit_rotation(FACE_AT_REST, still)
+    centre = still.mean(axis=1) + rotation @ _PIVOT * size[:, None]
     shape = (points[:, LABELLED_POINTS] - centre[:, None]) @ rotation / size[:, None, None]
     right, left = lid_gaps(points)
     gaps = np.stack([left, right], axis=1) / size[:, None]

@@ -6,7 +6,7 @@ key points move like those of one solid head, and the face stays itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from fomm.animation.motion import FaceMotion, measure_motion
 from fomm.config.schema import LABELS
 from fomm.face import Face, detect_faces, face_meshes
+from fomm.face.search import keep_confirmed
 from fomm.model import Keypoints
 
 # How far a head may leave its place, since it stays on its neck: in units of its size (``FaceMotion.size``),
@@ -33,6 +34,7 @@ _FACE = len(LABELS) - 1  # key points on the face; the last is the neck
 _ASKED_LIPS = np.array([0.0, 0.05, 0.1, 0.16, 0.24, 0.34, 0.46, 0.6, 0.8])
 _ASKED_TURNS = np.radians([[10.0, 0, 0], [-10.0, 0, 0], [0, 15.0, 0], [0, -15.0, 0]])
 _MOST_GAIN = 1.8  # of a turn: more would tear the picture
+_ENOUGH = 0.95  # of the widest mouth that was painted
 _STEEPEST = 3.0  # by which a wanted opening may change what is asked for
 
 Render = Callable[[Keypoints], np.ndarray]  # what the networks paint for T key points: TxHxWx3 uint8
@@ -95,7 +97,7 @@ class PhotoFace:
         for axis, rows in ((0, slice(-4, -2)), (1, slice(-2, None))):
             came = np.ptp(seen_turns[rows, axis]) / np.ptp(turns[rows, axis])
             gain[axis] = np.clip(1 / max(came, 1e-6), 1, _MOST_GAIN)
-        self._gains = _Gains(np.maximum.accumulate(seen.lips[: len(_ASKED_LIPS)]), gain)
+        self._gains = _Gains(seen.lips[: len(_ASKED_LIPS)], gain)
 
     def move(self, motion: FaceMotion, reference: FaceMotion, shift: float = 1.0) -> Keypoints:
         """Return where the key points of the photo go, Tx16x2 in [-1, 1], with their jacobians.
@@ -187,7 +189,7 @@ class PhotoFace:
 
 def find_photo_face(picture: np.ndarray) -> Face | None:
     """Return the face that fills most of a picture (HxWx3 uint8); None where none is found."""
-    faces: Sequence[Face] = detect_faces(picture)
+    faces = keep_confirmed(picture, detect_faces(picture))
     return max(faces, key=lambda face: float(np.prod(face.box[2:] - face.box[:2])), default=None)
 
 
@@ -197,10 +199,13 @@ def _limit(values: np.ndarray, most: float | np.ndarray) -> np.ndarray:
 
 
 def _ask(wanted: np.ndarray, painted: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Return what to ask for, given what was ``painted`` for what was ``asked``, both ascending.
+    """Return what to ask for, given what was ``painted`` for what was ``asked``, which ascends.
 
-    Where hardly anything changes in the picture, what is asked for does not jump.
+    Where hardly anything changes in the picture, what is asked for does not jump. It ends where more of it
+    brought no more.
     """
+    end = int(np.argmax(painted >= _ENOUGH * painted.max())) + 1
+    painted, asked = np.maximum.accumulate(painted[:end]), asked[:end]
     steps = np.maximum(np.diff(painted), np.diff(asked) / _STEEPEST)
     curve = np.concatenate([painted[:1], painted[0] + np.cumsum(steps)])
     return np.interp(wanted, curve, asked)

@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
     "data": (add_data, "Make a data set."),
     "train": (add_train, "Train, or go on training."),
-    "make-weights": (add_make_weights, "Draw data, train and measure, in so many minutes each."),
+    "make-weights": (add_make_weights, "Draw data, train on them meanwhile and measure, in so many minutes."),
     "evaluate": (add_evaluate, "Measure a checkpoint on held-out clips."),
     "score": (add_score, "Measure how well a result follows the video that drove it."),
 }

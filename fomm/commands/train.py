@@ -76,11 +76,13 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def progress_line(line: dict[str, float]) -> str:
-    """Step, speed, time left and losses, of one line of ``loop.train``."""
+    """Return step, speed, time left, clips and losses of one line of ``loop.train`` as words."""
     numbers = dict(line)
     step, total, seconds = int(numbers.pop("step")), int(numbers.pop("of")), numbers.pop("seconds_per_step")
     left = numbers.pop("seconds_left") / 3600
+    clips = int(numbers.pop("clips"))
     norms = "  norms frozen" if numbers.pop("freeze_norm") else ""
+    means = f"{seconds:.2f} s a step, {left:.1f} h left  {clips} clips{norms}"
     loss = sum(numbers.values())
     parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-    return f"{step}/{total}  {seconds:.2f} s a step, {left:.1f} h left{norms}  loss {loss:.4f}  {parts}"
+    return f"{step}/{total}  {means}  loss {loss:.4f}  {parts}"

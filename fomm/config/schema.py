@@ -105,6 +105,9 @@ class DatasetParams:
     id_sampling: bool = False  # draw a person first, then one of the clips PERSON#CLIP
     shut_eyes: float = _between(0, 1, default=0)  # the share of pairs in which eyes shut; of drawn heads
     open_mouths: float = _between(0, 1, default=0)  # and in which a mouth opens
+    shut_mouths: float = _between(0, 1, default=0)  # lips are apart, so that teeth show, and then together
+    # a mouth that is nearly shut opens, shuts or smiles by one to four pixels of a picture of 256
+    slight_mouths: float = _between(0, 1, default=0)
     pairs_list: str | None = None  # CSV of (source, driving) for animation with pairs from the test set
     augmentation_params: AugmentationParams | None = None
 
@@ -262,6 +265,9 @@ class TrainParams:
     loss_weights: LossWeights = field(kw_only=True)
     clip_norm: float | None = _between(1e-6, 1e6, default=None)  # the gradients' norm is cut to it
     ema_decay: float | None = _between(0, 1, default=None)  # the averaged weights are saved for use
+    # the learning rates fall along half a cosine to this share of themselves at the run's end, without regard
+    # to the milestones; None: by the milestones
+    cosine_end: float | None = _between(0, 1, default=None)
     warmup_steps: int = _between(0, 10**6, default=0)  # of a run, in which its rates climb from nearly 0
     # side of a square, pixels: so much around the face is painted and compared; None: all of the picture
     window: int | None = _between(8, 8192, default=None)

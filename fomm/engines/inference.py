@@ -30,12 +30,13 @@ from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.dense_motion import (
     DenseMotionNetwork,
     heatmap_differences,
-    meet_keypoints,
+    meet_points,
     sparse_motions,
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
-from fomm.model.keypoints import Keypoints, KPDetector
+from fomm.model.keypoints import Keypoints, KPDetector, Openings
+from fomm.model.openings import FEATURES
 
 
 class EncodedSource(NamedTuple):
@@ -45,8 +46,8 @@ class EncodedSource(NamedTuple):
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
     details: Tensor | None = None  # 1xCxHxW: the finest details that are moved at full size, if any
-    # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact at the key
-    # points, see ``meet_keypoints``; None: the network's flow as it is
+    # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact at key points,
+    # where labels are known at the ``FEATURES`` of the face, see ``meet_points``. None: the network's flow
     freedom: Tensor | None = None
 
 
@@ -86,7 +87,7 @@ class InferenceNetworks(nn.Module):
             Same(generator.first, dtype),
             *(Down(block, dtype) for block in generator.down_blocks),  # type: ignore[arg-type]
         )
-        self.motion = _FusedMotion(generator.dense_motion_network, dtype)
+        self.motion = _FusedMotion(generator.dense_motion_network, kp_detector.openings, dtype)
         self.decoder = _FusedDecoder(generator, dtype)
         self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
         self.share_of_details = generator.details
@@ -188,12 +189,16 @@ class _FusedDetector(nn.Module):
 class _FusedMotion(nn.Module):
     """``DenseMotionNetwork``, with all warps as one and one convolution for both heads."""
 
-    def __init__(self, network: DenseMotionNetwork, dtype: torch.dtype) -> None:
+    def __init__(self, network: DenseMotionNetwork, openings: Openings | None, dtype: torch.dtype) -> None:
         super().__init__()
         self.shrink = _copy_downsampling(network.down)
         self.hourglass = FusedHourglass(network.hourglass, dtype)
         self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
         self.num_motions = len(network.mask.weight)
+        # the key points that a flow with ``freedom`` meets
+        self.met = list(range(self.num_motions - 1))
+        if openings is not None:
+            self.met = [openings.labels.index(label) for label in FEATURES]
         self.with_occlusion = network.occlusion is not None
         self.heads = Convolution(*_join_outputs(network.mask, network.occlusion), dtype, padding=3)
 
@@ -221,7 +226,8 @@ class _FusedMotion(nn.Module):
         occlusion = torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
         if freedom is None:
             return deformation, occlusion
-        deformation = meet_keypoints(deformation, kp_source, kp_driving)
+        met = (kp.value[:, self.met] for kp in (kp_source, kp_driving))
+        deformation = meet_points(deformation, *met)
         still = coordinate_grid(height, width, deformation)
         deformation = still + freedom[..., None] * (deformation - still)
         # what does not move is not hidden either

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ def evaluate(
     against: Sequence[PathLike] = (),
     pairs: PathLike | None = None,
     limit: int | None = None,
+    minutes: float | None = None,
     out: PathLike | None = None,
     seed: int = 0,
     config: PathLike | None = None,
@@ -70,6 +73,8 @@ def evaluate(
             ``checkpoint``.
         pairs: a list of pairs for animation, see ``pairs.read_pairs``; without it, they are drawn.
         limit: only the first so many clips in the order of their names, or pairs of the list.
+        minutes: no clip, or pair, is begun after so long, but for the first; the report tells of those that
+            were measured.
         out: a folder to write ``report.html``, ``report.json`` and pictures to; made if it is not there.
         seed: of the pairs that are drawn.
         config: the configuration of ``checkpoint``, needed where its file does not tell.
@@ -94,6 +99,7 @@ def evaluate(
         raise InputError(f"mode is one of {', '.join(MODE_CHOICES)}, not {mode!r}")
     if pairs is not None and mode == "reconstruction":
         raise InputError("a list of pairs is for animation; in reconstruction each clip moves itself")
+    end = math.inf if minutes is None else time.monotonic() + 60 * minutes
     lists, absent_clips = _choose_pairs(mode, data, pairs, seed, limit)
     contestants = load_contestants(checkpoint, against, config, device)
     networks, absent = _load_networks(contestants[0].device, perceptual, fid_weights, landmarks)
@@ -102,7 +108,7 @@ def evaluate(
     report: dict[str, Any] = {
         "mode": mode,
         **_describe_checkpoints(contestants),
-        "data": _describe_clips(lists),
+        "data": {},  # which are measured, is known at the end
         "pairs": None if pairs is None else _describe_pairs(Path(pairs), absent_clips),
         "seed": seed,
         "device": str(contestants[0].device),
@@ -110,15 +116,22 @@ def evaluate(
         "networks": {network.frechet_name: network.fingerprint() for network in networks.features},
         "absent": absent,
     }
-    galleries = {}
+    evaluations = {name: ModeEvaluation(name, contestants, networks) for name in lists}
+    done: dict[str, list[Pair]] = {name: [] for name in lists}
     total = sum(len(items) for items in lists.values())
     with tqdm(total=total, disable=None if progress else True, unit="clip") as bar:
-        for name, items in lists.items():
-            evaluation = ModeEvaluation(name, contestants, networks)
-            for pair in items:
-                evaluation.measure_pair(pair)
-                bar.update()
-            report[name], galleries[name] = evaluation.summarize(), evaluation.gallery
+        for number in range(max(map(len, lists.values()))):
+            if number and time.monotonic() > end:
+                break
+            for name, items in lists.items():
+                for pair in items[number : number + 1]:
+                    evaluations[name].measure_pair(pair)
+                    done[name].append(pair)
+                    bar.update()
+    report["data"] = _describe_clips(done)
+    galleries = {}
+    for name, evaluation in evaluations.items():
+        report[name], galleries[name] = evaluation.summarize(), evaluation.gallery
     report = summary.replace_nan(report)
     if out is not None:
         _write(Path(out), report, galleries)

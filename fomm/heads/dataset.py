@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -193,6 +194,18 @@ def make_dataset(
     ]
     done = people * clips - len(missing)
     return done + _write_clips(missing, workers, done, progress)
+
+
+def draw_at_low_priority(options: dict[str, Any]) -> None:
+    """Lower the priority of this process, and draw a data set in it and in processes of one thread each.
+
+    Args:
+        options: the arguments of ``make_dataset``, by name.
+    """
+    if hasattr(os, "nice"):  # Windows has none
+        os.nice(19)
+    os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    make_dataset(**options)
 
 
 def _name_file(name: Path, format: str) -> Path:

@@ -17,7 +17,7 @@ from fomm.model.geometry import (
 )
 from fomm.model.keypoints import Keypoints
 
-REACH = 0.1  # deviation of ``meet_keypoints``'s Gaussians, where a picture's side is 2
+REACH = 0.1  # deviation of ``meet_points``'s Gaussians, where a picture's side is 2
 _RIDGE = (
     1e-2  # added to their diagonal: points that nearly coincide may miss a little, instead of overshooting
 )
@@ -74,26 +74,26 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
     return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
 
 
-def meet_keypoints(deformation: Tensor, kp_source: Keypoints, kp_driving: Keypoints) -> Tensor:
-    """Return the deformation, changed smoothly so that it takes each driving key point to the source's.
+def meet_points(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+    """Return the deformation, changed smoothly so that it takes each driving point to the source's.
 
     The network's flow misses the key points by some pixels, and small motions of lips and lids are no larger.
-    What it misses by is spread around the driving points by Gaussians G of deviation ``REACH``:
+    What it misses by is spread around the driving points p by Gaussians G of deviation ``REACH``:
 
         D'(z) = D(z) + sum_k G(z - p_driving,k) w_k,  with D'(p_driving,k) = p_source,k  for each k
 
     Args:
         deformation: Bxhxwx2, xy in [-1, 1].
-        kp_source: of 1 image or B.
-        kp_driving: of B frames.
+        source: BxKx2 or 1xKx2, xy in [-1, 1].
+        driving: BxKx2.
     """
-    places = kp_driving.value  # BxKx2
+    places = driving
     planes = deformation.permute(0, 3, 1, 2)
     found = F.grid_sample(planes, places[:, :, None], align_corners=True)[..., 0].transpose(1, 2)
     height, width = deformation.shape[1:3]
     between = torch.exp((places[:, :, None] - places[:, None]).square().sum(-1) / (-2 * REACH**2))  # BxKxK
     ridge = _RIDGE * torch.eye(places.shape[1], device=places.device, dtype=places.dtype)
-    weights = solve_symmetric(between + ridge, kp_source.value - found)  # BxKx2
+    weights = solve_symmetric(between + ridge, source - found)  # BxKx2
     around = gaussian_maps(places, height, width, REACH**2)  # BxKxhxw
     return deformation + (around[..., None] * weights[:, :, None, None]).sum(1)
 

@@ -1,16 +1,18 @@
 """Random pairs of frames of one clip, with the truth that comes with them, from disk or from memory.
 
 A batch depends on the seed and the step alone: not on the number of workers or processes, nor on where the
-frames are kept. So a run that was stopped goes on with the batches that it would have had.
+frames are kept. So a run that was stopped goes on with the batches that it would have had. Where clips are
+taken in while they are written, a batch depends on the clips that there are too.
 """
 
 import os
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +30,10 @@ from fomm.training.sampler import PairSampler, check_params
 from fomm.training.truth import Truth, Wanted, join_truths, read_truth
 
 _STRETCH = 0.02  # sizes whose aspects differ by up to this share are the same but for rounding
+# New clips are taken in together when there are at least so many for each that is there: each time all frames
+# are copied once on the device.
+_GROWTH = 1 / 64
+_LOOK = 1.0  # seconds between two looks for new clips
 
 Shape = tuple[int, int, int]  # height, width, channels
 Result = TypeVar("Result")
@@ -46,15 +52,20 @@ class Batch(NamedTuple):
 
 
 class Pairs(ABC):
-    """This process's share of every batch.
-
-    Attributes:
-        num_items: what an epoch goes through, as published: people with ``id_sampling``, else clips.
-    """
+    """This process's share of every batch."""
 
     def __init__(self, sampler: PairSampler, shape: Shape, device: torch.device, wanted: Wanted) -> None:
-        self.num_items = len(sampler.groups)
         self._sampler, self._shape, self._device, self._wanted = sampler, shape, device, wanted
+
+    @property
+    def num_clips(self) -> int:
+        """The clips that pairs are drawn from."""
+        return len(self._sampler.clips)
+
+    @property
+    def num_items(self) -> int:
+        """What an epoch goes through, as published: people with ``id_sampling``, else clips."""
+        return len(self._sampler.groups)
 
     @abstractmethod
     def get_batch(self, step: int) -> Batch:
@@ -91,6 +102,7 @@ def open_pairs(
     seed: int,
     *,
     in_memory: bool,
+    growing: bool = False,
     device: torch.device,
     rank: int = 0,
     world_size: int = 1,
@@ -110,6 +122,8 @@ def open_pairs(
         seed: of the choice.
         in_memory: read everything at once and keep it on the device, as uint8. Else each frame is read when
             it is drawn.
+        growing: with ``in_memory`` and one process, ``stream`` takes in the clips that are written into the
+            folder while it goes on. A clip's truth is written before the clip.
         device: where batches are put.
         rank: of this process among the ``world_size`` that share each batch.
         world_size: how many processes there are.
@@ -122,11 +136,13 @@ def open_pairs(
     Raises:
         ConfigError: the batch cannot be shared evenly, or the sizes in ``params`` do not fit each other.
         InputError: there are no clips; or one has another aspect; or true points or motion are wanted and not
-            known.
+            known; or ``growing`` is asked for with several processes, or from disk.
         MediaError: a clip is damaged.
     """
     check_params(params, batch_size, world_size)
-    sampler = PairSampler(find_clips(folder), params, batch_size, seed, rank, world_size)
+    if growing and (world_size > 1 or not in_memory):
+        raise InputError("clips that are still being written are taken in by one process, into memory alone")
+    sampler = PairSampler(find_clips(folder), params, batch_size, seed, rank, world_size, growing=growing)
     wanted = Wanted(with_flow, with_others)
     if with_truth or any(wanted):
         sampler.check_truth()
@@ -134,7 +150,8 @@ def open_pairs(
         raise InputError(_explain_missing_truth(folder, wanted))
     if in_memory:
         threads = workers or max(1, (os.cpu_count() or 1) // world_size)
-        return _MemoryPairs(sampler, params.frame_shape, device, wanted, threads, progress=rank == 0)
+        watched = folder if growing else None
+        return _MemoryPairs(sampler, params.frame_shape, device, wanted, threads, watched, progress=rank == 0)
     return _DiskPairs(sampler, params.frame_shape, device, wanted, workers)
 
 
@@ -219,10 +236,19 @@ class _DiskPairs(Pairs):
         return _make_batch(pixels.to(self._device, non_blocking=True), truth)
 
 
+class _Loaded(NamedTuple):
+    """The frames of some clips on the device, one clip after the other."""
+
+    counts: np.ndarray  # frames of each clip
+    frames: Tensor  # NxHxWxC uint8
+    truth: Truth | None  # of these frames
+
+
 class _MemoryPairs(Pairs):
     """Pairs gathered from one tensor on the device, which holds all frames of all clips.
 
     Each clip goes there as soon as it is decoded, so the machine's own memory holds one clip for each thread.
+    Where a folder is watched, a thread loads the clips that are written there while the batches go on.
     """
 
     def __init__(
@@ -232,43 +258,95 @@ class _MemoryPairs(Pairs):
         device: torch.device,
         wanted: Wanted,
         threads: int,
+        watched: Path | None,
+        *,
         progress: bool,
     ) -> None:
         super().__init__(sampler, shape, device, wanted)
+        self._watched = watched
         pool = ThreadPoolExecutor(threads, "reader")
         try:
-            self._counts = np.array(list(pool.map(lambda clip: self._open(clip).count, sampler.clips)))
-            self._starts = np.concatenate(([0], self._counts.cumsum()[:-1]))  # of each clip in the tensor
-            self._frames = torch.empty((int(self._counts.sum()), *shape), dtype=torch.uint8, device=device)
-            truths = self._load_all(pool, progress)
+            self._loaded = self._load_all(sampler.clips, pool.map, progress)
         finally:
             pool.shutdown(cancel_futures=True)
-        joined = join_truths(truths, torch.cat)
-        self._truth = joined and joined.map(lambda t: t.to(device))
 
-    def _load_all(self, pool: ThreadPoolExecutor, progress: bool) -> list[Truth | None]:
-        """Decode all clips into the tensor, and return their truths."""
+    def _load_all(self, clips: list[Path], call: Callable[..., Iterable[Any]], progress: bool) -> _Loaded:
+        """Load clips onto the device.
+
+        Args:
+            clips: their paths.
+            call: ``map``, or that of a pool of threads.
+            progress: show a bar on a terminal.
+        """
         from tqdm import tqdm
 
-        clips = self._sampler.clips
-        loading = pool.map(self._load, clips, self._starts.tolist(), self._counts.tolist())
+        counts = np.array(list(call(lambda clip: self._open(clip).count, clips)))
+        frames = torch.empty((int(counts.sum()), *self._shape), dtype=torch.uint8, device=self._device)
+        loading = call(self._load, clips, frames.split(counts.tolist()))
         disable = None if progress else True  # None: shown on a terminal alone
-        return list(tqdm(loading, "reading", len(clips), unit="clip", disable=disable))
+        truths = list(tqdm(loading, "reading", len(clips), unit="clip", disable=disable))
+        joined = join_truths(truths, torch.cat)
+        return _Loaded(counts, frames, joined and joined.map(lambda t: t.to(self._device)))
 
-    def _load(self, clip: Path, start: int, count: int) -> Truth | None:
-        """Decode one clip into the tensor, and return its truth."""
+    def _load(self, clip: Path, room: Tensor) -> Truth | None:
+        """Decode one clip into its part of the tensor, and return its truth."""
         height, width, _ = self._shape
         frames = _fit(clip, read_frames(clip, width / height), self._shape)
-        if len(frames) != count:
-            raise MediaError(f"{clip} is damaged: it should have {count} frames, not {len(frames)}")
-        self._frames[start : start + count] = torch.from_numpy(frames)
-        return self._read_truth(clip, count)
+        if len(frames) != len(room):
+            raise MediaError(f"{clip} is damaged: it should have {len(room)} frames, not {len(frames)}")
+        room.copy_(torch.from_numpy(frames))
+        return self._read_truth(clip, len(frames))
 
     def get_batch(self, step: int) -> Batch:
         clips, places = self._sampler.draw(step)
-        numbers = self._starts[clips] + (places * self._counts[clips]).astype(np.int64)  # 2xB
+        counts, frames, truth = self._loaded
+        starts = np.concatenate(([0], counts.cumsum()[:-1]))
+        numbers = starts[clips] + (places * counts[clips]).astype(np.int64)  # 2xB
         index = torch.from_numpy(numbers).to(self._device, non_blocking=True)
-        return _make_batch(self._frames[index], self._truth and self._truth.map(lambda t: t[index]))
+        return _make_batch(frames[index], truth and truth.map(lambda t: t[index]))
+
+    def stream(self, first_step: int, last_step: int) -> Generator[Batch, None, None]:
+        if self._watched is None:
+            yield from super().stream(first_step, last_step)
+            return
+        pool = ThreadPoolExecutor(1, "reader")
+        try:
+            new, looked = pool.submit(self._load_new), time.monotonic()
+            for step in range(first_step, last_step):
+                if new.done() and time.monotonic() - looked >= _LOOK:
+                    self._take_in(*new.result())
+                    new, looked = pool.submit(self._load_new), time.monotonic()
+                yield self.get_batch(step)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _load_new(self) -> tuple[list[Path], dict[str, list[np.ndarray]], _Loaded | None]:
+        """Load the clips that are new in the watched folder, if they are enough.
+
+        Returns:
+            Their paths, which changes they show (see ``PairSampler``), and the loaded clips. Without any, no
+            paths.
+        """
+        assert self._watched is not None
+        known = set(self._sampler.clips)
+        new = [clip for clip in find_clips(self._watched) if clip not in known]
+        if self._sampler.has_truth:  # then clips without it would be of no use
+            new = [clip for clip in new if sidecar_of(clip).exists()]
+        if not new or len(new) < _GROWTH * len(known):
+            return [], {}, None
+        return new, self._sampler.find_changes(new), self._load_all(new, map, progress=False)
+
+    def _take_in(self, clips: list[Path], shown: dict[str, list[np.ndarray]], loaded: _Loaded | None) -> None:
+        """Draw from further clips too, from the next batch on."""
+        if loaded is None:
+            return
+        self._sampler.add(clips, shown)
+        old = self._loaded
+        self._loaded = _Loaded(
+            np.concatenate((old.counts, loaded.counts)),
+            torch.cat((old.frames, loaded.frames)),
+            join_truths([old.truth, loaded.truth], torch.cat),
+        )
 
 
 def _make_batch(pixels: Tensor, truth: Truth | None) -> Batch:

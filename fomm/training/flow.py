@@ -49,7 +49,7 @@ class Flow(NamedTuple):
         source, driving = (m[:, None, None] for m in matrix)
         source_shift, driving_shift = (s[:, None, None] for s in shift)
         old = multiply_2x2(driving, grid[..., None])[..., 0] + driving_shift  # Bxhxwx2
-        size = torch.tensor([width - 1, height - 1], device=old.device)
+        size = torch.tensor([width - 1, height - 1]).to(old.device, non_blocking=True)
         column, row = (
             ((old + 1) / 2 * size).round().clamp(min=torch.zeros_like(size), max=size).long().unbind(-1)
         )
@@ -75,7 +75,7 @@ def compute_true_flow(surfaces: Tensor, vertices: Tensor) -> Flow:
     """
     source, driving = surfaces.int() & 0xFFFF
     batch, height, width = source.shape[:3]
-    size = torch.tensor([width, height], device=source.device)
+    size = torch.tensor([width, height]).to(source.device, non_blocking=True)
     grid = coordinate_grid(height, width, vertices.float())
     # -1 and 1 are edges of the picture for the vertices, but middles of the outer cells for the grid.
     motion = (vertices[0] - vertices[1]).float() * (size / (size - 1))  # BxUx2

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 
 from fomm.atomic import atomic_path
 from fomm.errors import MissingExtraError, TrainingError
@@ -16,26 +18,26 @@ class Meter:
     """Means of the losses, and the speed, over the steps since it was made or reset."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._steps: list[Mapping[str, Tensor]] = []
         self._begun = time.monotonic()
 
-    def add(self, losses: Mapping[str, float]) -> None:
-        """Count one step with these losses."""
-        self._count += 1
-        for name, value in losses.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+    def add(self, losses: Mapping[str, Tensor]) -> None:
+        """Count one step with these losses, scalars that may still be computed: none is read here."""
+        self._steps.append(losses)
 
     def reset(self) -> tuple[float, dict[str, float]]:
         """Return the seconds a step and the mean of each loss, and begin anew.
 
         There has been at least one step.
         """
-        now = time.monotonic()
-        speed = (now - self._begun) / self._count
-        means = {name: value / self._count for name, value in self._sums.items()}
-        self._sums, self._count, self._begun = {}, 0, now
-        return speed, means
+        sums: dict[str, float] = {}
+        for losses in self._steps:
+            for name, value in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
+                sums[name] = sums.get(name, 0.0) + value
+        now, count = time.monotonic(), len(self._steps)
+        speed = (now - self._begun) / count
+        self._steps, self._begun = [], now
+        return speed, {name: value / count for name, value in sums.items()}
 
 
 class Logs:

@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 8 -m fomm train --config vox-256 --data data/vox --out runs/vox --in-memory
 
 Every random choice of a step follows from the seed and the step's number. So a run that was stopped goes on
-from ``OUT/state.pt`` with the numbers that it would have had without the stop. A run writes into ``OUT``:
+from ``OUT/state.pt`` with the numbers that it would have had without the stop, as long as the clips are the
+same. A run writes into ``OUT``:
 ``weights.safetensors``, the weights for use; ``weights-0010.safetensors``, those of a kept epoch;
 ``log.jsonl``, lines of numbers; ``settings.json``; and ``pictures``, what the networks see.
 """
@@ -45,6 +46,7 @@ def train(
     precision: str | None = None,
     compile: bool = False,
     in_memory: bool = False,
+    growing: bool = False,
     workers: int = 0,
     seed: int = 0,
     max_steps: int | None = None,
@@ -55,7 +57,8 @@ def train(
 ) -> Iterator[dict[str, float]]:
     """Train on ``data/train`` and yield a line of numbers every ``log_steps`` steps.
 
-    A line has the step, the speed, the time left, and the mean of each loss over these steps.
+    A line has the step, the speed, the time left, the number of clips, and the mean of each loss over these
+    steps.
 
     Under ``torchrun`` every process calls this function. The first one alone writes files and yields lines.
     SIGTERM and SIGINT finish the step and save the run. Then they end the process as they always do.
@@ -73,6 +76,8 @@ def train(
             losses stay in float32). None: bfloat16 on CUDA, else float32.
         compile: compile the networks with ``torch.compile``; the first steps take minutes.
         in_memory: decode the data once and keep them as uint8 on the device.
+        growing: with ``in_memory``, in one process, train on the clips too that are written into
+            ``data/train`` while the run goes on.
         workers: threads that read batches ahead, where the data are not in memory.
         seed: of the batches, the augmentation and the first weights.
         max_steps: stop after so many steps, if the last epoch does not end before.
@@ -97,7 +102,7 @@ def train(
         processes = stack.enter_context(Processes(device))
         stop = stack.enter_context(StopSignals())
         run = begin_run(config, params, processes, out, init, seed)
-        pairs = open_training_pairs(config, params, processes, Path(data), seed, in_memory, workers)
+        pairs = open_training_pairs(config, params, processes, Path(data), seed, in_memory, growing, workers)
         schedule = plan_schedule(params, pairs.num_items, run.step, run.seconds, max_steps, minutes)
         step = Step(config, run, processes, perceptual, precision, compile)
         logs = None  # the other processes write nothing
@@ -122,21 +127,26 @@ def train(
             now = time.monotonic()
             stopping, run.seconds = agree(processes, stop.received is not None, now - start)
             last = stopping or schedule.is_over(run.step, run.seconds)
+            logging, keeping = (run.step % every == 0 for every in (log_steps, schedule.steps_per_checkpoint))
+            saving = last or now - saved > save_seconds
+            if logging or keeping or saving:
+                step.check()  # what is broken is not written
             if logs is not None:
                 meter.add(losses)
-                if run.step % log_steps == 0:
-                    line = summarize(run, schedule, meter)
+                if logging:
+                    line = summarize(run, schedule, meter, pairs.num_clips)
                     logs.write_line(line)
                     yield line
-                if run.step % schedule.steps_per_checkpoint == 0:
+                if keeping:
                     # before the state: a run that is killed between the two writes this file again
                     epoch = schedule.epochs(run.step)
                     save_weights_for_use(run, config, out / f"weights-{epoch:04d}.safetensors")
-                if last or now - saved > save_seconds:
+                if saving:
                     save_run(run, config, out)
                     if output is not None:
                         logs.write_picture(run.step, picture_grid(batch, output))
-                    saved = time.monotonic()
+            if saving:
+                saved = time.monotonic()
             if last:
                 break
         stop.raise_again()
@@ -181,6 +191,7 @@ def open_training_pairs(
     data: Path,
     seed: int,
     in_memory: bool,
+    growing: bool,
     workers: int,
 ) -> Pairs:
     """Open the clips of ``data/train``, with the truth that the weighted losses need."""
@@ -190,6 +201,7 @@ def open_training_pairs(
         params.batch_size,
         seed,
         in_memory=in_memory,
+        growing=growing,
         device=processes.device,
         rank=processes.rank,
         world_size=processes.world_size,
@@ -245,7 +257,7 @@ def agree(processes: Processes, stopping: bool, seconds: float) -> tuple[bool, f
     return bool(told), seconds
 
 
-def summarize(run: Run, schedule: Schedule, meter: Meter) -> dict[str, float]:
+def summarize(run: Run, schedule: Schedule, meter: Meter, clips: int) -> dict[str, float]:
     """Return one line of the log, and begin the meter anew."""
     seconds_per_step, losses = meter.reset()
     left = (schedule.last_step - run.step) * seconds_per_step
@@ -255,5 +267,6 @@ def summarize(run: Run, schedule: Schedule, meter: Meter) -> dict[str, float]:
         "seconds_per_step": seconds_per_step,
         "seconds_left": min(left, schedule.seconds_left(run.seconds)),
         "freeze_norm": run.freeze_norm,
+        "clips": clips,
         **losses,
     }

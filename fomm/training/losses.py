@@ -86,7 +86,8 @@ class RandomTransform:
         """
         theta = torch.eye(2, 3) + sigma_affine * torch.randn(batch, 2, 3, generator=rng)
         control = sigma_tps * torch.randn(batch, 1, points_tps**2, generator=rng)
-        return cls(theta.to(device), control.to(device), align_corners=align_corners)
+        theta, control = (numbers.to(device, non_blocking=True) for numbers in (theta, control))
+        return cls(theta, control, align_corners=align_corners)
 
     def warp_image(self, image: Tensor) -> Tensor:
         """Warp images BxCxHxW; what lies outside of them is mirrored."""
@@ -244,7 +245,7 @@ def spot_map(
     """
     spots = gaussian_maps(points, height, width, variance)
     if shares:
-        spots = spots * torch.tensor(shares, device=spots.device)[:, None, None]
+        spots = spots * torch.tensor(shares).to(spots.device, non_blocking=True)[:, None, None]
     return spots.amax(1, keepdim=True)
 
 

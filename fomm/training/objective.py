@@ -179,8 +179,12 @@ class DiscriminatorObjective(nn.Module):
 
 @torch.no_grad()
 def _put_found_motion(flow: Flow, networks: Networks, batch: Batch, found: Tensor) -> Flow:
-    """Return the flow with that of some pairs (B bools) as the networks find it: ``seen`` in [0, 1]."""
-    found = found.to(flow.position.device)
+    """Return the flow with that of some pairs (B bools on the CPU) as the networks find it.
+
+    ``seen`` is then in [0, 1].
+    """
+    # as numbers of pairs: to count bools, the CPU would wait for the device
+    found = found.nonzero()[:, 0].to(flow.position.device, non_blocking=True)
     source, driving = batch.source[found], batch.driving[found]
     if not len(source):
         return flow

@@ -65,19 +65,23 @@ class _InvertedResidual(nn.Module):
         super().__init__()
         width = in_features * expand
         self.stride, self.pad = stride, _compute_same_padding(kernel, stride)
+        around = kernel // 2 if stride == 1 else 0  # then all sides get as much: the convolution does it
         self.residual = stride == 1 and in_features == out_features
         if expand > 1:
             self._expand_conv = nn.Conv2d(in_features, width, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(width, eps=1e-3)
         self.expand = expand > 1
-        self._depthwise_conv = nn.Conv2d(width, width, kernel, stride, groups=width, bias=False)
+        self._depthwise_conv = nn.Conv2d(
+            width, width, kernel, stride, padding=around, groups=width, bias=False
+        )
         self._bn1 = nn.BatchNorm2d(width, eps=1e-3)
         self._project_conv = nn.Conv2d(width, out_features, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(out_features, eps=1e-3)
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu6(self._bn0(self._expand_conv(x))) if self.expand else x
-        out = F.relu6(self._bn1(self._depthwise_conv(F.pad(out, self.pad))))
+        padded = out if self.stride == 1 else F.pad(out, self.pad)
+        out = F.relu6(self._bn1(self._depthwise_conv(padded)))
         out = self._bn2(self._project_conv(out))
         return out + x if self.residual else out
 
@@ -144,6 +148,17 @@ def load_perceptual_network(choice: str | os.PathLike[str] | None = None) -> nn.
             f"{path} holds no weights of VGG-19 (vgg19-dcbb9e9d.pth) or EfficientNet-lite0; give one of them"
         ) from error
     return network.eval().requires_grad_(False)
+
+
+def store_in_bfloat16(network: nn.Module) -> None:
+    """Round the weights of the convolutions once, for use under autocast to bfloat16.
+
+    Autocast keeps what it has rounded of weights that train. These never train, so it would round them anew
+    in each of a step's passes. The numbers are the same.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(torch.bfloat16)
 
 
 def warn_of_stand_in(network: nn.Module, weights: Sequence[float]) -> None:

@@ -7,7 +7,16 @@ import numpy as np
 from fomm.config import DatasetParams
 from fomm.data.clips import sidecar_of
 from fomm.errors import ConfigError, InputError
-from fomm.training.extremes import GapChanges, read_gaps
+from fomm.training.extremes import (
+    Changes,
+    find_gap_changes,
+    find_shutting_mouths,
+    find_slight_changes,
+    read_gaps,
+    read_mouths,
+)
+
+_CHANGES = ("shut_eyes", "open_mouths", "shut_mouths", "slight_mouths")  # settings of ``dataset_params``
 
 
 class PairSampler:
@@ -23,24 +32,31 @@ class PairSampler:
         seed: of the choice.
         rank: of this process.
         world_size: how many processes share each batch.
+        growing: further clips will come, see ``add``. Pairs that no clip shows yet are then not asked for.
 
     Attributes:
+        clips: the paths.
         groups: numbers of clips; an epoch goes through the groups, and each draw takes one first. With
             ``id_sampling`` a group is the clips of one person, else a single clip.
-        has_truth: whether all clips come with true key points.
+        without_truth: those of the clips that come without true key points.
         share: this process's part of a batch.
 
     Raises:
-        InputError: pairs are asked for in which eyes shut or mouths open, and the clips do not tell which.
+        InputError: pairs are asked for in which eyes shut or mouths move, and the clips do not tell which.
         MediaError: a file of key points is damaged.
     """
 
     def __init__(
-        self, clips: list[Path], params: DatasetParams, batch_size: int, seed: int, rank: int, world_size: int
+        self,
+        clips: list[Path],
+        params: DatasetParams,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        *,
+        growing: bool = False,
     ) -> None:
-        self.clips = clips
-        self.without_truth = [clip for clip in clips if not sidecar_of(clip).exists()]
-        self.has_truth = not self.without_truth
         self.batch_size, self.seed = batch_size, seed
         share = batch_size // world_size
         self.share = slice(rank * share, (rank + 1) * share)
@@ -49,32 +65,67 @@ class PairSampler:
         flip = augmentation.flip_param if augmentation else None
         self.still = camera.still if camera else 0.0
         self.in_order = flip is None or not flip.time_flip  # as published: of two frames the earlier first
-        self.changes = self._find_changes(params)
-        groups: dict[str, list[int]] = {}
-        for index, clip in enumerate(clips):
-            name = clip.name.split("#")[0] if params.id_sampling else clip.name
-            groups.setdefault(name, []).append(index)
-        self.groups = list(groups.values())
-
-    def _find_changes(self, params: DatasetParams) -> list[tuple[float, GapChanges]]:
-        """Return the changes that are asked for, each with its share of the pairs."""
-        if not (params.shut_eyes or params.open_mouths):
-            return []
-        if not self.has_truth:
-            raise InputError(
-                f"{self.without_truth[0]} has no {sidecar_of(self.without_truth[0]).name} beside it, which "
-                "says where its lids and lips are; set dataset_params.shut_eyes and open_mouths to 0 for "
-                "other data than `fomm data heads` draws"
-            )
-        gaps = read_gaps(self.clips)
-        wanted = (
-            ("shut_eyes", params.shut_eyes, GapChanges(gaps.lids, opens=False)),
-            ("open_mouths", params.open_mouths, GapChanges(gaps.lips, opens=True)),
-        )
-        for name, share, changes in wanted:
-            if share and not len(changes):
+        self.clips: list[Path] = []
+        self.without_truth: list[Path] = []
+        self.groups: list[list[int]] = []
+        self._id_sampling = params.id_sampling
+        self._group_of: dict[str, list[int]] = {}  # by person, or by clip
+        shares = {name: getattr(params, name) for name in _CHANGES}
+        self._changes = {name: (share, Changes()) for name, share in shares.items() if share}
+        self.add(clips, self.find_changes(clips))
+        for name, (_, changes) in self._changes.items():
+            if not len(changes) and not growing:
                 raise InputError(f"no clip shows what dataset_params.{name} asks for; set it to 0")
-        return [(share, changes) for _, share, changes in wanted if share]
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether all clips come with true key points."""
+        return not self.without_truth
+
+    def add(self, clips: list[Path], shown: dict[str, list[np.ndarray]]) -> None:
+        """Take in further clips, from the next batch on.
+
+        Args:
+            clips: their paths.
+            shown: what ``find_changes`` returns for them.
+        """
+        for number, clip in enumerate(clips, len(self.clips)):
+            name = clip.name.split("#")[0] if self._id_sampling else clip.name
+            if name not in self._group_of:
+                self._group_of[name] = []
+                self.groups.append(self._group_of[name])
+            self._group_of[name].append(number)
+        for name, (_, changes) in self._changes.items():
+            for number, pairs in enumerate(shown[name], len(self.clips)):
+                changes.add(number, pairs)
+        self.clips += clips
+        self.without_truth += [clip for clip in clips if not sidecar_of(clip).exists()]
+
+    def find_changes(self, clips: list[Path]) -> dict[str, list[np.ndarray]]:
+        """Return which pairs of frames show the changes that are asked for: by name, TxT bools for each clip.
+
+        Raises:
+            InputError: the clips do not tell.
+            MediaError: a file of key points is damaged.
+        """
+        wanted = self._changes.keys()
+        missing = [clip for clip in clips if wanted and not sidecar_of(clip).exists()]
+        if missing:
+            raise InputError(
+                f"{missing[0]} has no {sidecar_of(missing[0]).name} beside it, which says where its lids and "
+                f"lips are; set dataset_params.{', '.join(_CHANGES)} to 0 for other data than "
+                "`fomm data heads` draws"
+            )
+        shown: dict[str, list[np.ndarray]] = {}
+        if wanted & {"shut_eyes", "open_mouths"}:
+            gaps = read_gaps(clips)
+            shown["shut_eyes"] = [find_gap_changes(gap, opens=False) for gap in gaps.lids]
+            shown["open_mouths"] = [find_gap_changes(gap, opens=True) for gap in gaps.lips]
+        if wanted & {"shut_mouths", "slight_mouths"}:
+            mouths = read_mouths(clips)
+            shown["shut_mouths"] = [find_shutting_mouths(mouth) for mouth in mouths]
+            shown["slight_mouths"] = [find_slight_changes(mouth) for mouth in mouths]
+        return shown
 
     def check_truth(self) -> None:
         """Check that all clips come with true key points, or none.
@@ -106,7 +157,9 @@ class PairSampler:
             places.sort(axis=0)
         places[1] = np.where(rng.random(self.batch_size) < self.still, places[0], places[1])
         numbers = np.array(clips)
-        for share, changes in self.changes:
+        for share, changes in self._changes.values():
+            if not len(changes):
+                continue
             here = np.flatnonzero(rng.random(self.batch_size) < share)
             numbers[here], places[:, here] = changes.draw(rng, len(here))
         return numbers[self.share], places[:, self.share]

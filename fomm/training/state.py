@@ -1,5 +1,6 @@
 """What a training run holds, networks, optimisers and the running average, and how it is saved and loaded."""
 
+import math
 import os
 import pickle
 import re
@@ -121,20 +122,27 @@ class Run:
         for name, average in self.average.items():
             state = self.parts[name].state_dict()
             floats = [key for key, value in state.items() if value.is_floating_point()]
+            counts = [key for key, value in state.items() if not value.is_floating_point()]
             # one launch for all of them on a GPU
             torch._foreach_lerp_([average[key] for key in floats], [state[key] for key in floats], 1 - decay)
-            for key in state.keys() - set(floats):
-                average[key].copy_(state[key])
+            if counts:
+                torch._foreach_copy_([average[key] for key in counts], [state[key] for key in counts])
 
     def set_rate(self, epoch: float) -> None:
         """Set the learning rates for the next step.
 
-        They fall tenfold at each milestone. Over the first ``warmup_steps`` steps they climb from 0.
+        They fall tenfold at each milestone, or with ``cosine_end`` along half a cosine over all epochs. Over
+        the first ``warmup_steps`` steps they climb from 0.
 
         Args:
             epoch: how far the run is, see ``Schedule.epoch_at``.
         """
-        factor = 0.1 ** sum(epoch >= milestone for milestone in self.params.epoch_milestones)
+        end = self.params.cosine_end
+        if end is None:
+            factor = 0.1 ** sum(epoch >= milestone for milestone in self.params.epoch_milestones)
+        else:
+            done = min(1.0, epoch / self.params.num_epochs)
+            factor = end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
         if self.params.warmup_steps:
             factor *= min(1.0, (self.step + 1) / self.params.warmup_steps)
         for name, optimizer in self.optimizers.items():

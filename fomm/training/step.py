@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterable
 from contextlib import nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from fomm.training.distributed import Processes
 from fomm.training.losses import ImagePyramid, RandomTransform
 from fomm.training.needs import check_points, check_truth, looks_at_pictures
 from fomm.training.objective import DiscriminatorObjective, GeneratorObjective
-from fomm.training.perceptual import load_perceptual_network, warn_of_stand_in
+from fomm.training.perceptual import load_perceptual_network, store_in_bfloat16, warn_of_stand_in
 from fomm.training.state import Run
 from fomm.training.terms import Criteria, Output
 from fomm.training.windows import Windows, check_window, draw_windows
@@ -24,8 +25,20 @@ from fomm.training.windows import Windows, check_window, draw_windows
 Group = tuple[str, ...]  # names of networks
 
 
+class Outcome(NamedTuple):
+    """What tells whether a step went well, on the device."""
+
+    step: int  # its number
+    losses: dict[str, Tensor]  # by name, scalars
+    norms: dict[Group, Tensor]  # of the gradients of networks that are clipped together, scalars
+
+
 class Step:
     """One step of all that trains: the losses, their gradients, the optimisers.
+
+    On CUDA the CPU never waits for a step, so that it prepares the next one while the device computes. The
+    device itself leaves the weights as they are where a loss or a gradient is not finite. ``check`` tells of
+    it. Elsewhere each step checks itself before it changes a weight.
 
     Args:
         config: with ``train_params``.
@@ -62,7 +75,8 @@ class Step:
         weights = run.params.loss_weights
         self.precision = precision or ("bfloat16" if device.type == "cuda" else "float32")
         warn_if_emulated(self.precision, device)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+        lower = self.precision == "bfloat16"
+        autocast = torch.autocast(device.type, torch.bfloat16) if lower else nullcontext()
         pyramid = ImagePyramid(run.params.scales, config.model_params.common_params.num_channels).to(device)
         self.perceptual = self._load_perceptual(perceptual) if any(weights.perceptual) else None
         if compile:
@@ -77,6 +91,8 @@ class Step:
         self.discriminator = (
             processes.wrap(DiscriminatorObjective(discriminator, criteria)) if discriminator else None
         )
+        self._checks_later = all(optimizer.defaults["fused"] for optimizer in run.optimizers.values())
+        self._outcomes: list[Outcome] = []  # since the last check
 
     def _load_perceptual(self, choice: str | os.PathLike[str] | None) -> nn.Module:
         """Return the network of the perceptual loss; each machine downloads it once."""
@@ -84,9 +100,11 @@ class Step:
             network = load_perceptual_network(choice)
         if choice is None and self.processes.is_main:
             warn_of_stand_in(network, self.run.params.loss_weights.perceptual)
+        if self.precision == "bfloat16":
+            store_in_bfloat16(network)
         return network.to(self.processes.device)
 
-    def __call__(self, batch: Batch, rng: torch.Generator) -> tuple[dict[str, float], Output | None]:
+    def __call__(self, batch: Batch, rng: torch.Generator) -> tuple[dict[str, Tensor], Output | None]:
         """Change the weights once, by the losses on a batch.
 
         Args:
@@ -94,13 +112,13 @@ class Step:
             rng: of the step's random choices, on the CPU.
 
         Returns:
-            The weighted losses by name, means over the processes; and what was painted, None where no
-            weighted loss looks at painted pictures.
+            The weighted losses by name, scalars on the device, means over the processes; and what was
+            painted, None where no weighted loss looks at painted pictures.
 
         Raises:
             ConfigError: no weighted loss can be computed on these data, or trains anything.
             InputError: the data have other true key points than the networks.
-            TrainingError: a loss or a gradient is not finite; no weight was changed.
+            TrainingError: as ``check``. On CUDA only ``check`` itself raises it.
         """
         discriminator = self.run.networks.discriminator
         if discriminator is not None:
@@ -118,8 +136,37 @@ class Step:
             discriminator.requires_grad_("discriminator" in self.run.rates)
             groups.append(("discriminator",))
             values |= self._backward(self.discriminator(output), groups[1])
-        self._update_weights(groups)
+        norms = {group: self._measure_gradients(group) for group in groups if self._find_trained(group)}
+        outcome = Outcome(self.run.step, values, norms)
+        self._outcomes.append(outcome)
+        if not self._checks_later:
+            self.check()
+        self._update_weights(outcome)
         return values, output
+
+    def check(self) -> None:
+        """Check the steps since the last check: wait until the device has made them.
+
+        Raises:
+            TrainingError: a loss or a gradient was not finite in one of the processes; no weight was changed
+                by it. All processes see that, because losses and gradients are averaged over them.
+        """
+        outcomes, self._outcomes = self._outcomes, []
+        for step, losses, norms in outcomes:
+            for name, value in zip(losses, torch.stack(list(losses.values())).tolist(), strict=True):
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"step {step}: the loss {name} is {value}; no weight was changed by it. "
+                        "Lower the learning rate, or look for broken clips"
+                    )
+            suspects = [name for group, norm in norms.items() if not norm.isfinite() for name in group]
+            if suspects:
+                # the gradients may be those of a later step, which do not tell
+                broken = [n for n in suspects if not _all_finite(self._collect_gradients(n).values())]
+                raise TrainingError(
+                    f"step {step}: the gradients of {' and '.join(broken or suspects)} are not finite; no "
+                    "weight was changed by them. Lower the learning rate, or look for broken clips"
+                )
 
     def _draw(
         self, batch: Batch, rng: torch.Generator
@@ -131,22 +178,15 @@ class Step:
         subset = draw_subset(params.found_motion if params.true_motion else params.transfer, size, rng)
         return transform, windows, subset
 
-    def _backward(self, losses: dict[str, Tensor], names: Group) -> dict[str, float]:
+    def _backward(self, losses: dict[str, Tensor], names: Group) -> dict[str, Tensor]:
         """Compute the gradients of the sum of the losses for the named networks, and return the losses.
 
         Raises:
             ConfigError: no loss depends on a weight that trains.
-            TrainingError: a loss is not finite in one of the processes; no weight has been touched.
         """
         stacked = torch.stack(list(losses.values()))
-        values = dict(zip(losses, self.processes.mean(stacked.detach()).tolist(), strict=True))
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"step {self.run.step}: the loss {name} is {value}; no weight was changed by it. "
-                    "Lower the learning rate, or look for broken clips"
-                )
-        trained = [name for name in names if name in self.run.optimizers]
+        values = dict(zip(losses, self.processes.mean(stacked.detach()).unbind(), strict=True))
+        trained = self._find_trained(names)
         if not trained:
             return values
         if not stacked.requires_grad:
@@ -160,27 +200,33 @@ class Step:
         stacked.sum().backward()
         return values
 
-    def _update_weights(self, groups: list[Group]) -> None:
-        """Step the optimisers of all groups, if the gradients of all are finite.
+    def _find_trained(self, names: Group) -> list[str]:
+        """Return those of the named networks that train."""
+        return [name for name in names if name in self.run.optimizers]
 
-        Raises:
-            TrainingError: they are not. All processes see that, because gradients are averaged over them.
+    def _measure_gradients(self, group: Group) -> Tensor:
+        """Return the norm of all gradients of some networks, a scalar."""
+        return nn.utils.get_total_norm(list(self._collect_gradients(*group).values()))
+
+    def _update_weights(self, outcome: Outcome) -> None:
+        """Clip the gradients and step the optimisers.
+
+        Where nobody has looked at the outcome yet, the device leaves the weights alone if it is not finite.
         """
-        names = [name for group in groups for name in group if name in self.run.optimizers]
-        norms = [nn.utils.get_total_norm(list(self._collect_gradients(*group).values())) for group in groups]
-        if not all(norm.isfinite() for norm in norms):
-            broken = [name for name in names if not _all_finite(self._collect_gradients(name).values())]
-            raise TrainingError(
-                f"step {self.run.step}: the gradients of {' and '.join(broken) or 'all'} are not finite; no "
-                "weight was changed by them. Lower the learning rate, or look for broken clips"
-            )
-        if self.run.params.clip_norm is not None:
-            for group, norm in zip(groups, norms, strict=True):
+        for group, norm in outcome.norms.items():
+            if self.run.params.clip_norm is not None:
                 nn.utils.clip_grads_with_norm_(
                     self._collect_gradients(*group), self.run.params.clip_norm, norm
                 )
-        for name in names:
-            self.run.optimizers[name].step()
+        trained = [name for group in outcome.norms for name in self._find_trained(group)]
+        optimizers = [self.run.optimizers[name] for name in trained]
+        if self._checks_later:
+            numbers = torch.stack([*outcome.losses.values(), *outcome.norms.values()])
+            broken = numbers.isfinite().all().logical_not().float()
+            for optimizer in optimizers:
+                optimizer.found_inf = broken  # type: ignore[attr-defined]  # as ``torch.amp.GradScaler`` does
+        for optimizer in optimizers:
+            optimizer.step()
 
     def _collect_gradients(self, *names: str) -> dict[nn.Parameter, Tensor]:
         """Return the weights of the named networks that have a gradient, each with it."""
