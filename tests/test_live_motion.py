@@ -1,13 +1,17 @@
 """What moves a live photo: smoothing, faces that come and go, by the mesh and by key points."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from fomm import Animator, InputError, load_checkpoints
+from fomm.animation import animator
 from fomm.animation.motion import FaceMotion
 from fomm.animation.options import EXACT, Framing, Motion
+from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
 from fomm.face import face_mesh
 from fomm.face.pose import eye_opening
@@ -232,10 +236,10 @@ def test_key_points_of_a_part_that_was_given_need_no_face(tiny, talk):
 def test_key_points_are_those_of_an_animator(tiny, talk):
     small = [resize(frame, (64, 64)) for frame in talk[:6]]
     session = start(tiny, framing=Framing(crop="none"), photo=small[0])
-    animator = Animator(small[0], *tiny)
-    reference = animator.find_reference(small[1])
+    alone = Animator(small[0], *tiny)
+    reference = alone.find_reference(small[1])
     for number, frame in enumerate(small[1:]):
-        (wanted,) = animator.animate([frame], reference)
+        (wanted,) = alone.animate([frame], reference)
         assert (session.step(frame, number / FPS) == (wanted * 255).round().astype(np.uint8)).all()
 
 
@@ -353,6 +357,19 @@ def test_a_photo_without_a_face_is_moved_by_key_points(shipped, talk):
         assert (session.step(frame, number / FPS) == wanted.step(frame, number / FPS)).all()
     with pytest.raises(InputError, match="the driver 'mesh' needs one"):
         start(shipped, framing=framing, photo=wall, driver="mesh")
+
+
+def test_all_faces_are_moved_by_key_points_if_one_has_no_mesh(shipped, portraits, monkeypatch):
+    """The second face of a photo is not found again in its square."""
+    look, calls = animator.find_photo_face, itertools.count()
+    monkeypatch.setattr(animator, "find_photo_face", lambda part: None if next(calls) else look(part))
+    with pytest.warns(UserWarning, match="moved by the networks' own key points"):
+        photo = MovedPhoto(np.concatenate(portraits, 1), "two", *shipped, framing=Framing(face="all"))
+    assert len(photo.animators) == 2 and not photo.is_watching
+    for source, part in zip(photo.sources, photo.animators, strict=True):
+        wanted = Animator(source, *shipped, motion=Motion(driver="keypoints")).encoded
+        assert part.encoded.freedom is None
+        assert torch.allclose(part.encoded.keypoints.value, wanted.keypoints.value)
 
 
 def test_a_live_photo_is_shown_alone(tiny):
