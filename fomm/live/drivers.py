@@ -17,6 +17,7 @@ from fomm.animation.presence import EASE, GAP
 from fomm.animation.watch import SURE
 from fomm.face import Face, Mesh, detect_faces, face_mesh
 from fomm.face.crop import Rect, enlarged_square, intersection, published_box
+from fomm.face.pose import head_size
 from fomm.face.search import find_faces, keep_confirmed
 from fomm.live.smoothing import MotionFilter
 from fomm.media.resize import cut_out
@@ -25,8 +26,10 @@ from fomm.model import Keypoints
 ROOM = 0.2  # of a face's box, on each side: nobody knows yet where the head will move; published is 0.1
 AROUND = 0.25  # of the networks' square, on each side: there the face is looked for again
 LOOK_EVERY = 0.1  # seconds
-# The detector's box ends where the mesh ends, at the chin, and has this share of its longer side.
-_BOX_SHARE = 0.88
+NEAR = 3.0  # side of the square in which the next face is looked for, over the side of the last one's box
+# The detector's box has so many times the face's size, ends at the chin as the mesh does, and has this share
+# of the mesh's height.
+_BOX_SIDE, _BOX_HEIGHT = 4.6, 0.88
 # Seconds in which what is usual comes nearer to lids that are more open, and to those that are less: blinks
 # hardly count
 _WIDER, _NARROWER = 1.0, 10.0
@@ -49,7 +52,8 @@ class Driver(Protocol):
 class MeshDriver:
     """Follows the largest face by its mesh; motion starts at the first frame that shows it.
 
-    The mesh of one frame tells where the next is looked for. Faces are detected only where there is none.
+    In each frame the face is detected near the place of the last one. Where the mesh network sees none there,
+    it is looked for everywhere.
 
     Args:
         part: where in the frames the face is looked for, as ``Framing.part_of_video``.
@@ -85,7 +89,7 @@ class MeshDriver:
     def _find_mesh(self, picture: np.ndarray, time: float) -> Mesh | None:
         """Return the driver's mesh: where it was, or else of the largest face that has one."""
         if self._place is not None:
-            mesh = face_mesh(picture, self._place)
+            mesh = face_mesh(picture, _detect_near(picture, self._place))
             if mesh.presence >= SURE:
                 return mesh
         # whoever is much smaller than the driver was just now is somebody else
@@ -168,5 +172,28 @@ def _find_place(mesh: Mesh) -> Face:
     """Return the face that a mesh lies on, with a box such as the detector's."""
     points = mesh.points[:, :2]
     (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
-    box = np.array([x0, y1 - _BOX_SHARE * (y1 - y0), x1, y1], np.float32)
+    centre = np.array([(x0 + x1) / 2, y1 - _BOX_HEIGHT * (y1 - y0) / 2])
+    half = _BOX_SIDE * float(head_size(mesh.points)) / 2
+    box = np.concatenate([centre - half, centre + half]).astype(np.float32)
     return Face(box, mesh.presence, points[list(_FACE_POINTS)])
+
+
+def _detect_near(picture: np.ndarray, place: Face) -> Face:
+    """Return the face that the detector finds nearest to a place, or the place itself if it finds none.
+
+    A mesh's own place is coarser: lids measured there follow those of the whole search less closely.
+    """
+    centre, side = (place.box[:2] + place.box[2:]) / 2, float(place.box[2] - place.box[0])
+    corner = np.maximum(np.round(centre - NEAR * side / 2), 0).astype(int)
+    end = np.maximum(np.round(centre + NEAR * side / 2), 0).astype(int)
+    part = np.ascontiguousarray(picture[corner[1] : end[1], corner[0] : end[0]])
+    shift = corner.astype(np.float32)
+    found = [
+        Face(face.box + np.tile(shift, 2), face.score, face.points + shift)
+        for face in (detect_faces(part) if part.size else ())
+    ]
+
+    def distance(face: Face) -> float:
+        return float(np.linalg.norm((face.box[:2] + face.box[2:]) / 2 - centre))
+
+    return min(found, key=distance, default=place)
