@@ -19,6 +19,9 @@ from fomm.checkpoint import load_checkpoints
 from fomm.engines import PRECISIONS, choose_engine, prepare_engine, warn_if_emulated
 from fomm.errors import InputError, MissingExtraError
 from fomm.heads.dataset import render_clip
+from fomm.model.dense_motion import meet_points
+from fomm.model.geometry import coordinate_grid
+from fomm.model.openings import FEATURES
 
 CPU = torch.device("cpu")
 COMBINATIONS = [(engine, precision) for engine in PRECISIONS for precision in sorted(PRECISIONS[engine])]
@@ -79,6 +82,45 @@ def test_the_weights_that_ship_in_every_engine_and_precision(shipped, engine, pr
 
 
 @pytest.mark.smoke
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
+def test_a_flow_that_meets_the_face_in_every_engine(shipped, engine):
+    """With ``freedom`` the flow is exact at the points of the face, and nothing moves where nothing may."""
+    need(engine)
+    generator, kp_detector, frames, *_ = shipped
+    size = generator.frame_shape[:2]
+    networks, *_ = prepare_engine(generator, kp_detector, size, engine=engine, precision="float32")
+    exact, exact_detector = copy.deepcopy(generator).double(), copy.deepcopy(kp_detector).double()
+    freedom = torch.zeros(1, 64, 64)
+    freedom[:, 8:-8, 8:-8] = 1
+    with torch.inference_mode():
+        source = networks.encode(frames[:1])._replace(freedom=freedom)
+        moved = networks.detect(frames[1:])
+        moved.value[:, 6:8] += torch.tensor([[0, -0.05], [0, 0.1]])  # lips, further apart than they are
+        result = networks.render(source, moved)
+        picture, kp_source = frames[:1].double(), exact_detector(frames[:1].double())
+        kp_moved = moved.map(torch.Tensor.double)
+        plain = exact.dense_motion_network(picture, kp_source, kp_moved)
+        met = [kp_detector.openings.labels.index(label) for label in FEATURES]
+        flow = meet_points(plain.deformation, kp_source.value[:, met], kp_moved.value[:, met])
+        still = coordinate_grid(64, 64, flow)
+        free = freedom.double()
+        flow = still + free[..., None] * (flow - still)
+        shown = 1 - free[:, None] * (1 - plain.occlusion_map)
+        bent = plain._replace(deformation=flow, occlusion_map=shown)
+        expected = exact.decode(exact.encode(picture), bent, picture)
+    assert float((result.deformation - flow).abs().max()) < 2e-4
+    assert float((result.prediction - expected).abs().max()) < 1e-3
+    assert float((result.deformation[:, :8] - still[:8]).abs().max()) < 1e-6
+    lines = moved.value[:, met, None]
+    places = F.grid_sample(result.deformation.permute(0, 3, 1, 2), lines, align_corners=True)
+    missed = (places[..., 0].transpose(1, 2) - source.keypoints.value[:, met]).norm(dim=-1)
+    before = F.grid_sample(
+        plain.deformation.float().permute(0, 3, 1, 2), moved.value[:, met, None], align_corners=True
+    )
+    missed_before = (before[..., 0].transpose(1, 2) - source.keypoints.value[:, met]).norm(dim=-1)
+    assert missed.max() < 0.02 < missed_before.max()  # a pixel is 1 / 128
+
+
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 def test_the_published_numbers_in_every_engine(engine, align_corners):

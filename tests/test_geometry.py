@@ -12,6 +12,7 @@ from fomm.model.geometry import (
     gaussian_maps,
     inverse_2x2,
     pixel_centres,
+    solve_symmetric,
     warp,
 )
 
@@ -100,3 +101,10 @@ def test_hull_area_agrees_with_scipy():
     for seed in range(20):
         points = torch.rand(10, 2, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         assert convex_hull_area(points) == pytest.approx(ConvexHull(points.numpy()).volume, rel=1e-6)
+
+
+def test_elimination_agrees_with_linalg():
+    rng = torch.Generator().manual_seed(0)
+    factor = torch.randn(3, 10, 10, generator=rng, dtype=torch.float64)
+    matrix, right = factor @ factor.mT + torch.eye(10), torch.randn(3, 10, 2, generator=rng).double()
+    assert torch.allclose(solve_symmetric(matrix, right), torch.linalg.solve(matrix, right))

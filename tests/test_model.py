@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from fomm.model import (
     relative_motion,
 )
 from fomm.model.blocks import AntiAliasInterpolation2d
-from fomm.model.dense_motion import DenseMotion, heatmap_differences, sparse_motions
+from fomm.model.dense_motion import REACH, DenseMotion, heatmap_differences, meet_points, sparse_motions
 from fomm.model.geometry import coordinate_grid, finest_details
 from fomm.training.losses import discriminator_gan_loss
 
@@ -241,3 +242,20 @@ def test_a_discriminator_that_sees_details_learns_what_a_blur_is():
         )
         verdicts[high_pass] = (real - painted).mean().item()
     assert verdicts[True] > 0.5 > 0.1 > abs(verdicts[False]), verdicts
+
+
+def test_a_flow_meets_points():
+    """It goes through points on pixels, is as it was far away; a point alone makes a Gaussian."""
+    still = coordinate_grid(33, 33, torch.zeros(1, dtype=torch.float64))[None]
+    driving = torch.tensor([[[0.0, 0.0], [0.5, -0.25], [0.0, 0.5]]], dtype=torch.float64)
+    source = driving + torch.tensor([[0.1, 0.0], [0.0, -0.05], [-0.02, 0.03]])
+    flow = meet_points(still, source, driving)
+    for point, wanted in zip(driving[0], source[0], strict=True):
+        column, row = ((point + 1) * 16).long().tolist()
+        assert flow[0, row, column] == pytest.approx(wanted, abs=1e-3)
+    assert (flow - still)[0, -1].abs().max() < 1e-6
+    alone = meet_points(still, source[:, :1], driving[:, :1])
+    height = float(alone[0, 16, 16, 0])
+    assert float(alone[0, 16, 18, 0] - still[0, 16, 18, 0]) == pytest.approx(
+        height * math.exp(-(0.125**2) / (2 * REACH**2))
+    )

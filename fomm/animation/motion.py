@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from fomm.animation.presence import Presence
@@ -20,10 +19,11 @@ from fomm.face.pose import (
     lid_gaps,
 )
 
-# Standard deviations in seconds of the weights over time that take the trembling out of a measured motion.
-# They are symmetric, so nothing comes late.
-_POSE_SMOOTHING, _SIZE_SMOOTHING, _SHAPE_SMOOTHING = 0.04, 0.15, 0.025
-
+# How the trembling is taken out of a measured motion: the weights over time, which are symmetric, so that
+# nothing comes late (standard deviations in seconds), and how far the values tremble: angles in radians, then
+# shares of the head's size. What differs by more is a movement, and is left alone.
+_POSE_SECONDS, _SIZE_SECONDS, _SHAPE_SECONDS = 0.04, 0.15, 0.03
+_TURN_NOISE, _PLACE_NOISE, _SHAPE_NOISE = 0.02, 0.02, 0.03
 _USUAL_LIDS = 75  # percentile of the gaps between lids
 _FAR = 15.0  # degrees by which another frame has to be nearer to the photo's pose than the first
 
@@ -107,18 +107,32 @@ def fill_frames(motion: FaceMotion, numbers: Sequence[int], count: int) -> FaceM
 
 
 def smooth_motion(motion: FaceMotion, fps: float) -> FaceMotion:
-    """Return the motion without its trembling; ``fps``: frames a second."""
+    """Return the motion without its trembling; ``fps``: frames a second.
 
-    def smooth(values: np.ndarray, seconds: float) -> np.ndarray:
-        return gaussian_filter1d(values, max(seconds * fps, 1e-3), axis=0, mode="nearest")
+    Each value becomes a mean of those near in time, in which those that differ by more than the trembling
+    count little: a bilateral filter.
+    """
 
+    def smooth(values: np.ndarray, seconds: float, noise: float) -> np.ndarray:
+        deviation = max(seconds * fps, 1e-3)
+        reach = min(int(np.ceil(3 * deviation)), len(values) - 1)
+        flat = values.reshape(len(values), -1)
+        total, sums = np.zeros((len(flat), 1)), np.zeros_like(flat)
+        for step in range(-reach, reach + 1):
+            near = flat[np.clip(np.arange(len(flat)) + step, 0, len(flat) - 1)]
+            far = np.square(near - flat).mean(1, keepdims=True) / noise**2
+            weight = np.exp(-0.5 * ((step / deviation) ** 2 + far))
+            total, sums = total + weight, sums + weight * near
+        return (sums / total).reshape(values.shape)
+
+    size = float(np.median(motion.size))
     return FaceMotion(
-        nearest_rotations(smooth(motion.rotation, _POSE_SMOOTHING)),
-        smooth(motion.centre, _POSE_SMOOTHING),
-        smooth(motion.size, _SIZE_SMOOTHING),
-        smooth(motion.shape, _SHAPE_SMOOTHING),
-        smooth(motion.lips, _SHAPE_SMOOTHING),
-        smooth(motion.lids, _SHAPE_SMOOTHING),
+        nearest_rotations(smooth(motion.rotation, _POSE_SECONDS, _TURN_NOISE)),
+        smooth(motion.centre, _POSE_SECONDS, _PLACE_NOISE * size),
+        smooth(motion.size, _SIZE_SECONDS, _PLACE_NOISE * size),
+        smooth(motion.shape, _SHAPE_SECONDS, _SHAPE_NOISE),
+        smooth(motion.lips, _SHAPE_SECONDS, _SHAPE_NOISE),
+        smooth(motion.lids, _SHAPE_SECONDS, _SHAPE_NOISE),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from tqdm import tqdm
 
-from fomm.animation.framing import EVERY, FEW, driver_faces
+from fomm.animation.framing import FEW, driver_faces
 from fomm.animation.motion import (
     FaceMotion,
     fill_frames,
@@ -92,13 +92,13 @@ def watch_frames(frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence] | 
     None where a face is seen in hardly any frame.
     """
     finder = FaceFinder(confirm=True)
-    for number in range(0, len(frames), EVERY):
-        finder.add(number, frames[number])
+    for number, frame in enumerate(frames):
+        finder.add(number, frame)
     found = finder.results()
     faces = driver_faces(found)
     if not faces or len(faces) < FEW * len(found):
         return None
-    presence = Presence(tuple(find_gaps(list(faces), EVERY, len(frames), _FPS)), _FPS)
+    presence = Presence(tuple(find_gaps(list(faces), 1, len(frames), _FPS)), _FPS)
     return watch_face(frames, faces, len(frames), _FPS, presence), presence
 
 
