@@ -121,12 +121,15 @@ def test_the_photo_rests_until_there_is_a_face(tiny, portraits):
     session, (photo, driving) = Live(*tiny), portraits
     wall = np.full((120, 160, 3), 90, np.uint8)
     session.set_source(bundled("examples", "astronaut.png"))
-    rest = session.step(wall)
+    rest = session.step(wall, 0.0)
     assert session.waiting and (rest == photo).all()
-    assert session.step(driving).shape == photo.shape and not session.waiting
-    moved = session.step(np.roll(driving, 6, axis=1))
+    assert session.step(driving, 1.0).shape == photo.shape and not session.waiting
+    moved = session.step(np.roll(driving, 6, axis=1), 2.0)
     assert moved.shape == photo.shape and (moved != photo).any()
-    assert session.step(wall).shape == photo.shape and not session.waiting  # the square stays where it was
+    held = session.step(wall, 2.2)
+    assert (held == moved).all() and not session.waiting
+    session.step(wall, 3.0)
+    assert (session.step(wall, 4.0) == photo).all() and session.waiting
 
 
 def test_no_part_without_the_whole(tiny):
@@ -243,7 +246,8 @@ def test_frames_without_a_face_are_an_error_at_the_end(tiny):
     session = Live(*tiny, framing=Framing(crop="none", crop_driving="auto"))
     session.set_source(EXPECTED["source"])
     walls = [np.full((64, 64, 3), 90, np.uint8)] * 3
-    with Patient(walls) as frames, pytest.raises(InputError, match=r"clip\.mp4: no face was found"):
+    words = r"clip\.mp4: no face was found; .* --driver keypoints --crop-driving none"
+    with Patient(walls) as frames, pytest.raises(InputError, match=words):
         run(session, frames, [Seen()], name="clip.mp4")
 
 
@@ -554,6 +558,14 @@ def test_the_command_from_file_to_file(files, capsys):
     with VideoReader(result) as reader:
         assert reader.fps == 10 and len(list(reader)) >= 2
     assert {path.name for path in files.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
+
+
+def test_the_command_says_who_drives(capsys):
+    """The table of options has them; nothing is said of what makes no sense live."""
+    assert main(["live", "--help"]) == 0
+    words = capsys.readouterr().out
+    assert all(option in words for option in ("--driver mesh|keypoints", "--shift SHARE", "--crop-driving"))
+    assert "--best-frame" not in words
 
 
 def test_the_command_explains_what_it_cannot_do(files, capsys):

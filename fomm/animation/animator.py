@@ -132,7 +132,7 @@ class Animator:
         )
 
         def render(moved: Keypoints) -> np.ndarray:
-            pictures = [to_bytes(step.rendered.prediction)[0] for step in self._render_points(moved)]
+            pictures = [to_bytes(step.rendered.prediction)[0] for step in self.render_points(moved)]
             return np.stack(pictures)
 
         face.calibrate(render)
@@ -232,14 +232,29 @@ class Animator:
             reference: one frame of it, where the source is at rest.
             presence: while it says that no face is seen, the picture eases to rest.
         """
-        assert self.face is not None
-        moved = self.face.move(motion, reference, self.motion.shift).map(lambda t: t.to(self.device))
-        yield from self._render_points(
+        moved = self.move_by_motion(motion, reference)
+        yield from self.render_points(
             self._ease(moved, [presence.strength(number) for number in range(len(motion))])
         )
 
-    def _render_points(self, moved: Keypoints) -> Iterator[AnimatedFrames]:
-        """Yield the source at the key points of T frames."""
+    def move_by_motion(self, motion: FaceMotion, reference: FaceMotion) -> Keypoints:
+        """Return where the source's key points go in each frame of a motion, see ``render_motion``."""
+        assert self.face is not None
+        return self.face.move(motion, reference, self.motion.shift).map(lambda t: t.to(self.device))
+
+    def move_by_frame(self, frame: np.ndarray, reference: Keypoints) -> Keypoints:
+        """Return where the source's key points go by those that the networks find in a driving frame.
+
+        Args:
+            frame: HxWx3, uint8 or floats in [0, 1].
+            reference: where relative motion starts, see ``find_reference``.
+        """
+        detected = self.find_reference(frame)
+        with torch.inference_mode():
+            return self._moved(detected, self._start(reference))
+
+    def render_points(self, moved: Keypoints) -> Iterator[AnimatedFrames]:
+        """Yield the source at the key points of T frames, frame by frame."""
         start, count = 0, len(moved.value)
         while start < count:
             batch = _take(moved, start, start + self.batch_size)
@@ -306,11 +321,7 @@ class Animator:
         """Return key points between those of the source, at a strength of 0, and ``moved``, at 1."""
         if min(strengths) == 1:
             return moved
-        shares, rest = moved.value.new_tensor(strengths)[:, None, None], self.encoded.keypoints
-        value = torch.lerp(rest.value, moved.value, shares)
-        if moved.jacobian is None or rest.jacobian is None:
-            return Keypoints(value)
-        return Keypoints(value, torch.lerp(rest.jacobian, moved.jacobian, shares[..., None]))
+        return blend(self.encoded.keypoints, moved, moved.value.new_tensor(strengths))
 
     def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
         if not self.motion.relative:
@@ -340,6 +351,14 @@ class Animator:
 
 def _take(keypoints: Keypoints, start: int, stop: int) -> Keypoints:
     return keypoints.map(lambda t: t[start:stop])
+
+
+def blend(start: Keypoints, end: Keypoints, shares: Tensor) -> Keypoints:
+    """Return key points between those of ``start``, at a share of 0, and ``end``, at 1; ``shares``: B."""
+    value = torch.lerp(start.value, end.value, shares[:, None, None])
+    if start.jacobian is None or end.jacobian is None:
+        return Keypoints(value)
+    return Keypoints(value, torch.lerp(start.jacobian, end.jacobian, shares[:, None, None, None]))
 
 
 def is_watched(motion: Motion, kp_detector: KPDetector) -> bool:

@@ -103,7 +103,7 @@ def fill_frames(motion: FaceMotion, numbers: Sequence[int], count: int) -> FaceM
         return filled.reshape(count, *values.shape[1:])
 
     filled = motion._map(fill)
-    return replace(filled, rotation=_nearest_rotations(filled.rotation))
+    return replace(filled, rotation=nearest_rotations(filled.rotation))
 
 
 def smooth_motion(motion: FaceMotion, fps: float) -> FaceMotion:
@@ -127,7 +127,7 @@ def smooth_motion(motion: FaceMotion, fps: float) -> FaceMotion:
 
     size = float(np.median(motion.size))
     return FaceMotion(
-        _nearest_rotations(smooth(motion.rotation, _POSE_SECONDS, _TURN_NOISE)),
+        nearest_rotations(smooth(motion.rotation, _POSE_SECONDS, _TURN_NOISE)),
         smooth(motion.centre, _POSE_SECONDS, _PLACE_NOISE * size),
         smooth(motion.size, _SIZE_SECONDS, _PLACE_NOISE * size),
         smooth(motion.shape, _SHAPE_SECONDS, _SHAPE_NOISE),
@@ -187,7 +187,7 @@ def angle_between(one: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.degrees(Rotation.from_matrix(others @ one.T).magnitude())
 
 
-def _nearest_rotations(matrices: np.ndarray) -> np.ndarray:
+def nearest_rotations(matrices: np.ndarray) -> np.ndarray:
     """Return the rotations nearest to Tx3x3 matrices, such as means of rotations."""
     u, _, vt = np.linalg.svd(matrices)
     return u @ vt

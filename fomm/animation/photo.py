@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -78,6 +79,14 @@ class MovedPhoto:
             Animator(source, generator, kp_detector, motion=motion, compute=compute)
             for source in self.sources
         ]
+        if not self.is_watching:  # then no part of the photo is moved by a mesh
+            motion = replace(motion, driver="keypoints")
+            self.animators = [
+                Animator(source, generator, kp_detector, motion=motion, compute=compute)
+                if animator.face is not None
+                else animator
+                for source, animator in zip(self.sources, self.animators, strict=True)
+            ]
         self.device = self.animators[0].device
         with explain_out_of_memory(self.device, self.picture.shape[:2]):
             self.pastes = [

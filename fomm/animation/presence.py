@@ -35,8 +35,8 @@ class Presence:
         """Return the strength as one gap alone would have it."""
         if number < begin:
             return 1.0
-        rest = 0.0 if begin == 0 else 1 - _rise((min(number, end) - begin) / (EASE * self.fps))
-        return rest if number < end else rest + (1 - rest) * _rise((number - end) / (EASE * self.fps))
+        rest = 0.0 if begin == 0 else 1 - rise((min(number, end) - begin) / (EASE * self.fps))
+        return rest if number < end else rest + (1 - rest) * rise((number - end) / (EASE * self.fps))
 
 
 ALWAYS = Presence((), 1.0)  # a face is seen in every frame, or none was looked for
@@ -60,7 +60,7 @@ def find_gaps(seen: Sequence[int], every: int, count: int, fps: float) -> list[t
     ]
 
 
-def _rise(time: float) -> float:
+def rise(time: float) -> float:
     """Go smoothly from 0 to 1 while ``time`` goes from 0 to 1."""
     time = min(max(time, 0.0), 1.0)
     return time * time * (3 - 2 * time)

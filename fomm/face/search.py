@@ -24,9 +24,12 @@ SURE_CLOSELY = 0.65
 BATCH = 64  # pictures in one call of the detector
 
 
-def find_faces(picture: np.ndarray) -> list[Face]:
-    """Find the faces of one picture, HxWx3 uint8 RGB, and return them from left to right."""
-    finder = FaceFinder()
+def find_faces(picture: np.ndarray, *, confirm: bool = False) -> list[Face]:
+    """Find the faces of one picture, HxWx3 uint8 RGB, and return them from left to right.
+
+    ``confirm``: see ``FaceFinder``.
+    """
+    finder = FaceFinder(confirm=confirm)
     finder.add(0, picture)
     ((_, faces),) = finder.results()
     return sorted(faces, key=lambda face: float(face.box[0]))

@@ -6,31 +6,27 @@
 import os
 import signal
 import threading
-import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from time import monotonic
 from typing import NamedTuple
 
 import numpy as np
 
-from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import check_picture, to_uint8
-from fomm.animation.framing import photo_squares
 from fomm.animation.options import Compute, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.errors import InputError, MediaError
-from fomm.face.crop import Rect, enlarged_square, published_box
-from fomm.face.search import find_faces
 from fomm.live.camera import Newest
+from fomm.live.drivers import Driver, KeypointDriver, MeshDriver
 from fomm.live.screens import Screen, Status
+from fomm.live.smoothing import Easing
 from fomm.media import read_image
-from fomm.media.resize import cut_out
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import KPDetector, OcclusionAwareGenerator
 
-ROOM = 0.2  # of a face's box, on each side: nobody knows yet where the head will move; published is 0.1
 PATIENCE = 0.05  # seconds to wait for a frame before the user's wishes are looked at
 RECENT = 2.0  # seconds that the shown rate is of
 
@@ -38,13 +34,18 @@ RECENT = 2.0  # seconds that the shown rate is of
 class Live:
     """A photo, moved by one frame after the other as they come.
 
-    The face is looked for in the first frame, and stays in one square until ``reset``. While there is none,
-    the photo rests. For one thread.
+    The driver's face moves it by its mesh, where ``MovedPhoto.is_watching``: the largest face drives, and is
+    followed wherever it goes. Else the networks' key points do, of one square that stays where a face was
+    found first, until ``reset``. While no face is seen, the photo holds still, and then rests. For one
+    thread.
 
     Args:
         generator, kp_detector: as ``load_checkpoints`` gives them.
         framing, motion, compute: see ``animate_file``. Frames come one by one: ``best_frame`` and
-            ``batch_size`` mean nothing here.
+            ``batch_size`` mean nothing here, and there is no ``side_by_side``.
+
+    Raises:
+        InputError: ``side_by_side`` was asked for.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Live:
         motion: Motion = Motion(),
         compute: Compute = Compute(),
     ) -> None:
+        if framing.side_by_side:
+            raise InputError("a live photo is shown alone; leave side_by_side out")
         self._networks = (generator, kp_detector)
         self._framing, self._motion, self._compute = framing, motion, replace(compute, batch_size=1)
         self._photo: MovedPhoto | None = None
@@ -63,8 +66,8 @@ class Live:
 
     @property
     def waiting(self) -> bool:
-        """Whether no face to drive with has been seen since the last ``reset``."""
-        return self._reference is None
+        """Whether no face drives: none has been seen since the last ``reset``, or not for half a second."""
+        return self._easing.resting
 
     def set_source(self, photo: str | os.PathLike[str] | np.ndarray) -> None:
         """Take another photo: a file, or HxWx3, uint8 or floats in [0, 1]. Who drives goes on as before.
@@ -79,17 +82,20 @@ class Live:
         self._photo = MovedPhoto(
             picture, name, *self._networks, framing=self._framing, motion=self._motion, compute=self._compute
         )
+        self._easing.forget()
 
     def reset(self) -> None:
         """Look for the face anew; the next frame that has one is where relative motion starts."""
-        self._square: Rect | None = None
-        self._reference: Keypoints | None = None
+        part = self._framing.part_of_video
+        self._mesh, self._keypoints = MeshDriver(part), KeypointDriver(part)
+        self._easing = Easing()
 
-    def step(self, frame: np.ndarray) -> np.ndarray:
+    def step(self, frame: np.ndarray, time: float | None = None) -> np.ndarray:
         """Return the photo, moved by ``frame``.
 
         Args:
             frame: HxWx3, uint8 or floats in [0, 1].
+            time: when the camera saw it, in seconds from any moment; None: just now.
 
         Returns:
             HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size.
@@ -97,34 +103,20 @@ class Live:
         Raises:
             InputError: the frame cannot be used, or there is no photo yet.
         """
-        if self._photo is None:
+        photo = self._photo
+        if photo is None:
             raise InputError("there is no photo to move; call set_source first")
-        seen = self._seen(to_uint8(check_picture(frame, "the driving frame")), self._photo.network_size)
-        if seen is None:
-            return self._photo.at_rest()
-        if self._reference is None:
-            self._reference = self._photo.animators[0].find_reference(seen)
-        _, made = next(self._photo.animate(iter([seen]), [self._reference] * len(self._photo.animators)))
-        return self._photo.finish_frame(seen, made)
-
-    def _seen(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-        """Return what the networks see of a frame, at their size; None while no face has been seen."""
-        if self._framing.part_of_video == "none":
-            return frame
-        if self._square is None:
-            self._square = self._driving_square(frame, size)
-        return None if self._square is None else cut_out(frame, self._square, size)
-
-    def _driving_square(self, frame: np.ndarray, size: tuple[int, int]) -> Rect | None:
-        if self._framing.part_of_video != "auto":
-            (part,) = photo_squares(frame, self._framing.part_of_video, None, "the driving frame", 0)
-            return grow_to_shape(part, size)
-        boxes = [published_box(face) for face in find_faces(frame)]
-        return (
-            grow_to_shape(enlarged_square(max(boxes, key=lambda box: box.area), ROOM), size)
-            if boxes
-            else None
+        frame, time = (
+            to_uint8(check_picture(frame, "the driving frame")),
+            monotonic() if time is None else time,
         )
+        driver: Driver = self._mesh if photo.is_watching else self._keypoints
+        rest = [animator.encoded.keypoints for animator in photo.animators]
+        points = self._easing(driver.move(photo, frame, time), rest, time)
+        if points is rest:
+            return photo.at_rest()
+        pairs = zip(photo.animators, points, strict=True)
+        return photo.finish_frame(None, tuple(next(animator.render_points(p)) for animator, p in pairs))
 
 
 class SessionSummary(NamedTuple):
@@ -178,7 +170,7 @@ def run(
     screens: Sequence[Screen],
     *,
     name: str = "the source",
-    clock: Callable[[], float] = time.monotonic,
+    clock: Callable[[], float] = monotonic,
 ) -> SessionSummary:
     """Show the newest frame's result on all screens until frames end, a screen says so, or Ctrl-C comes.
 
@@ -207,7 +199,7 @@ def run(
                 break
             if seen is None:
                 continue
-            picture = live.step(seen.frame)
+            picture = live.step(seen.frame, seen.time)
             met = met or not live.waiting
             status = meter.status(frames.dropped, live.waiting)
             for screen in screens:
@@ -216,7 +208,7 @@ def run(
     if not met and error is None:
         raise InputError(
             f"{name}: no face was found; give the part by --crop-driving x,y,w,h, or take it as it is by "
-            "--crop-driving none"
+            "--driver keypoints --crop-driving none"
         )
     return meter.summary(frames.dropped)._replace(error=error)
 
