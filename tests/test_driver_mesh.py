@@ -236,8 +236,9 @@ def test_lips_and_lids_are_as_far_apart_as_asked(photo_face):
     half = photo_face.move(replace(rest, lids=rest.lids * 0.8), rest).value.numpy()
     shut = photo_face.move(replace(rest, lids=rest.lids * 0.1), rest).value.numpy()
     for eye, pair in enumerate(((0, 2), (1, 3))):
-        assert gap(half, pair) - gap(before, pair) == pytest.approx(-0.26 * rest.lids[0, eye] * size, abs=1e-4)
-        assert gap(shut, pair) - gap(before, pair) == pytest.approx(-rest.lids[0, eye] * size, abs=1e-4)
+        wide = rest.lids[0, eye] * size
+        assert gap(half, pair) - gap(before, pair) == pytest.approx(-0.26 * wide, abs=1e-4)
+        assert gap(shut, pair) - gap(before, pair) == pytest.approx(-wide, abs=1e-4)
 
 
 def test_what_is_asked_for_is_what_gives_the_wanted(photo_face, portrait):
