@@ -101,7 +101,8 @@ class Motion:
         driver: what tells how the driving face moves. ``"mesh"`` is a network that has seen people: it finds
             478 points on the driving face, and the photo's face is turned and moved as they tell. It is for
             faces and ``relative`` motion, with weights that know lips and lids. ``"keypoints"`` are the
-            networks' own key points, as published. None is the mesh where it can be used, else key points.
+            networks' own key points, as published. None is the mesh where it can be used, unless ``openings``
+            are off; else key points.
         shift: with the mesh, how much of the head's own shift and change of size the photo takes over, in
             [0, 1]. Small shifts are taken over whole, large ones are bounded: the head stays on its neck.
 
