@@ -19,7 +19,7 @@ from fomm.checkpoint import load_checkpoints
 from fomm.engines import PRECISIONS, choose_engine, prepare_engine, warn_if_emulated
 from fomm.errors import InputError, MissingExtraError
 from fomm.heads.dataset import render_clip
-from fomm.model.dense_motion import meet_points
+from fomm.model.dense_motion import meet_face
 from fomm.model.geometry import coordinate_grid
 from fomm.model.openings import FEATURES
 
@@ -101,7 +101,7 @@ def test_a_flow_that_meets_the_face_in_every_engine(shipped, engine):
         kp_moved = moved.map(torch.Tensor.double)
         plain = exact.dense_motion_network(picture, kp_source, kp_moved)
         met = [kp_detector.openings.labels.index(label) for label in FEATURES]
-        flow = meet_points(plain.deformation, kp_source.value[:, met], kp_moved.value[:, met])
+        flow = meet_face(plain.deformation, kp_source, kp_moved, kp_detector.openings.labels)
         still = coordinate_grid(64, 64, flow)
         free = freedom.double()
         flow = still + free[..., None] * (flow - still)

@@ -30,13 +30,12 @@ from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.dense_motion import (
     DenseMotionNetwork,
     heatmap_differences,
-    meet_points,
+    meet_face,
     sparse_motions,
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
 from fomm.model.keypoints import Keypoints, KPDetector, Openings
-from fomm.model.openings import FEATURES
 
 
 class EncodedSource(NamedTuple):
@@ -46,8 +45,8 @@ class EncodedSource(NamedTuple):
     small: Tensor  # 1xCxh'xw' in [0, 1]: the picture at the motion network's size
     keypoints: Keypoints
     details: Tensor | None = None  # 1xCxHxW: the finest details that are moved at full size, if any
-    # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact at key points,
-    # where labels are known at the ``FEATURES`` of the face, see ``meet_points``. None: the network's flow
+    # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact on the face, if
+    # key points are labelled, see ``meet_face``. None: the network's flow
     freedom: Tensor | None = None
 
 
@@ -195,10 +194,7 @@ class _FusedMotion(nn.Module):
         self.hourglass = FusedHourglass(network.hourglass, dtype)
         self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
         self.num_motions = len(network.mask.weight)
-        # the key points that a flow with ``freedom`` meets
-        self.met = list(range(self.num_motions - 1))
-        if openings is not None:
-            self.met = [openings.labels.index(label) for label in FEATURES]
+        self.labels = None if openings is None else openings.labels
         self.with_occlusion = network.occlusion is not None
         self.heads = Convolution(*_join_outputs(network.mask, network.occlusion), dtype, padding=3)
 
@@ -226,8 +222,8 @@ class _FusedMotion(nn.Module):
         occlusion = torch.sigmoid(heads[:, self.num_motions :]) if self.with_occlusion else None
         if freedom is None:
             return deformation, occlusion
-        met = (kp.value[:, self.met] for kp in (kp_source, kp_driving))
-        deformation = meet_points(deformation, *met)
+        if self.labels is not None:
+            deformation = meet_face(deformation, kp_source, kp_driving, self.labels)
         still = coordinate_grid(height, width, deformation)
         deformation = still + freedom[..., None] * (deformation - still)
         # what does not move is not hidden either

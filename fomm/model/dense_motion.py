@@ -1,5 +1,6 @@
 """The dense motion network: from sparse key points to a flow for every pixel, and what is hidden."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,11 +17,13 @@ from fomm.model.geometry import (
     warp,
 )
 from fomm.model.keypoints import Keypoints
+from fomm.model.openings import FEATURES, LIDS
 
-REACH = 0.1  # deviation of ``meet_points``'s Gaussians, where a picture's side is 2
-_RIDGE = (
-    1e-2  # added to their diagonal: points that nearly coincide may miss a little, instead of overshooting
-)
+# Of ``meet_points``, where a picture's side is 2: the deviation of its Gaussians, and what is added to their
+# diagonal, so that points that nearly coincide miss a little instead of overshooting. Lids that shut coincide,
+# and the brows above them are not to be dragged along.
+REACH, RIDGE = 0.1, 1e-3
+LIDS_REACH, LIDS_RIDGE = 0.05, 3e-2
 
 
 class DenseMotion(NamedTuple):
@@ -74,11 +77,13 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
     return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
 
 
-def meet_points(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:
+def meet_points(
+    deformation: Tensor, source: Tensor, driving: Tensor, reach: float = REACH, ridge: float = RIDGE
+) -> Tensor:
     """Return the deformation, changed smoothly so that it takes each driving point to the source's.
 
     The network's flow misses the key points by some pixels, and small motions of lips and lids are no larger.
-    What it misses by is spread around the driving points p by Gaussians G of deviation ``REACH``:
+    What it misses by is spread around the driving points p by Gaussians G of deviation ``reach``:
 
         D'(z) = D(z) + sum_k G(z - p_driving,k) w_k,  with D'(p_driving,k) = p_source,k  for each k
 
@@ -86,16 +91,38 @@ def meet_points(deformation: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         deformation: Bxhxwx2, xy in [-1, 1].
         source: BxKx2 or 1xKx2, xy in [-1, 1].
         driving: BxKx2.
+        reach, ridge: see ``REACH``.
     """
     places = driving
     planes = deformation.permute(0, 3, 1, 2)
     found = F.grid_sample(planes, places[:, :, None], align_corners=True)[..., 0].transpose(1, 2)
     height, width = deformation.shape[1:3]
-    between = torch.exp((places[:, :, None] - places[:, None]).square().sum(-1) / (-2 * REACH**2))  # BxKxK
-    ridge = _RIDGE * torch.eye(places.shape[1], device=places.device, dtype=places.dtype)
-    weights = solve_symmetric(between + ridge, source - found)  # BxKx2
-    around = gaussian_maps(places, height, width, REACH**2)  # BxKxhxw
+    between = torch.exp((places[:, :, None] - places[:, None]).square().sum(-1) / (-2 * reach**2))  # BxKxK
+    diagonal = ridge * torch.eye(places.shape[1], device=places.device, dtype=places.dtype)
+    weights = solve_symmetric(between + diagonal, source - found)  # BxKx2
+    around = gaussian_maps(places, height, width, reach**2)  # BxKxhxw
     return deformation + (around[..., None] * weights[:, :, None, None]).sum(1)
+
+
+def meet_face(
+    deformation: Tensor, kp_source: Keypoints, kp_driving: Keypoints, labels: Sequence[str]
+) -> Tensor:
+    """Return the deformation, changed so that it meets the face's ``FEATURES``, and then its lids.
+
+    Args:
+        deformation: Bxhxwx2, xy in [-1, 1].
+        kp_source: of 1 image or B.
+        kp_driving: of B frames.
+        labels: what each key point is.
+    """
+    for names, reach, ridge in (
+        (FEATURES, REACH, RIDGE),
+        ((*LIDS[0], *LIDS[1]), LIDS_REACH, LIDS_RIDGE),
+    ):
+        points = [labels.index(name) for name in names]
+        source, driving = kp_source.value[:, points], kp_driving.value[:, points]
+        deformation = meet_points(deformation, source, driving, reach, ridge)
+    return deformation
 
 
 class DenseMotionNetwork(nn.Module):

@@ -15,10 +15,10 @@ from fomm.model.keypoints import Keypoints, Openings
 # Labels of key points.
 LIPS = ("upper lip", "lower lip")
 LIDS = (("left upper eyelid", "left lower eyelid"), ("right upper eyelid", "right lower eyelid"))
-# What is on the face and not on its outline: points that stay visible while the head turns.
+# What is on the face and not on its outline, the lids aside: points that stay visible while the head turns.
 FEATURES = (
-    *(*LIDS[0], *LIDS[1], "left outer brow", "right outer brow"),
-    *("left mouth corner", "right mouth corner", *LIPS, "nose tip", "chin"),
+    *("left outer brow", "right outer brow", "left mouth corner", "right mouth corner"),
+    *(*LIPS, "nose tip", "chin"),
 )
 # How much of the lower lip's movement each point makes.
 _JAW = {"lower lip": 1.0, "chin": 0.8, "left mouth corner": 0.3, "right mouth corner": 0.3}
