@@ -20,8 +20,8 @@ from fomm.model.keypoints import Keypoints
 from fomm.model.openings import FEATURES, LIDS
 
 # Of ``meet_points``, where a picture's side is 2: the deviation of its Gaussians, and what is added to their
-# diagonal, so that points that nearly coincide miss a little instead of overshooting. Lids that shut coincide,
-# and the brows above them are not to be dragged along.
+# diagonal, so that points that nearly coincide miss a little instead of overshooting. Lids that shut do
+# coincide, and the brows above them are not to be dragged along.
 REACH, RIDGE = 0.1, 1e-3
 LIDS_REACH, LIDS_RIDGE = 0.05, 3e-2
 
