@@ -53,7 +53,7 @@ def make_steps(photo: Path, driving: Path, options: argparse.Namespace) -> dict[
     picture, part = read_image(photo), Rect(PART[0], PART[1], PART[0] + PART[2], PART[1] + PART[3])
     source = cut_out(picture, part, networks[0].frame_shape[:2])
     animator = Animator(source, *networks, compute=compute)
-    paste = Paste(picture, part, animator.at_rest())
+    paste = Paste(picture, part, animator.painter.at_rest())
     small = [cut_out(frame, part, animator.size) for frame in frames]
     made = list(animator.render(small))
 

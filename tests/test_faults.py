@@ -95,7 +95,7 @@ def test_a_smaller_batch_is_kept(tiny, memory_for):
         warnings.simplefilter("ignore")
         assert len(list(itertools.islice(animator.animate(itertools.cycle(EXPECTED["driving"])), 9))) == 9
     assert tried == [4, 2, 2, 2, 2, 2]
-    assert animator.batch_size == 2
+    assert animator.painter.batch_size == 2
 
 
 def test_no_memory_for_one_frame(tiny, memory_for):

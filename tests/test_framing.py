@@ -180,8 +180,8 @@ def test_the_driver_is_the_face_that_fills_most_and_stays_the_driver():
         (9, [face(0, 10), face(54, 84)]),
     ]
     track = main_face(found)
-    assert [(number, box.x0) for number, box in track.items()] == [(0, 50), (3, 52), (9, 54)]
-    assert enlarged_square(track[0]).width > 30
+    assert [(number, face.box[0]) for number, face in track.items()] == [(0, 50), (3, 52), (9, 54)]
+    assert enlarged_square(published_box(track[0])).width > 30
 
 
 def test_who_passes_by_at_first_is_not_the_driver():

@@ -366,9 +366,9 @@ def test_all_faces_are_moved_by_key_points_if_one_has_no_mesh(shipped, portraits
         photo = MovedPhoto(np.concatenate(portraits, 1), "two", *shipped, framing=Framing(face="all"))
     assert len(photo.animators) == 2 and not photo.is_watching
     for source, part in zip(photo.sources, photo.animators, strict=True):
-        wanted = Animator(source, *shipped, motion=Motion(driver="keypoints")).encoded
-        assert part.encoded.freedom is None
-        assert torch.allclose(part.encoded.keypoints.value, wanted.keypoints.value)
+        wanted = Animator(source, *shipped, motion=Motion(driver="keypoints")).painter.encoded
+        assert part.painter.encoded.freedom is None
+        assert torch.allclose(part.painter.encoded.keypoints.value, wanted.keypoints.value)
 
 
 def test_a_live_photo_is_shown_alone(tiny):

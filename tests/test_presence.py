@@ -58,7 +58,7 @@ def test_key_points_are_held_whatever_the_batch(tiny):
     assert len(results[0]) == 12
     for other in results[1:]:
         assert np.abs(results[0] - other).max() < 1e-5
-    rest = animator.at_rest()[0].numpy()
+    rest = animator.painter.at_rest()[0].numpy()
     assert np.abs(results[0][8] - rest).max() < 1e-5 < np.abs(results[0][3] - rest).max()
 
 

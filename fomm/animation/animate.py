@@ -4,16 +4,16 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from fomm.animation.animator import AnimatedFrames, Animator
+from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
+from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
@@ -76,8 +76,8 @@ def make_animation(
         listed = [to_uint8(frame) for frame in frames]
         frames, watched = iter(listed), watch_frames(listed)
         if watched is None and listed:
-            motion = _without_mesh(motion, "driving_video")
-            animator = Animator(source_image, generator, kp_detector, motion=motion, compute=compute)
+            _check_without_mesh(motion, "driving_video")
+            animator.forget_face()
     if watched is None:
         checked = _watch_first(frames, animator.size)
         steps = animator.animate(*_with_reference(animator, checked, best_frame))
@@ -130,13 +130,9 @@ def animate_file(
     check_result(result)
     check_not_swapped(photo, driving)
     picture = read_image(photo)
-
-    def move(motion: Motion) -> MovedPhoto:
-        return MovedPhoto(
-            picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
-        )
-
-    moved = move(motion)
+    moved = MovedPhoto(
+        picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
+    )
     reader = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
     writer = VideoWriter(
         result,
@@ -154,7 +150,8 @@ def animate_file(
             reader, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
         )
         if moved.is_watching and video.motion is None:
-            moved = move(_without_mesh(motion, driving))
+            _check_without_mesh(motion, driving)
+            moved.forget_faces()
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
             for step in _bar(animated, reader.num_frames, progress):
                 background.put(step)
@@ -162,8 +159,11 @@ def animate_file(
     return count
 
 
-def _without_mesh(motion: Motion, name: object) -> Motion:
-    """Return the motion by key points, with a warning; the driving video ``name`` shows hardly any face."""
+def _check_without_mesh(motion: Motion, name: object) -> None:
+    """Warn that key points move the photo, since the driving video ``name`` shows hardly any face.
+
+    Raises InputError where the mesh was asked for.
+    """
     if motion.driver == "mesh":
         raise InputError(
             f"{name}: hardly any face was found, and the driver 'mesh' needs one; take the driver 'keypoints'"
@@ -172,7 +172,6 @@ def _without_mesh(motion: Motion, name: object) -> Motion:
         f"{name}: hardly any face was found; the photo is moved by the networks' own key points",
         stacklevel=3,
     )
-    return replace(motion, driver="keypoints")
 
 
 def _watch_first(frames: Iterator[np.ndarray], size: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -125,7 +125,7 @@ def find_driver(video: VideoReader, crop: Crop, *, look: bool = False, progress:
             return DrivingPart([given])
         return DrivingPart([given], _check_presence(list(faces), count, video), faces, count)
     found, count = _look_for_faces(video, progress)
-    track = main_face(found)
+    track = {number: published_box(face) for number, face in main_face(found).items()}
     if not track:
         raise InputError(
             f"{name}: no face was found in any of its {count} frames; "
@@ -200,14 +200,14 @@ def _check_presence(seen: Sequence[int], count: int, video: VideoReader) -> Pres
     return Presence(tuple(gaps), video.fps)
 
 
-def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Rect]:
-    """Return the boxes of the person who drives, by number of frame.
+def main_face(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Face]:
+    """Return the faces of the person who drives, by number of frame.
 
-    Boxes of consecutive frames that overlap most are taken for one person, and no box for two. The person
-    whose boxes fill most, over all frames, drives. So nobody is followed who just passes by, and nothing that
+    Faces of consecutive frames that overlap most are taken for one person, and no face for two. The person
+    whose faces fill most, over all frames, drives. So nobody is followed who just passes by, and nothing that
     the detector takes for a face in a single frame.
     """
-    return {number: published_box(face) for number, face in _largest(_follow_faces(found)).items()}
+    return _largest(_follow_faces(found))
 
 
 def driver_faces(found: Sequence[tuple[int, Sequence[Face]]]) -> dict[int, Face]:

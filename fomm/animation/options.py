@@ -128,6 +128,24 @@ class Motion:
                 "leave --absolute out, or take the driver 'keypoints'"
             )
 
+    def uses_mesh(self, *, labelled: bool) -> bool:
+        """Return whether the driver's mesh moves the photo, as far as options and weights decide it.
+
+        Args:
+            labelled: whether the weights know lips and lids.
+
+        Raises:
+            InputError: the mesh is asked for, and the weights do not know them.
+        """
+        if self.driver == "mesh" and not labelled:
+            raise InputError(
+                "the driver 'mesh' needs weights whose key points are labelled, as those that ship; "
+                "take the driver 'keypoints'"
+            )
+        if self.driver is None:
+            return labelled and self.relative and self.openings
+        return self.driver == "mesh"
+
 
 @dataclass(frozen=True)
 class Compute:

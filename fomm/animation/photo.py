@@ -4,16 +4,16 @@ import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 
-from fomm.animation.animator import AnimatedFrames, Animator, is_watched
+from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import photo_squares
 from fomm.animation.motion import FaceMotion
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
+from fomm.animation.painter import AnimatedFrames
 from fomm.animation.paste import Paste
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.animation.threads import prefetch
@@ -56,9 +56,14 @@ class MovedPhoto:
     ) -> None:
         self.picture = picture
         self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
-        room = ROOM if is_watched(motion, kp_detector) else (0.0, 0.0)
+        watched = motion.uses_mesh(labelled=kp_detector.openings is not None)
         parts = photo_squares(
-            self.picture, framing.crop, framing.face, name, min(self.network_size), room=room
+            self.picture,
+            framing.crop,
+            framing.face,
+            name,
+            min(self.network_size),
+            room=ROOM if watched else (0.0, 0.0),
         )
         if framing.crop != "none":
             parts = [grow_to_shape(part, self.network_size) for part in parts]
@@ -79,29 +84,33 @@ class MovedPhoto:
             Animator(source, generator, kp_detector, motion=motion, compute=compute)
             for source in self.sources
         ]
-        if not self.is_watching:  # then no part of the photo is moved by a mesh
-            motion = replace(motion, driver="keypoints")
-            self.animators = [
-                Animator(source, generator, kp_detector, motion=motion, compute=compute)
-                if animator.face is not None
-                else animator
-                for source, animator in zip(self.sources, self.animators, strict=True)
-            ]
         self.device = self.animators[0].device
+        self.beside = SideStream(self.device)
+        self.still = to_bytes(self.animators[0].painter.source)[0] if framing.side_by_side else None
+        self._parts = parts if framing.pastes_back else []
+        if self.is_watching:
+            self._cut_pastes()
+        else:
+            self.forget_faces()  # then no part of the photo is moved by a mesh
+
+    def forget_faces(self) -> None:
+        """From now on let the networks' own key points move the photo."""
+        for animator in self.animators:
+            animator.forget_face()
+        self._cut_pastes()
+
+    def _cut_pastes(self) -> None:
         with explain_out_of_memory(self.device, self.picture.shape[:2]):
             self.pastes = [
-                Paste(self.picture, part, animator.at_rest())
-                for part, animator in zip(parts, self.animators, strict=True)
-                if framing.pastes_back
+                Paste(self.picture, part, animator.painter.at_rest())
+                for part, animator in zip(self._parts, self.animators, strict=bool(self._parts))
             ]
-        self.beside = SideStream(self.device)
-        self.still = to_bytes(self.animators[0].source)[0] if framing.side_by_side else None
 
     def at_rest(self) -> np.ndarray:
         """Return the frame that is written while nothing moves, HxWx3 uint8."""
         if self.pastes:
             return resize(self.picture, self.size).copy()
-        return resize(to_bytes(self.animators[0].at_rest())[0], self.size)
+        return resize(to_bytes(self.animators[0].painter.at_rest())[0], self.size)
 
     @property
     def is_watching(self) -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from fomm.animation.motion import FaceMotion, measure_motion
 from fomm.config.schema import LABELS
@@ -19,6 +20,7 @@ from fomm.face import Face, detect_faces, face_meshes
 from fomm.face.search import keep_confirmed
 from fomm.model import Keypoints
 
+STILL, FREE = 0.03, 0.16  # shares of a picture's side, from its border: nothing moves; everything does
 # How far a head may leave its place, since it stays on its neck: in units of its size (``FaceMotion.size``),
 # and for its own size as the logarithm of the ratio. Small motion is carried over whole.
 _FARTHEST, _LARGEST = 0.3, 0.1
@@ -186,6 +188,21 @@ class PhotoFace:
         """Return where the labelled points of a measured face lie, Tx15x2."""
         seen = np.einsum("tij,tkj->tki", motion.rotation, motion.shape) * motion.size[:, None, None]
         return seen[..., :2] + motion.centre[:, None]
+
+
+def free_inside(small: Tensor) -> Tensor:
+    """Return how much of its motion each place of a picture (1xCxhxw) makes: 1xhxw, 0 at the border.
+
+    So nothing that moves is cut off at the border: the motion ends softly before it.
+    """
+    rows, columns = (_rise_from_border(length).to(small) for length in small.shape[2:])
+    return (rows[:, None] * columns)[None]
+
+
+def _rise_from_border(length: int) -> Tensor:
+    place = (torch.arange(length) + 0.5) / length
+    share = ((torch.minimum(place, 1 - place) - STILL) / (FREE - STILL)).clamp(0, 1)
+    return share * share * (3 - 2 * share)
 
 
 def find_photo_face(picture: np.ndarray) -> Face | None:

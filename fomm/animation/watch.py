@@ -21,7 +21,6 @@ from fomm.errors import InputError
 from fomm.face import Face, face_meshes
 from fomm.face.search import FaceFinder
 
-SURE = 0.5  # a mesh of a lower presence is no face
 _BATCH = 32  # frames in memory
 _FPS = 25.0  # of frames whose rate nobody knows
 
@@ -58,9 +57,7 @@ def watch_face(
             return
         meshes = face_meshes([frame for _, frame, _ in waiting], [face for *_, face in waiting])
         seen = [
-            (number, mesh.points)
-            for (number, *_), mesh in zip(waiting, meshes, strict=True)
-            if mesh.presence >= SURE
+            (number, mesh.points) for (number, *_), mesh in zip(waiting, meshes, strict=True) if mesh.is_sure
         ]
         if seen:
             known.extend(number for number, _ in seen)

@@ -26,7 +26,6 @@ from fomm.media import VideoReader
 TRAITS = ("yaw", "pitch", "roll", "mouth", "eyes")  # degrees, then ratios
 GAZE = ("gaze_x", "gaze_y")  # of the eye's width
 FACE_ALIGNMENT = "face-alignment"  # the package of the published landmarks
-MIN_PRESENCE = 0.5  # a face whose mesh has a lower presence counts as not found
 
 Landmarks68 = Callable[[np.ndarray], np.ndarray]  # TxHxWx3 uint8 -> Tx68x2 pixels, nan where no face is
 Traits = dict[str, np.ndarray]  # each of TRAITS: T numbers, nan where no face was found
@@ -122,10 +121,7 @@ def follow_face(
         place = published_box(sorted(first, key=lambda face: float(face.box[0]))[number])
         return [face_in(faces, place) for _, faces in found]
     track = main_face(found)
-    return [
-        next((face for face in faces if published_box(face) == track.get(index)), None)
-        for index, faces in found
-    ]
+    return [track.get(index) for index, _ in found]
 
 
 def measure_faces(
@@ -143,7 +139,7 @@ def measure_faces(
     meshes = face_meshes(
         [frames[index] for index in seen], [face for face in faces if face is not None], device=device
     )
-    sure = [(index, mesh) for index, mesh in zip(seen, meshes, strict=True) if mesh.presence >= MIN_PRESENCE]
+    sure = [(index, mesh) for index, mesh in zip(seen, meshes, strict=True) if mesh.is_sure]
     if sure:
         kept = [index for index, _ in sure]
         points[kept] = [mesh.points for _, mesh in sure]

@@ -64,6 +64,11 @@ class Mesh(NamedTuple):
     points: np.ndarray  # 478x3 float32, pixels xyz
     presence: float  # in [0, 1]: how sure the network is that there is a face in the crop
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the network takes it for a face."""
+        return self.presence >= 0.5
+
 
 class FaceMesh(nn.Module):
     """A convolutional network that finds 478 points on a face that is upright and in the middle.

@@ -90,7 +90,7 @@ def keep_confirmed(frame: np.ndarray, faces: Sequence[Face]) -> list[Face]:
     meshes = face_meshes([frame] * len(unsure), unsure)
     again = detect_faces_in([_cut_upright(frame, face) for face in unsure], min_score=SURE_CLOSELY)
     looks = zip(unsure, meshes, again, strict=True)
-    denied = {id(face) for face, mesh, seen in looks if mesh.presence < 0.5 or not seen}
+    denied = {id(face) for face, mesh, seen in looks if not (mesh.is_sure and seen)}
     return [face for face in faces if id(face) not in denied]
 
 

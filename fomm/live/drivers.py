@@ -14,7 +14,6 @@ from fomm.animation.motion import FaceMotion, measure_motion
 from fomm.animation.options import Crop
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.presence import EASE, GAP
-from fomm.animation.watch import SURE
 from fomm.face import Face, Mesh, detect_faces, face_mesh
 from fomm.face.crop import Rect, enlarged_square, intersection, published_box
 from fomm.face.pose import head_size
@@ -90,7 +89,7 @@ class MeshDriver:
         """Return the driver's mesh: where it was, or else of the largest face that has one."""
         if self._place is not None:
             mesh = face_mesh(picture, _detect_near(picture, self._place))
-            if mesh.presence >= SURE:
+            if mesh.is_sure:
                 return mesh
         # whoever is much smaller than the driver was just now is somebody else
         least = self._area / MUCH_SMALLER if time - self._seen < GAP + EASE else 0.0
@@ -99,7 +98,7 @@ class MeshDriver:
             if area < least:
                 break
             mesh = face_mesh(picture, face)
-            if mesh.presence >= SURE:
+            if mesh.is_sure:
                 return mesh
         return None
 

@@ -111,12 +111,12 @@ class Live:
             monotonic() if time is None else time,
         )
         driver: Driver = self._mesh if photo.is_watching else self._keypoints
-        rest = [animator.encoded.keypoints for animator in photo.animators]
+        rest = [animator.keypoints for animator in photo.animators]
         points = self._easing(driver.move(photo, frame, time), rest, time)
         if points is rest:
             return photo.at_rest()
         pairs = zip(photo.animators, points, strict=True)
-        return photo.finish_frame(None, tuple(next(animator.render_points(p)) for animator, p in pairs))
+        return photo.finish_frame(None, tuple(next(animator.painter.paint(p)) for animator, p in pairs))
 
 
 class SessionSummary(NamedTuple):

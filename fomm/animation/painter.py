@@ -1,0 +1,170 @@
+"""Paints a source picture at other key points: it is encoded once, and painted in batches."""
+
+import contextlib
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fomm.animation.frames import check_picture, to_batch, to_bytes, to_tensor
+from fomm.animation.options import Compute
+from fomm.checkpoint import choose_device
+from fomm.engines import prepare_engine
+from fomm.engines.gpu import (
+    default_batch,
+    explain_out_of_memory,
+    memory_error,
+    record_event,
+    start_next_first,
+)
+from fomm.engines.inference import Rendered
+from fomm.errors import InputError
+from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model.sizes import nearest_size
+
+T = TypeVar("T")
+
+
+class AnimatedFrames(NamedTuple):
+    """What the networks make of some frames; a GPU may still be working on it."""
+
+    rendered: Rendered
+    done: torch.cuda.Event | None  # when the GPU has made it; None: it is made already
+
+    def frame(self, index: int) -> "AnimatedFrames":
+        """Return one of them, still with a batch's dimension in front."""
+        return self._replace(rendered=self.rendered.frame(index))
+
+
+class Painter:
+    """The networks with one source picture, which they have encoded.
+
+    Args:
+        source_image: HxWx3, uint8 or floats in [0, 1].
+        generator, kp_detector, compute: see ``Animator``.
+
+    Attributes:
+        size: (height, width) of what is painted.
+        source: the picture at that size, 1xCxHxW in [0, 1].
+        encoded: the picture's features and key points; while it rests, it is painted at these.
+
+    Raises:
+        InputError, MissingExtraError: see ``Animator``.
+    """
+
+    def __init__(
+        self,
+        source_image: Any,
+        generator: OcclusionAwareGenerator,
+        kp_detector: KPDetector,
+        compute: Compute,
+    ) -> None:
+        picture = check_picture(source_image, "source_image")
+        if compute.device is not None:
+            device = choose_device(False, compute.device)
+            generator, kp_detector = generator.to(device), kp_detector.to(device)
+        self.device = next(generator.parameters()).device
+        # networks that were built by hand take the source's size
+        height, width, _ = generator.frame_shape or picture.shape
+        self.size = (height, width)
+        _check_size(generator, kp_detector, self.size)
+        self.batch_size = compute.batch_size or default_batch(self.device, self.size)
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
+            self.networks, self.engine, self.precision = prepare_engine(
+                generator, kp_detector, self.size, engine=compute.engine, precision=compute.precision
+            )
+            self.source = to_tensor(picture, self.size, self.device)
+            self.encoded = self.networks.encode(self.source)
+
+    def detect(self, frames: list[np.ndarray]) -> Keypoints:
+        """Return the key points that the networks find in frames, in one pass. It may run out of memory.
+
+        Frames are HxWx3, uint8 or floats in [0, 1].
+        """
+        with torch.inference_mode():
+            return self.networks.detect(to_batch(frames, self.size, self.device))
+
+    def at_rest(self) -> Tensor:
+        """Return the source as it is painted while nothing moves, 1xCxHxW in [0, 1]."""
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
+            return self.networks.render(self.encoded, self.encoded.keypoints).prediction
+
+    def render(self, moved: Keypoints) -> Rendered:
+        """Return the source at the key points of some frames, in one pass. It may run out of memory."""
+        with torch.inference_mode():
+            return self.networks.render(self.encoded, moved)
+
+    def paint(self, moved: Keypoints) -> Iterator[AnimatedFrames]:
+        """Yield the source at the key points of T frames, frame by frame."""
+
+        def make(numbers: Sequence[int]) -> Rendered:
+            return self.render(moved.map(lambda t: t[numbers[0] : numbers[-1] + 1]))
+
+        return self.in_batches(range(len(moved.value)), make)
+
+    def pictures(self, moved: Keypoints) -> np.ndarray:
+        """Return the source at the key points of T frames, TxHxWx3 uint8."""
+        return np.stack([to_bytes(frame.rendered.prediction)[0] for frame in self.paint(moved)])
+
+    def in_batches(
+        self, items: Iterable[T], make: Callable[[Sequence[T]], Rendered]
+    ) -> Iterator[AnimatedFrames]:
+        """Yield what ``make`` returns for each item, which it gets in batches.
+
+        Where the device's memory does not hold a batch, smaller ones are made from there on.
+        """
+        batches = self._make_batches(iter(items), make)
+        if self.device.type == "cuda":
+            batches = start_next_first(batches)
+        for batch in batches:
+            for index in range(len(batch.rendered.prediction)):
+                yield batch.frame(index)
+
+    def _make_batches(
+        self, items: Iterator[T], make: Callable[[Sequence[T]], Rendered]
+    ) -> Iterator[AnimatedFrames]:
+        while chunk := list(itertools.islice(items, self.batch_size)):
+            while chunk:
+                batch = chunk[: self.batch_size]
+                rendered = None
+                with contextlib.suppress(torch.OutOfMemoryError):
+                    rendered = make(batch)
+                if rendered is None:  # the error, which holds on to what filled the memory, is gone by here
+                    self._take_smaller_batches(len(batch))
+                else:
+                    yield AnimatedFrames(rendered, record_event(self.device))
+                    chunk = chunk[len(batch) :]
+
+    def _take_smaller_batches(self, too_many: int) -> None:
+        if too_many == 1:
+            raise memory_error(self.device, self.size)
+        self.batch_size = too_many // 2
+        warnings.warn(
+            f"the memory of {self.device} does not hold {too_many} frames at once; "
+            f"going on with {self.batch_size}",
+            stacklevel=4,
+        )
+        if self.device.type == "cuda":
+            from fomm.engines.recording import RecordedNetworks
+
+            assert isinstance(self.networks, RecordedNetworks)
+            self.networks.forget()
+            torch.cuda.empty_cache()
+
+
+def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, size: tuple[int, int]) -> None:
+    height, width = nearest_size(generator, kp_detector, size)
+    if (height, width) == size:
+        return
+    what, advice = "source_image is", "resize it to that"
+    if generator.frame_shape:
+        what = "dataset_params.frame_shape of the configuration asks for"
+        advice = f"write [{height}, {width}, {generator.frame_shape[2]}] there"
+    raise InputError(
+        f"{what} {size[1]}x{size[0]} pixels (width x height), which these networks cannot take; "
+        f"the nearest that they can is {width}x{height}: {advice}"
+    )
