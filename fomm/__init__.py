@@ -13,8 +13,9 @@ from fomm._version import __version__
 if TYPE_CHECKING:
     from fomm.animation.animate import animate_file, make_animation
     from fomm.animation.animator import Animator
+    from fomm.animation.edit import edit
     from fomm.animation.notebook import display
-    from fomm.animation.options import Compute, Excerpt, Framing, Motion
+    from fomm.animation.options import Compute, Edit, Excerpt, Framing, Motion
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
 
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointError",
     "Compute",
     "ConfigError",
+    "Edit",
     "Excerpt",
     "FommError",
     "Framing",
@@ -33,6 +35,7 @@ __all__ = [
     "animate_file",
     "convert",
     "display",
+    "edit",
     "load_checkpoints",
     "make_animation",
 ]
@@ -42,6 +45,7 @@ _ROOMS = {
     "CheckpointError": "fomm.errors",
     "Compute": "fomm.animation.options",
     "ConfigError": "fomm.errors",
+    "Edit": "fomm.animation.options",
     "Excerpt": "fomm.animation.options",
     "FommError": "fomm.errors",
     "Framing": "fomm.animation.options",
@@ -51,6 +55,7 @@ _ROOMS = {
     "animate_file": "fomm.animation.animate",
     "convert": "fomm.checkpoint",
     "display": "fomm.animation.notebook",
+    "edit": "fomm.animation.edit",
     "load_checkpoints": "fomm.checkpoint",
     "make_animation": "fomm.animation.animate",
 }

@@ -14,7 +14,8 @@ from PIL import Image
 from fomm import Animator, InputError, MediaError, animate_file, load_checkpoints, make_animation
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
-from fomm.animation.options import Compute, Excerpt, Framing, Motion, group_options
+from fomm.animation.option_table import group_options
+from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
 from fomm.commands.options import given_options

@@ -214,7 +214,7 @@ def test_small_shifts_are_whole_and_large_ones_bounded(photo_face, asked, comes)
     rest = photo_face.rest
     away = replace(rest, centre=rest.centre + np.array([asked * rest.size[0], 0]))
     for shift in (1.0, 0.5, 0.0):
-        moved = photo_face.move(away, rest, shift).value - photo_face.keypoints.value
+        moved = photo_face.move(away, rest, Motion(shift=shift)).value - photo_face.keypoints.value
         assert moved[0, :15, 0].numpy() == pytest.approx(shift * comes * rest.size[0], rel=0.01, abs=1e-6)
         assert moved[0, :15, 1].abs().max() < 1e-6 and moved[0, 15].abs().max() == 0
 

@@ -14,7 +14,7 @@ import pytest
 from golden_data import TINY_FILES, TINY_OPTIONS
 
 from fomm import InputError, MediaError, load_checkpoints
-from fomm.animation.options import COLUMNS, group_options
+from fomm.animation.option_table import COLUMNS, group_options
 from fomm.cli import main
 from fomm.commands.parser import build_parser
 from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run, run_jobs

@@ -164,7 +164,7 @@ def _check_without_mesh(motion: Motion, name: object) -> None:
 
     Raises InputError where the mesh was asked for.
     """
-    if motion.driver == "mesh":
+    if motion.needs_mesh:
         raise InputError(
             f"{name}: hardly any face was found, and the driver 'mesh' needs one; take the driver 'keypoints'"
         )

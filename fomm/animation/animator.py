@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fomm.animation.frames import check_picture, iterate_frames, to_bytes, to_pictures, to_uint8
-from fomm.animation.motion import FaceMotion, choose_reference, open_lids
-from fomm.animation.options import EXACT, Compute, Motion
+from fomm.animation.motion import FaceMotion, choose_reference, neutral_face, open_lids
+from fomm.animation.options import EXACT, Compute, Edit, Motion
 from fomm.animation.painter import AnimatedFrames, Painter
 from fomm.animation.photo_face import PhotoFace, find_photo_face, free_inside
 from fomm.animation.presence import ALWAYS, Presence
@@ -87,7 +88,7 @@ class Animator:
         picture = to_bytes(self.painter.source)[0]
         found = find_photo_face(picture)
         if found is None:
-            if self.motion.driver is not None:
+            if self.motion.needs_mesh:
                 raise InputError(
                     "no face was found in the part of the photo that moves, and the driver 'mesh' needs one; "
                     "take the driver 'keypoints'"
@@ -219,7 +220,25 @@ class Animator:
     def move_by_motion(self, motion: FaceMotion, reference: FaceMotion) -> Keypoints:
         """Return where the source's key points go in each frame of a motion, see ``render_motion``."""
         assert self.face is not None
-        return self._to_device(self.face.move(motion, reference, self.motion.shift))
+        return self._to_device(self.face.move(motion, reference, self.motion))
+
+    def edit(self, edit: Edit, like: FaceMotion | None = None, *, relative: bool = True) -> Keypoints:
+        """Return where the source's key points go when its face is changed; only where ``face`` was found.
+
+        Args:
+            edit: what is changed.
+            like: another face, one frame, whose pose and expression the source takes first.
+            relative: turn the source's head as the other one is turned away from the camera; otherwise it
+                takes its very pose.
+        """
+        assert self.face is not None
+        if like is None:
+            rest = self.face.rest
+            return self._to_device(self.face.move(rest, rest, Motion(parts=(), edit=edit)))
+        neutral = replace(neutral_face(), centre=like.centre, size=like.size)
+        if not relative:
+            neutral = replace(neutral, rotation=self.face.rest.rotation)
+        return self._to_device(self.face.move(like, neutral, Motion(edit=edit)))
 
     def move_by_frame(self, frame: np.ndarray, reference: Keypoints) -> Keypoints:
         """Return where the source's key points go by those that the networks find in a driving frame.

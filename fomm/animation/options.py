@@ -1,23 +1,36 @@
-"""The options of an animation: what they are, how a command line and a list of jobs spell them.
+"""The options of an animation: what they are. ``option_table`` tells how they are spelled.
 
-To add one: a field of ``Framing``, ``Excerpt``, ``Motion`` or ``Compute``, an entry of ``OPTIONS``, and the
-line where it acts. The parser, the columns of lists and the help follow.
+To add one: a field of ``Framing``, ``Excerpt``, ``Motion``, ``Edit`` or ``Compute``, an entry of ``OPTIONS``
+in ``option_table``, and the line where it acts. The parser, the columns of lists and the help follow.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from numbers import Integral
-from typing import Any, Literal, NamedTuple, TypedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Literal
 
 from fomm.errors import InputError, shown
 
 Crop = Literal["auto", "none"] | tuple[int, int, int, int]  # or x, y, width, height in pixels
 Size = int | tuple[int, int]  # of the longer side, or height and width; pixels
+
+
+def _check_number(name: str, value: object, least: float, most: float) -> None:
+    if not (isinstance(value, Real) and math.isfinite(value) and least <= float(value) <= most):
+        raise InputError(f"{name} is {shown(value)}; expected a number in [{least}, {most}]")
+
+
+def _check_crop(name: str, crop: object) -> None:
+    numbers = (
+        isinstance(crop, tuple) and len(crop) == 4 and all(isinstance(value, Integral) for value in crop)
+    )
+    if crop not in ("auto", "none") and not numbers:
+        raise InputError(
+            f"{name} is {shown(crop)}; expected 'auto', 'none' or (x, y, width, height) in whole pixels"
+        )
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,44 @@ class Excerpt:
     audio: bool = True
 
 
+PARTS = ("pose", "mouth", "eyes", "brows")  # of a face's motion, each with a strength of its own
+_MOST = {"yaw": 45, "pitch": 45, "roll": 45, "mouth": 1, "smile": 1, "brows": 1}  # of an edit, up and down
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is changed in a face, whatever drives it.
+
+    Attributes:
+        yaw: degrees by which the head turns, to the right of the picture; in [-45, 45].
+        pitch: degrees by which it nods, downwards; in [-45, 45].
+        roll: degrees by which it leans, to the right of the picture; in [-45, 45].
+        mouth: how far it opens: 1 is wide open, what is negative shuts it; in [-1, 1].
+        eyes: how far they are open, of how far they would be: 1 leaves them, 0 shuts them; in [0, 2].
+        smile: how far the corners of the mouth go outwards and up: 1 is a broad smile, what is negative draws
+            them down; in [-1, 1].
+        brows: how far they go up: 1 is high, what is negative lowers them; in [-1, 1].
+
+    Angles and openings are what is asked for. Large ones are bounded softly, see ``docs/control.md``.
+
+    Raises:
+        InputError: a number is out of its range.
+    """
+
+    yaw: float = 0.0
+    pitch: float = 0.0
+    roll: float = 0.0
+    mouth: float = 0.0
+    eyes: float = 1.0
+    smile: float = 0.0
+    brows: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            _check_number(name, getattr(self, name), -most, most)
+        _check_number("eyes", self.eyes, 0, 2)
+
+
 @dataclass(frozen=True)
 class Motion:
     """How the driving face moves the photo.
@@ -105,9 +156,15 @@ class Motion:
             are off; else key points.
         shift: with the mesh, how much of the head's own shift and change of size the photo takes over, in
             [0, 1]. Small shifts are taken over whole, large ones are bounded: the head stays on its neck.
+        strength: with the mesh, how much of the driver's motion each of ``PARTS`` of the face makes: 0 is
+            none, 1 as much as the driver's, 2 twice as much. A part that is not named has 1. ``pose`` is the
+            turn, place and size of the head, ``mouth`` its opening, lips, corners and chin.
+        parts: those of ``PARTS`` that move; None is all. ``("mouth", "eyes")``: the head stays, the face
+            speaks.
+        edit: with the mesh, what is changed in the face on top of the driver's motion.
 
     Raises:
-        InputError: ``driver`` or ``shift`` is something else, or does not go with ``relative``.
+        InputError: one of them is something else, or what is for the mesh does not go with the others.
     """
 
     relative: bool = True
@@ -116,17 +173,46 @@ class Motion:
     best_frame: int | str | None = None
     driver: str | None = None
     shift: float = 1.0
+    strength: Mapping[str, float] | None = None
+    parts: tuple[str, ...] | None = None
+    edit: Edit = Edit()
 
     def __post_init__(self) -> None:
         if self.driver not in (None, "mesh", "keypoints"):
             raise InputError(f"driver is {shown(self.driver)}; expected 'mesh' or 'keypoints'")
-        if not 0 <= self.shift <= 1:
-            raise InputError(f"shift is {self.shift}; expected a number in [0, 1]")
-        if self.driver == "mesh" and not self.relative:
+        _check_number("shift", self.shift, 0, 1)
+        for name in (*(self.strength or ()), *(self.parts or ())):
+            if name not in PARTS:
+                raise InputError(f"a face has no part {shown(name)}; its parts are {', '.join(PARTS)}")
+        for name, value in (self.strength or {}).items():
+            _check_number(f"the strength of {name}", value, 0, 2)
+        if self.needs_mesh and not self.relative:
             raise InputError(
-                "the driver 'mesh' moves a photo relative to a reference frame; "
+                f"{self._why_mesh} moves a photo relative to a reference frame; "
                 "leave --absolute out, or take the driver 'keypoints'"
             )
+        if self.needs_mesh and self.driver == "keypoints":
+            raise InputError(f"{self._why_mesh} does not go with the driver 'keypoints'; take the mesh")
+
+    def strength_of(self, part: str) -> float:
+        """Return how much of the driver's motion one of ``PARTS`` makes."""
+        if self.parts is not None and part not in self.parts:
+            return 0.0
+        return (self.strength or {}).get(part, 1.0)
+
+    @property
+    def needs_mesh(self) -> bool:
+        """Whether the mesh is asked for, or something that key points cannot do."""
+        return self._why_mesh != ""
+
+    @property
+    def _why_mesh(self) -> str:
+        """What asks for the mesh; empty: nothing does."""
+        if self.driver == "mesh":
+            return "the driver 'mesh'"
+        if self.edit != Edit():
+            return "an edit of the face"
+        return "a strength of a part of the face" if self.strength or self.parts is not None else ""
 
     def uses_mesh(self, *, labelled: bool) -> bool:
         """Return whether the driver's mesh moves the photo, as far as options and weights decide it.
@@ -137,14 +223,14 @@ class Motion:
         Raises:
             InputError: the mesh is asked for, and the weights do not know them.
         """
-        if self.driver == "mesh" and not labelled:
+        if self.needs_mesh and not labelled:
             raise InputError(
-                "the driver 'mesh' needs weights whose key points are labelled, as those that ship; "
+                f"{self._why_mesh} needs weights whose key points are labelled, as those that ship; "
                 "take the driver 'keypoints'"
             )
-        if self.driver is None:
+        if self.driver is None and not self.needs_mesh:
             return labelled and self.relative and self.openings
-        return self.driver == "mesh"
+        return self.needs_mesh
 
 
 @dataclass(frozen=True)
@@ -174,229 +260,4 @@ class Compute:
             raise InputError(f"batch_size is {self.batch_size}; expected 1 or more")
 
 
-def _check_crop(name: str, crop: object) -> None:
-    numbers = (
-        isinstance(crop, tuple) and len(crop) == 4 and all(isinstance(value, Integral) for value in crop)
-    )
-    if crop not in ("auto", "none") and not numbers:
-        raise InputError(
-            f"{name} is {shown(crop)}; expected 'auto', 'none' or (x, y, width, height) in whole pixels"
-        )
-
-
 EXACT = Compute(precision="float32", engine="torch")  # the published numbers
-
-
-def crop_option(text: str) -> Crop:
-    """Read ``auto``, ``none``, or ``x,y,w,h`` in pixels."""
-    if text == "auto":
-        return "auto"
-    if text == "none":
-        return "none"
-    numbers = re.fullmatch(",".join([r"\s*(-?\d{1,9})\s*"] * 4), text, re.ASCII)
-    if numbers is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not auto, none or four whole numbers x,y,w,h")
-    x, y, width, height = map(int, numbers.groups())
-    return x, y, width, height
-
-
-def frame_option(text: str) -> int | str:
-    """Read a frame's number, from 0, or ``auto``."""
-    if text != "auto" and not re.fullmatch(r"-?\d{1,9}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'auto'")
-    return text if text == "auto" else int(text)
-
-
-def face_option(text: str) -> int | str:
-    """Read a face's number, from 0, or ``all``."""
-    if text != "all" and not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 or 'all'")
-    return text if text == "all" else int(text)
-
-
-def size_option(text: str) -> int | tuple[int, int]:
-    """Read ``N``, the longer side in pixels, or ``WxH``, which becomes (height, width)."""
-    numbers = re.fullmatch(r"([1-9]\d{0,5})(?:x([1-9]\d{0,5}))?", text, re.ASCII)
-    if numbers is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of pixels N, nor two of them WxH")
-    first, second = numbers.groups()
-    return int(first) if second is None else (int(second), int(first))
-
-
-def seconds_option(text: str) -> float:
-    """Read zero or more seconds."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds >= 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds
-
-
-def driver_option(text: str) -> str:
-    """Read ``mesh`` or ``keypoints``."""
-    if text not in ("mesh", "keypoints"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not mesh or keypoints")
-    return text
-
-
-def share_option(text: str) -> float:
-    """Read a number from 0 to 1."""
-    try:
-        share = float(text)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return share
-
-
-def switch_option(text: str) -> bool:
-    """Read ``yes`` or ``no``, and what else people write for them."""
-    words = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-    if text.lower() not in words:
-        raise argparse.ArgumentTypeError(f"{text!r} is not yes or no")
-    return words[text.lower()]
-
-
-class Option(NamedTuple):
-    """How an option is spelled: ``--name`` on the command line, ``name`` as the column of a list of jobs."""
-
-    name: str
-    field: str  # of Framing, Excerpt, Motion or Compute, which have its default
-    group: str  # its heading in the help
-    help: str
-    read: Callable[[str], Any] = str  # what a person typed to the value; raises argparse.ArgumentTypeError
-    metavar: str | None = None
-    opposite: str | None = None  # of a switch: the name of the flag that turns it off
-    in_lists: bool = True  # whether it may differ from job to job
-
-
-_PART, _MOTION, _RESULT, _COMPUTATION = "which part", "motion", "result", "computation"
-
-OPTIONS = (
-    Option(
-        "crop", "crop", _PART, "of the photo: the square around a face, all of it, or a rectangle in pixels",
-        crop_option, "auto|none|X,Y,W,H",
-    ),
-    Option(
-        "crop-driving", "crop_driving", _PART,
-        "of the driving video; without it, none with --crop none, else auto",
-        crop_option, "auto|none|X,Y,W,H",
-    ),
-    Option(
-        "face", "face", _PART, "which face of the photo, from 0, left to right; without it, the largest",
-        face_option, "N|all",
-    ),
-    Option(
-        "paste-back", "paste_back", _PART,
-        "the whole photo, with the animated part in its place; "
-        "without either, unless --crop none or --side-by-side is given",
-        switch_option, opposite="no-paste-back",
-    ),
-    Option(
-        "relative", "relative", _MOTION, "move as the driving face moves since its first frame",
-        switch_option, opposite="absolute",
-    ),
-    Option(
-        "adapt-scale", "adapt_movement_scale", _MOTION,
-        "scale the movement by the faces' sizes (with --relative)",
-        switch_option, opposite="no-adapt-scale",
-    ),
-    Option(
-        "openings", "openings", _MOTION,
-        "open the mouth as far as the driving one (with --relative, if the weights know lips)",
-        switch_option, opposite="no-openings",
-    ),
-    Option(
-        "best-frame", "best_frame", _MOTION,
-        "the driving frame (from 0) that resembles the photo most; relative motion starts from it",
-        frame_option, "N|auto",
-    ),
-    Option(
-        "driver", "driver", _MOTION,
-        "what tells how the driving face moves: the mesh of a face, or the networks' own key points; "
-        "without it, the mesh if the weights know lips",
-        driver_option, "mesh|keypoints",
-    ),
-    Option(
-        "shift", "shift", _MOTION,
-        "how much of the head's own shift and size the photo takes over, 0 to 1 (with the mesh)",
-        share_option, "SHARE",
-    ),
-    Option("start", "start", _MOTION, "where the driving video begins", seconds_option, "SECONDS"),
-    Option(
-        "duration", "duration", _MOTION, "how much of it to use; without it, all", seconds_option, "SECONDS"
-    ),
-    Option(
-        "audio", "audio", _RESULT, "the driving video's sound goes to the result",
-        switch_option, opposite="no-audio",
-    ),
-    Option(
-        "side-by-side", "side_by_side", _RESULT, "source, driving video and result in a row", switch_option
-    ),
-    Option(
-        "size", "size", _RESULT,
-        "pixels of the longer side, or width and height; "
-        "without it, the network's size, or with --paste-back the photo's",
-        size_option, "N|WxH",
-    ),
-    Option(
-        "device", "device", _COMPUTATION, "cpu, cuda, cuda:1, mps; without it, the fastest there is",
-        metavar="NAME", in_lists=False,
-    ),
-    Option(
-        "batch-size", "batch_size", _COMPUTATION,
-        "frames in one pass of the networks; without it, as many as suit the device",
-        int, "N", in_lists=False,
-    ),
-    Option(
-        "precision", "precision", _COMPUTATION,
-        "float32, bfloat16, float16, int8, or auto for the fastest that the device has, int8 aside",
-        metavar="NAME", in_lists=False,
-    ),
-    Option(
-        "engine", "engine", _COMPUTATION,
-        "torch, openvino, onnxruntime, or auto for the fastest installed one that has the precision",
-        metavar="NAME", in_lists=False,
-    ),
-)  # fmt: skip
-
-COMPUTATION = tuple(option.name for option in OPTIONS if option.group == _COMPUTATION)
-COLUMNS = {option.name: option for option in OPTIONS if option.in_lists}  # of lists of jobs
-DEFAULTS: dict[str, Any] = {
-    field.name: field.default for kind in (Framing, Excerpt, Motion, Compute) for field in fields(kind)
-}
-
-
-class Options(TypedDict):
-    """What ``animate_file`` takes, by its keywords."""
-
-    framing: Framing
-    excerpt: Excerpt
-    motion: Motion
-    compute: Compute
-
-
-def group_options(values: Mapping[str, Any]) -> Options:
-    """Return the keywords of ``animate_file`` from values by field, such as ``{"relative": False}``.
-
-    A field that has no value keeps its default.
-
-    Raises:
-        InputError: there is no such field, or two values do not go together.
-    """
-    unknown = values.keys() - DEFAULTS.keys()
-    if unknown:
-        raise InputError(f"there is no option {min(unknown)!r}; known are {', '.join(DEFAULTS)}")
-
-    def pick(kind: type) -> dict[str, Any]:
-        return {field.name: values[field.name] for field in fields(kind) if field.name in values}
-
-    return {
-        "framing": Framing(**pick(Framing)),
-        "excerpt": Excerpt(**pick(Excerpt)),
-        "motion": Motion(**pick(Motion)),
-        "compute": Compute(**pick(Compute)),
-    }

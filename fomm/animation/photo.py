@@ -190,6 +190,11 @@ class MovedPhoto:
         for made in zip(*moved, strict=True):
             yield next(frames), made
 
+    def show(self, points: Sequence[Keypoints]) -> np.ndarray:
+        """Return the frame that is written, HxWx3 uint8, of the key points of each part, one frame each."""
+        pairs = zip(self.animators, points, strict=True)
+        return self.finish_frame(None, tuple(next(animator.painter.paint(p)) for animator, p in pairs))
+
     def finish_frame(self, driving: np.ndarray | None, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
         """Return the frame that is written, HxWx3 uint8, of one driving frame and the parts moved by it.
 

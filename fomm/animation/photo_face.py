@@ -15,6 +15,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from fomm.animation.motion import FaceMotion, measure_motion
+from fomm.animation.options import PARTS, Motion
+from fomm.animation.units import BROWS, EXPRESSION, SMILE, WIDE_OPEN, turn_of
 from fomm.config.schema import LABELS
 from fomm.face import Face, detect_faces, face_meshes
 from fomm.face.search import keep_confirmed
@@ -25,12 +27,13 @@ STILL, FREE = 0.03, 0.16  # shares of a picture's side, from its border: nothing
 # and for its own size as the logarithm of the ratio. Small motion is carried over whole.
 _FARTHEST, _LARGEST = 0.3, 0.1
 _MOST_TURN = np.radians([25.0, 40.0, 40.0])  # about x, y and z: pitch, yaw, roll
-_EXPRESSION = 0.5  # how much of the driver's change of shape is added; the rest is another person's face
 _WIDEST = 1.3  # of an eye, over how wide it is at rest
 _UPPER_LID = 0.7  # how much of a lid's way the upper one goes
 _LIDS_GAIN = 1.3  # by how much more lids move: those of a shut eye never quite meet for the mesh
 _LIPS, _LIDS = (6, 7), ((0, 2), (1, 3))  # places in LABELS: upper, lower
 _FACE = len(LABELS) - 1  # key points on the face; the last is the neck
+_LID_POINTS, _BROW_POINTS = [0, 1, 2, 3], [10, 11]  # places in LABELS, as all that follow
+_MOUTH_POINTS = [4, 5, 6, 7, 9]  # corners, lips, chin
 
 # What is asked of the networks when they are calibrated: gaps of the lips in units of the face's size, and
 # turns in radians.
@@ -102,29 +105,44 @@ class PhotoFace:
             gain[axis] = np.clip(1 / max(came, 1e-6), 1, _MOST_GAIN)
         self._gains = _Gains(seen.lips[: len(_ASKED_LIPS)], gain)
 
-    def move(self, motion: FaceMotion, reference: FaceMotion, shift: float = 1.0) -> Keypoints:
+    def move(self, driver: FaceMotion, reference: FaceMotion, motion: Motion = Motion()) -> Keypoints:
         """Return where the key points of the photo go, Tx16x2 in [-1, 1], with their jacobians.
 
         Args:
-            motion: of the driver, T frames.
+            driver: how its face moves, T frames.
             reference: the driver's face where the photo is at rest, one frame; its ``lids`` are open.
-            shift: how much of the head's own shift and change of size is taken over, from 0, none, to 1.
+            motion: how much of that each part of the face makes, and what is changed in it.
         """
-        gains, size = self._gains, self.rest.size[0]
-        turns = Rotation.from_matrix(motion.rotation @ reference.rotation[0].T).as_rotvec()
+        rest, gains, edit = self.rest, self._gains, motion.edit
+        pose, mouth, eyes, brows = (motion.strength_of(part) for part in PARTS)
+        turns = Rotation.from_matrix(driver.rotation @ reference.rotation[0].T).as_rotvec() * pose
+        turns = (turn_of(edit) * Rotation.from_rotvec(turns)).as_rotvec()
         turned = Rotation.from_rotvec(_limit(turns * gains.turn, _MOST_TURN)).as_matrix()
-        away = (motion.centre - reference.centre) / reference.size
+
+        away = (driver.centre - reference.centre) / reference.size * pose
         distance = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
         away = away / distance * _limit(distance, _FARTHEST)
-        growth = _limit(np.log(motion.size / reference.size), _LARGEST)
-        open_share = 1 + _LIDS_GAIN * (motion.lids / np.maximum(reference.lids, 1e-6) - 1)
+        growth = _limit(np.log(driver.size / reference.size) * pose, _LARGEST)
+
+        wanted = rest.lips + mouth * (driver.lips - rest.lips) + edit.mouth * WIDE_OPEN
+        lips = _ask(wanted, gains.lips, _ASKED_LIPS)
+        # a mouth that nobody moves stays exactly as it is in the photo
+        lips += (1 - min(mouth, 1.0)) * (rest.lips - _ask(rest.lips, gains.lips, _ASKED_LIPS))
+        open_share = 1 + _LIDS_GAIN * eyes * (driver.lids / np.maximum(reference.lids, 1e-6) - 1)
+        lids = np.clip(open_share * edit.eyes, 0, _WIDEST) * rest.lids
+
+        shares = np.full(_FACE, pose)
+        for strength, points in ((eyes, _LID_POINTS), (mouth, _MOUTH_POINTS), (brows, _BROW_POINTS)):
+            shares[points] = strength
+        expression = (driver.shape - reference.shape) * (shares[:, None] * EXPRESSION)
+        expression = expression + edit.smile * SMILE + edit.brows * BROWS
         return self._move(
             turned,
-            _ask(motion.lips, gains.lips, _ASKED_LIPS),
-            np.clip(open_share, 0, _WIDEST) * self.rest.lids,
-            (motion.shape - reference.shape) * (size * _EXPRESSION),
-            away * (size * shift),
-            np.exp(growth * shift),
+            lips,
+            lids,
+            expression * rest.size[0],
+            away * (rest.size[0] * motion.shift),
+            np.exp(growth * motion.shift),
         )
 
     def _move(

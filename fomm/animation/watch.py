@@ -18,8 +18,9 @@ from fomm.animation.motion import (
 )
 from fomm.animation.presence import Presence, find_gaps
 from fomm.errors import InputError
-from fomm.face import Face, face_meshes
-from fomm.face.search import FaceFinder
+from fomm.face import Face, face_mesh, face_meshes
+from fomm.face.crop import published_box
+from fomm.face.search import FaceFinder, find_faces
 
 _BATCH = 32  # frames in memory
 _FPS = 25.0  # of frames whose rate nobody knows
@@ -81,6 +82,20 @@ def watch_face(
         )
     motion = fill_frames(join_motions(motions), known, count)
     return smooth_motion(hold_motion(motion, presence.gaps), fps)
+
+
+def measure_face(picture: np.ndarray, name: str) -> FaceMotion:
+    """Return the largest face of a picture (HxWx3 uint8), as a motion of one frame; ``name``: for errors.
+
+    Raises:
+        InputError: there is none.
+    """
+    faces = find_faces(picture, confirm=True)
+    largest = max(faces, key=lambda face: published_box(face).area, default=None)
+    mesh = None if largest is None else face_mesh(picture, largest)
+    if mesh is None or not mesh.is_sure:
+        raise InputError(f"{name}: no face was found; give a picture of a face")
+    return measure_motion(mesh.points[None])
 
 
 def watch_frames(frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence] | None:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import COLUMNS, COMPUTATION, Compute, Framing, group_options
+from fomm.animation.option_table import COLUMNS, COMPUTATION, group_options
+from fomm.animation.options import Compute, Framing
 from fomm.bundled import bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 from fomm.commands.plain_warnings import call_with_plain_warnings

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fomm.animation.options import group_options
+from fomm.animation.option_table import group_options
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 
 if TYPE_CHECKING:  # they load torch or numpy, which --help does not need

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import DEFAULTS, OPTIONS, Compute, switch_option
+from fomm.animation.option_table import DEFAULTS, OPTIONS, switch_option
+from fomm.animation.options import Compute
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -11,6 +11,7 @@ from fomm.commands.animate import add_animate, add_demo
 from fomm.commands.convert import add_convert
 from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
+from fomm.commands.edit import add_edit
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
 from fomm.commands.live import add_live
@@ -22,6 +23,7 @@ from fomm.commands.train import add_train
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "animate": (add_animate, "Move a photo as a driving video moves."),
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
+    "edit": (add_edit, "Change the face in a photo: turn it, open its mouth, let it smile."),
     "live": (add_live, "Move a photo as the camera sees you move, at once."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),

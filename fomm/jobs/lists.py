@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.options import COLUMNS
+from fomm.animation.option_table import COLUMNS
 from fomm.errors import InputError, shown
 from fomm.media.paths import IMAGE_SUFFIXES, VIDEO_SUFFIXES, PathLike
 
@@ -22,7 +22,7 @@ class Job:
     source: Path
     driving: Path
     output: Path
-    options: Mapping[str, Any] = field(default_factory=dict)  # by field, see animation.options
+    options: Mapping[str, Any] = field(default_factory=dict)  # by field, see animation.option_table
 
 
 def read_jobs(path: PathLike) -> list[Job]:

@@ -21,7 +21,8 @@ import torch
 from tqdm import tqdm
 
 from fomm.animation.animate import animate_file
-from fomm.animation.options import Compute, group_options
+from fomm.animation.option_table import group_options
+from fomm.animation.options import Compute
 from fomm.atomic import atomic_path
 from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError

@@ -115,8 +115,7 @@ class Live:
         points = self._easing(driver.move(photo, frame, time), rest, time)
         if points is rest:
             return photo.at_rest()
-        pairs = zip(photo.animators, points, strict=True)
-        return photo.finish_frame(None, tuple(next(animator.painter.paint(p)) for animator, p in pairs))
+        return photo.show(points)
 
 
 class SessionSummary(NamedTuple):

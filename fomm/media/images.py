@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from fomm.atomic import atomic_path
+from fomm.atomic import atomic_path, check_place
 from fomm.errors import InputError, MediaError, shown
 from fomm.media.paths import PathLike, check_exists
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow tries these and no others
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+_DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
 _MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number of pixels
 
@@ -79,14 +81,24 @@ def is_still(path: PathLike) -> bool:
         return False
 
 
-def write_image(path: PathLike, frame: np.ndarray) -> None:
-    """Write HxWx3 uint8, RGB, as .png, .jpg or .webp (by the suffix of ``path``), whole or not at all."""
-    target = Path(path)
-    if target.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise MediaError(f"cannot write {path}: the suffix must be .png, .jpg, .jpeg or .webp")
+def write_image(path: PathLike, frame: np.ndarray, *, comment: str = "") -> None:
+    """Write HxWx3 uint8, RGB, as .png, .jpg or .webp (by the suffix of ``path``), whole or not at all.
+
+    ``comment``: what the file says of itself, see ``video_comment``.
+    """
+    target = check_image_name(path)
     check_frame(frame)
     with atomic_path(target, MediaError) as temporary:
-        save_image(temporary, frame, {}, target)
+        save_image(temporary, frame, {"Comment": comment} if comment else {}, target)
+
+
+def check_image_name(path: PathLike) -> Path:
+    """Return the path if ``write_image`` can write a picture under that name; raise ``MediaError`` if not."""
+    target = Path(path)
+    if target.suffix.lower() not in WRITTEN_SUFFIXES:
+        raise MediaError(f"cannot write {path}: the suffix must be {', '.join(WRITTEN_SUFFIXES)}")
+    check_place(target, MediaError)
+    return target
 
 
 def check_frame(frame: np.ndarray) -> None:
@@ -125,13 +137,24 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def save_image(path: Path, frame: np.ndarray, texts: dict[str, str], target: Path) -> None:
-    """Write a picture in the format of the suffix of ``path``. ``texts`` go into a PNG as text chunks.
+    """Write a picture in the format of the suffix of ``path``.
 
-    ``target`` is the name that the user knows, for the error.
+    Args:
+        path: where.
+        frame: HxWx3 uint8.
+        texts: by their keys; they go into a PNG as text chunks, elsewhere the "Comment" is written alone: as
+            that of a JPEG, and in a WebP as the EXIF's description.
+        target: the name that the user knows, for the error.
     """
     from imageio.v3 import imwrite  # late: importing it takes time
 
     options: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    comment = texts.get("Comment")
+    if path.suffix.lower() in (".jpg", ".jpeg") and comment:
+        options["comment"] = comment
+    elif path.suffix.lower() == ".webp" and comment:
+        options["exif"] = Image.Exif()
+        options["exif"][_DESCRIPTION] = comment
     if path.suffix.lower() == ".png":
         options = {"pnginfo": PngImagePlugin.PngInfo()}
         for key, value in texts.items():

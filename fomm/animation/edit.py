@@ -1,0 +1,80 @@
+"""A photo whose face is changed, without a driving video."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from fomm.animation.frames import check_picture, to_uint8
+from fomm.animation.motion import FaceMotion
+from fomm.animation.options import Compute, Edit, Framing, Motion
+from fomm.animation.photo import MovedPhoto
+from fomm.animation.watch import measure_face
+from fomm.media import read_image
+from fomm.model import KPDetector, OcclusionAwareGenerator
+
+Picture = str | os.PathLike[str] | np.ndarray  # a file, or HxWx3, uint8 or floats in [0, 1]
+
+
+def edit(
+    photo: Picture,
+    change: Edit,
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    *,
+    like: Picture | None = None,
+    relative: bool = True,
+    framing: Framing = Framing(),
+    compute: Compute = Compute(),
+) -> np.ndarray:
+    """Return the photo with another pose or expression.
+
+    Args:
+        photo: a file, or HxWx3, uint8 or floats in [0, 1].
+        change: what is changed in the face.
+        generator, kp_detector: as ``load_checkpoints`` gives them; weights that know lips and lids, as those
+            that ship.
+        like: a picture of another face: the photo takes its pose and expression first.
+        relative: with ``like``, turn the photo's head as far as the other one is turned away from the
+            camera; otherwise it takes the other one's very pose.
+        framing: which face, and what the result shows, see ``animate_file``.
+        compute: what computes, and how exactly.
+
+    Returns:
+        HxWx3 uint8: the whole photo, unless ``framing`` says otherwise. It carries no mark that says what
+        made it.
+
+    Raises:
+        InputError: a picture or an option cannot be used, or no face was found.
+        MediaError: a file cannot be read.
+    """
+    name, picture = _read(photo, "the photo")
+    other = None
+    if like is not None:
+        other_name, other_picture = _read(like, "the picture of the other face")
+        other = measure_face(other_picture, other_name)
+    moved = MovedPhoto(
+        picture,
+        name,
+        generator,
+        kp_detector,
+        framing=framing,
+        motion=Motion(driver="mesh"),
+        compute=compute,
+    )
+    return show_edit(moved, change, other, relative=relative)
+
+
+def show_edit(
+    photo: MovedPhoto, change: Edit, like: FaceMotion | None = None, *, relative: bool = True
+) -> np.ndarray:
+    """Return what ``edit`` does, of a photo that is ready; ``like``: a face, one frame."""
+    return photo.show([animator.edit(change, like, relative=relative) for animator in photo.animators])
+
+
+def _read(picture: Picture, what: str) -> tuple[str, np.ndarray]:
+    """Return a picture's name and its pixels, HxWx3 uint8."""
+    if isinstance(picture, np.ndarray):
+        return what, to_uint8(check_picture(picture, what))
+    return str(picture), read_image(picture)

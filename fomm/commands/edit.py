@@ -1,0 +1,48 @@
+"""``fomm edit``."""
+
+import argparse
+from pathlib import Path
+
+from fomm.animation.option_table import COMPUTATION, EDITS, group_options
+from fomm.commands.options import add_options, add_weights, choose_compute, given_options
+from fomm.errors import InputError
+
+
+def add_edit(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``fomm edit``, and what it calls."""
+    parser.add_argument("photo", metavar="PHOTO", type=Path, help="the picture to change")
+    parser.add_argument(
+        "-o", "--output", metavar="RESULT", type=Path, required=True,
+        help="a .png, .jpg or .webp file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--like", metavar="PICTURE", type=Path,
+        help="another face, whose pose and expression the photo takes first; "
+        "with --absolute its very pose, else it turns as far as that one is turned away",
+    )  # fmt: skip
+    add_weights(parser)
+    add_options(parser, only=(*EDITS, "crop", "face", "paste-back", "relative", "size", *COMPUTATION))
+    parser.set_defaults(run=_edit)
+
+
+def _edit(options: argparse.Namespace) -> None:
+    from fomm.animation.edit import edit
+    from fomm.checkpoint import load_checkpoints
+    from fomm.media import video_comment, write_image
+    from fomm.media.images import check_image_name
+
+    check_image_name(options.output)  # before the networks are loaded
+    for given in (options.photo, options.like):
+        if given is not None and options.output.resolve() == given.resolve():
+            raise InputError(f"{options.output} was given as a picture; choose another name for the result")
+    given = given_options(options)
+    relative = given.pop("relative")
+    grouped = group_options(given)
+    networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
+    compute = choose_compute(networks, grouped["compute"])
+    frame = edit(
+        options.photo, grouped["motion"].edit, *networks,
+        like=options.like, relative=relative, framing=grouped["framing"], compute=compute,
+    )  # fmt: skip
+    write_image(options.output, frame, comment=video_comment(networks[0].weights_hash))
+    print(options.output)
