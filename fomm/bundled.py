@@ -15,6 +15,9 @@ WEIGHTS = {
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",
 }
 
+# Motion templates that ship: NAME.motion.safetensors in examples/.
+MOTIONS = ("talk", "nod", "look-around", "blink", "smile", "surprise")
+
 _FOLDERS = ("configs", "checkpoints", "examples")
 
 

@@ -18,6 +18,7 @@ import fomm
 from fomm import checkpoint
 from fomm.animation import animate as animation
 from fomm.animation.frames import to_uint8
+from fomm.animation.options import Edit
 from fomm.animation.photo import MovedPhoto
 from fomm.checkpoint import read_checkpoint
 from fomm.cli import main
@@ -49,6 +50,7 @@ def test_parts_are_chosen_by_words_and_numbers(files, monkeypatch, capsys):
     def note(*_: object, **options: object) -> int:
         for option in options.values():
             seen.update(asdict(option))
+        seen.update(seen.pop("edit"))
         return 1
 
     monkeypatch.setattr(animation, "animate_file", note)
@@ -79,6 +81,7 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     def note(*_: object, **options: object) -> int:
         for option in options.values():
             seen.update(asdict(option))
+        seen.update(seen.pop("edit"))
         return 1
 
     monkeypatch.setattr(animation, "animate_file", note)
@@ -89,6 +92,7 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "device": None, "engine": "torch", "precision": "float32", "driver": None, "shift": 1.0,
+        "strength": None, "parts": None, **asdict(Edit()),
     }  # fmt: skip
     options = (
         "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
@@ -100,7 +104,16 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "device": None, "engine": "torch", "precision": "bfloat16", "driver": "keypoints", "shift": 0.5,
+        "strength": None, "parts": None, **asdict(Edit()),
     }  # fmt: skip
+    options = (
+        "--strength mouth=1.2,pose=0.5 --parts mouth,pose --yaw -20 --pitch 3 --roll -1.5 --mouth 0.4 "
+        "--eyes 0 --smile -0.5 --brows 0.3"
+    )
+    assert animate(files, *TINY_OPTIONS, *options.split()) == 0
+    assert (seen["strength"], seen["parts"]) == ({"mouth": 1.2, "pose": 0.5}, ("mouth", "pose"))
+    edited = asdict(Edit(-20, 3, -1.5, 0.4, 0, -0.5, 0.3))
+    assert {name: seen[name] for name in edited} == edited
     animate(files, *TINY_OPTIONS, "--absolute", "--relative")
     assert seen["relative"] is True
 

@@ -14,7 +14,7 @@ import pytest
 from golden_data import TINY_FILES, TINY_OPTIONS
 
 from fomm import InputError, MediaError, load_checkpoints
-from fomm.animation.option_table import COLUMNS, group_options
+from fomm.animation.option_table import COLUMNS, EDITS, group_options
 from fomm.cli import main
 from fomm.commands.parser import build_parser
 from fomm.jobs import Job, Result, animate_job, are_folders, folder_jobs, read_jobs, run, run_jobs
@@ -129,13 +129,16 @@ def test_what_is_no_list(tmp_path, content):
 
 def test_columns_are_the_options_of_the_command(capsys):
     """But for those of all jobs; and both read the same words."""
-    whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size"}
+    whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size",
+             "motion"}  # fmt: skip
     negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
     assert main(["animate", "--help"]) == 0
     names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
     words = {"crop": "1,2,3,4", "crop-driving": "none", "face": "2", "best-frame": "3", "start": "1.5",
-             "duration": "2", "size": "7x5", "driver": "mesh", "shift": "0.5"}  # fmt: skip
+             "duration": "2", "size": "7x5", "driver": "mesh", "shift": "0.5",
+             "strength": "mouth=2", "parts": "mouth,eyes", **dict.fromkeys(EDITS, "-0.5"),
+             "eyes": "0.5"}  # fmt: skip
     parser = build_parser()
     for name, option in COLUMNS.items():
         given = [f"--{name}", words[name]] if name in words else [f"--{name}"]

@@ -552,10 +552,10 @@ def test_a_run_of_so_many_minutes_follows_the_cosine_by_its_clock(data, tmp_path
 
     def noted(run, epoch):
         set_rate(run, epoch)
-        rates.append((run.seconds / 3, run.optimizers["generator"].param_groups[0]["lr"] / 1e-3))
+        rates.append((run.seconds / 6, run.optimizers["generator"].param_groups[0]["lr"] / 1e-3))
 
     monkeypatch.setattr(state.Run, "set_rate", noted)
-    list(train(config, data, tmp_path / "run", device="cpu", minutes=0.05))
+    list(train(config, data, tmp_path / "run", device="cpu", minutes=0.1))
     assert len(rates) > 10
     for done, share in rates:
         assert share == pytest.approx(0.505 + 0.495 * math.cos(math.pi * done))

@@ -4,6 +4,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fomm.animation.frames import iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
+from fomm.animation.template import Template, is_template, read_template
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
@@ -109,7 +111,7 @@ def animate_file(
 
     Args:
         photo: a picture, see ``media.read_image``.
-        driving: a video, see ``media.VideoReader``.
+        driving: a video, see ``media.VideoReader``, or a motion template, see ``animation.template``.
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
         generator, kp_detector: as ``load_checkpoints`` gives them.
@@ -130,14 +132,19 @@ def animate_file(
     check_result(result)
     check_not_swapped(photo, driving)
     picture = read_image(photo)
+    source: VideoReader | Template
+    if is_template(driving):
+        _check_for_template(driving, motion, framing)
+        source, motion = read_template(driving, excerpt), replace(motion, driver="mesh")
+    else:
+        source = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
     moved = MovedPhoto(
         picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
     )
-    reader = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
     writer = VideoWriter(
         result,
-        fps=reader.fps,
-        audio=reader if excerpt.audio else None,
+        fps=source.fps,
+        audio=source if excerpt.audio and isinstance(source, VideoReader) else None,
         weights_hash=generator.weights_hash,
     )
 
@@ -146,17 +153,29 @@ def animate_file(
 
     count = 0
     with writer:
-        video = DrivingVideo(
-            reader, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
-        )
+        video: DrivingVideo | Template
+        if isinstance(source, VideoReader):
+            video = DrivingVideo(
+                source, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
+            )
+        else:
+            video = source
         if moved.is_watching and video.motion is None:
             _check_without_mesh(motion, driving)
             moved.forget_faces()
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
-            for step in _bar(animated, reader.num_frames, progress):
+            for step in _bar(animated, source.num_frames, progress):
                 background.put(step)
                 count += 1
     return count
+
+
+def _check_for_template(driving: object, motion: Motion, framing: Framing) -> None:
+    """Raise InputError if options do not go with a motion template."""
+    if motion.driver == "keypoints":
+        raise InputError(f"{driving} is a motion of the mesh, and the driver 'keypoints' needs a video")
+    if framing.side_by_side:
+        raise InputError(f"{driving} is a motion without pictures; leave side_by_side out")
 
 
 def _check_without_mesh(motion: Motion, name: object) -> None:

@@ -24,7 +24,7 @@ from fomm.face.pose import (
 # shares of the head's size. What differs by more is a movement, and is left alone.
 _POSE_SECONDS, _SIZE_SECONDS, _SHAPE_SECONDS = 0.04, 0.15, 0.03
 _TURN_NOISE, _PLACE_NOISE, _SHAPE_NOISE = 0.02, 0.04, 0.04
-_USUAL_LIDS = 75  # percentile of the gaps between lids
+USUAL_LIDS = 75  # percentile of the gaps between lids
 _FAR = 15.0  # degrees by which another frame has to be nearer to the photo's pose than the first
 
 # Where a head turns about: from the middle of its still points down, and into the head, in units of its size.
@@ -158,7 +158,7 @@ def hold_motion(motion: FaceMotion, gaps: Sequence[tuple[int, int]]) -> FaceMoti
 
 def open_lids(reference: FaceMotion, motion: FaceMotion) -> FaceMotion:
     """Return the reference with eyes as wide as usual in ``motion``, since it may blink just then."""
-    return replace(reference, lids=np.percentile(motion.lids, _USUAL_LIDS, axis=0)[None])
+    return replace(reference, lids=np.percentile(motion.lids, USUAL_LIDS, axis=0)[None])
 
 
 def neutral_face() -> FaceMotion:

@@ -16,6 +16,7 @@ from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.paste import Paste
 from fomm.animation.presence import ALWAYS, Presence
+from fomm.animation.template import Template
 from fomm.animation.threads import prefetch
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
@@ -133,19 +134,21 @@ class MovedPhoto:
 
     @contextmanager
     def follow(
-        self, video: DrivingVideo, best_frame: int | str | None
+        self, video: DrivingVideo | Template, best_frame: int | str | None
     ) -> Iterator[Iterator[tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]]]:
-        """Open the driving video; give what ``finish_frame`` takes for each of its frames.
+        """Open the driving video, or take a template; give what ``finish_frame`` takes for each frame.
 
         The driving frames themselves are None where nothing needs them.
         """
+        if isinstance(video, Template):
+            yield ((None, parts) for parts in self.animate_by_motion(video.motion, video.presence))
+            return
         if video.motion is None:
             references = self.find_references(video, best_frame)
             with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
                 yield self.animate(ready, references, video.presence)
             return
-        starts = [animator.find_start(video.motion, video.presence) for animator in self.animators]
-        moved = self.animate_by_motion(video.motion, starts, video.presence)
+        moved = self.animate_by_motion(video.motion, video.presence)
         if self.still is None:
             yield ((None, parts) for parts in moved)
             return
@@ -153,18 +156,18 @@ class MovedPhoto:
             yield zip(ready, moved, strict=True)
 
     def animate_by_motion(
-        self, motion: FaceMotion, references: Sequence[FaceMotion], presence: Presence = ALWAYS
+        self, motion: FaceMotion, presence: Presence
     ) -> Iterator[tuple[AnimatedFrames, ...]]:
         """Yield what the networks make of every part in each frame of a face's motion.
 
         Args:
             motion: of the driver.
-            references: for each part one frame of it, where the photo is at rest.
             presence: when the driver's face is seen.
         """
+        starts = [animator.find_start(motion, presence) for animator in self.animators]
         moved = [
-            animator.render_motion(motion, reference, presence)
-            for animator, reference in zip(self.animators, references, strict=True)
+            animator.render_motion(motion, start, presence)
+            for animator, start in zip(self.animators, starts, strict=True)
         ]
         yield from zip(*moved, strict=True)
 

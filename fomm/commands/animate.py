@@ -9,7 +9,7 @@ from typing import Any
 
 from fomm.animation.option_table import COLUMNS, COMPUTATION, group_options
 from fomm.animation.options import Compute, Framing
-from fomm.bundled import bundled
+from fomm.bundled import MOTIONS, bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 from fomm.commands.plain_warnings import call_with_plain_warnings
 from fomm.errors import FommError, InputError
@@ -30,6 +30,10 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_weights(parser)
     add_options(parser)
+    parser.add_argument(
+        "--motion", metavar="NAME|FILE", type=_template, action=_Instead, needless=[driving],
+        help=f"instead of DRIVING a motion template: one of {', '.join(MOTIONS)}, or a file of fomm motion",
+    )  # fmt: skip
     _add_many(parser, [photo, driving, output])
     parser.set_defaults(run=_animate)
 
@@ -49,6 +53,16 @@ def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Actio
         "--shard", metavar="I/N", type=_shard,
         help="only the I-th of N parts, counted from 1; without it, all",
     )  # fmt: skip
+
+
+def _template(text: str) -> Path:
+    """Read the name of a motion that ships, or the path of a template."""
+    from fomm.animation.template import find_template
+
+    try:
+        return find_template(text)
+    except InputError as reason:
+        raise argparse.ArgumentTypeError(str(reason)) from None
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -77,6 +91,10 @@ class _Instead(argparse.Action):
 def _animate(options: argparse.Namespace) -> None:
     from fomm.jobs import are_folders
 
+    if options.motion:
+        if options.driving or options.jobs:
+            raise InputError("--motion stands in for DRIVING; give one of them")
+        options.driving = options.motion
     if options.jobs or are_folders(options.photo, options.driving):
         return _animate_many(options)
     if options.shard:

@@ -16,6 +16,7 @@ from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
 from fomm.commands.live import add_live
 from fomm.commands.make_weights import add_make_weights
+from fomm.commands.motion import add_motion
 from fomm.commands.options import Help
 from fomm.commands.score import add_score
 from fomm.commands.train import add_train
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "animate": (add_animate, "Move a photo as a driving video moves."),
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
     "edit": (add_edit, "Change the face in a photo: turn it, open its mouth, let it smile."),
+    "motion": (add_motion, "Keep how the face in a video moves, or print it as numbers."),
     "live": (add_live, "Move a photo as the camera sees you move, at once."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
