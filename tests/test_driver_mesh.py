@@ -23,7 +23,7 @@ from fomm.animation.motion import (
 )
 from fomm.animation.options import Excerpt
 from fomm.animation.photo import ROOM
-from fomm.animation.photo_face import PhotoFace, find_photo_face
+from fomm.animation.photo_face import PhotoFace, find_photo_face, measure_rest
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.animation.watch import watch_frames
 from fomm.bundled import bundled
@@ -182,7 +182,7 @@ def test_who_stays_while_the_driver_is_gone_does_not_drive():
 def photo_face(portrait):
     picture, face = portrait
     jacobian = torch.eye(2).repeat(1, 16, 1, 1)
-    return PhotoFace(picture, face, Keypoints(torch.zeros(1, 16, 2), jacobian))
+    return PhotoFace(measure_rest(picture, face), Keypoints(torch.zeros(1, 16, 2), jacobian))
 
 
 @pytest.mark.smoke
@@ -244,14 +244,14 @@ def test_lips_and_lids_are_as_far_apart_as_asked(photo_face):
 def test_what_is_asked_for_is_what_gives_the_wanted(photo_face, portrait):
     """A painter that moves lips by half of what is asked is asked for twice as much."""
     picture, face = portrait
-    learned = PhotoFace(picture, face, photo_face.keypoints)
+    learned = PhotoFace(measure_rest(picture, face), photo_face.keypoints)
     asked = []
 
     def render(keypoints):
         asked.append(keypoints)
         return np.repeat(picture[None], len(keypoints.value), 0)
 
-    learned.calibrate(render)  # by a painter that paints nothing of it
+    learned.calibrate(render, face)  # by a painter that paints nothing of it
     assert len(asked[0].value) == 13
     # it is useless to ask more of it than nothing, and turns are asked for as far as is allowed
     still = learned.move(replace(photo_face.rest, lips=np.array([0.5])), photo_face.rest)

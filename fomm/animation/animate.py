@@ -3,7 +3,7 @@
 import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from fomm.animation.frames import iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
-from fomm.animation.template import Template, is_template, read_template
+from fomm.animation.template import Template, is_template, read_drivers
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
@@ -93,7 +93,7 @@ def make_animation(
 
 def animate_file(
     photo: str | os.PathLike[str],
-    driving: str | os.PathLike[str],
+    driving: str | os.PathLike[str] | Mapping[int, str | os.PathLike[str]],
     result: str | os.PathLike[str],
     generator: OcclusionAwareGenerator,
     kp_detector: KPDetector,
@@ -111,7 +111,10 @@ def animate_file(
 
     Args:
         photo: a picture, see ``media.read_image``.
-        driving: a video, see ``media.VideoReader``, or a motion template, see ``animation.template``.
+        driving: a video, see ``media.VideoReader``, or a motion template, see ``animation.template``. With a
+            mapping one for each face of the photo, by the face's number from 0, left to right. Then the
+            result is as long as the longest, with the frame rate of the first, and the sound of the first
+            video; who ends earlier comes to rest.
         result: .mp4, .webm or .gif, or a folder for PNGs; see ``media.VideoWriter``. It gets the driving
             video's frame rate.
         generator, kp_detector: as ``load_checkpoints`` gives them.
@@ -126,25 +129,34 @@ def animate_file(
         MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found.
     """
-    for what, given in (("photo", photo), ("driving video", driving)):
+    drivings = list(driving.values()) if isinstance(driving, Mapping) else [driving]
+    for what, given in (("photo", photo), *(("driving video", path) for path in drivings)):
         if os.path.realpath(result) == os.path.realpath(given):
             raise InputError(f"{result} is the {what} itself; choose another name for the result")
     check_result(result)
-    check_not_swapped(photo, driving)
+    for path in drivings:
+        check_not_swapped(photo, path)
     picture = read_image(photo)
-    source: VideoReader | Template
-    if is_template(driving):
-        _check_for_template(driving, motion, framing)
-        source, motion = read_template(driving, excerpt), replace(motion, driver="mesh")
-    else:
-        source = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
+    by_motion = isinstance(driving, Mapping) or is_template(driving)
+    if by_motion:
+        _check_by_motion(driving, motion, framing)
+        motion = replace(motion, driver="mesh")
+    if isinstance(driving, Mapping):
+        framing = replace(framing, face=tuple(driving))
     moved = MovedPhoto(
         picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
     )
+    reader: VideoReader | None = None
+    drivers: list[Template] = []
+    if by_motion:
+        drivers, sound = read_drivers(drivings, excerpt, framing.part_of_video, progress=progress)
+    else:
+        reader = sound = VideoReader(drivings[0], start=excerpt.start, duration=excerpt.duration)
+    leader = reader or drivers[0]
     writer = VideoWriter(
         result,
-        fps=source.fps,
-        audio=source if excerpt.audio and isinstance(source, VideoReader) else None,
+        fps=leader.fps,
+        audio=sound if excerpt.audio else None,
         weights_hash=generator.weights_hash,
     )
 
@@ -153,29 +165,32 @@ def animate_file(
 
     count = 0
     with writer:
-        video: DrivingVideo | Template
-        if isinstance(source, VideoReader):
+        video: DrivingVideo | list[Template] = drivers
+        if reader is not None:
             video = DrivingVideo(
-                source, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
+                reader, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
             )
-        else:
-            video = source
-        if moved.is_watching and video.motion is None:
-            _check_without_mesh(motion, driving)
-            moved.forget_faces()
+            if moved.is_watching and video.motion is None:
+                _check_without_mesh(motion, driving)
+                moved.forget_faces()
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
-            for step in _bar(animated, source.num_frames, progress):
+            for step in _bar(animated, leader.num_frames, progress):
                 background.put(step)
                 count += 1
     return count
 
 
-def _check_for_template(driving: object, motion: Motion, framing: Framing) -> None:
-    """Raise InputError if options do not go with a motion template."""
+def _check_by_motion(driving: object, motion: Motion, framing: Framing) -> None:
+    """Raise InputError if options do not go with motion templates, or with a driver for each face."""
+    what = "a driver for each face" if isinstance(driving, Mapping) else f"{driving}, a motion of the mesh,"
+    if isinstance(driving, Mapping) and framing.face is not None:
+        raise InputError(f"{what} says which faces move; leave face out")
+    if driving == {}:
+        raise InputError("a driver for each face was asked for, and there is none; give one")
     if motion.driver == "keypoints":
-        raise InputError(f"{driving} is a motion of the mesh, and the driver 'keypoints' needs a video")
+        raise InputError(f"{what} does not go with the driver 'keypoints'; take the mesh")
     if framing.side_by_side:
-        raise InputError(f"{driving} is a motion without pictures; leave side_by_side out")
+        raise InputError(f"{what} has no one video to show; leave side_by_side out")
 
 
 def _check_without_mesh(motion: Motion, name: object) -> None:

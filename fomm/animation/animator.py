@@ -13,7 +13,7 @@ from fomm.animation.frames import check_picture, iterate_frames, to_bytes, to_pi
 from fomm.animation.motion import FaceMotion, choose_reference, neutral_face, open_lids
 from fomm.animation.options import EXACT, Compute, Edit, Motion
 from fomm.animation.painter import AnimatedFrames, Painter
-from fomm.animation.photo_face import PhotoFace, find_photo_face, free_inside
+from fomm.animation.photo_face import PhotoFace, find_photo_face, free_inside, measure_rest
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.animation.watch import watch_frames
 from fomm.engines.gpu import SideStream, explain_out_of_memory
@@ -99,11 +99,12 @@ class Animator:
                 stacklevel=4,
             )
             return None
-        face = PhotoFace(picture, found, self._detected.keypoints.map(torch.Tensor.cpu))
+        rest = measure_rest(picture, found)
+        face = PhotoFace(rest, self._detected.keypoints.map(torch.Tensor.cpu))
         self.painter.encoded = self._detected._replace(
             keypoints=self._to_device(face.keypoints), freedom=free_inside(self._detected.small)
         )
-        face.calibrate(lambda moved: self.painter.pictures(self._to_device(moved)))
+        face.calibrate(lambda moved: self.painter.pictures(self._to_device(moved)), found)
         return face
 
     def forget_face(self) -> None:

@@ -35,18 +35,18 @@ _ADVICE = "give the part by --crop x,y,w,h, or take it as it is by --crop none"
 def photo_squares(
     picture: np.ndarray,
     crop: Crop,
-    face: int | str | None,
+    face: int | str | tuple[int, ...] | None,
     name: str,
     size: int,
     *,
     room: tuple[float, float] = (0.0, 0.0),
 ) -> list[Rect]:
-    """Return the parts of a photo that are animated: one, or with a ``face`` of ``"all"`` each face's.
+    """Return the parts of a photo that are animated: one, or of several faces each one's.
 
     Args:
         picture: HxWx3 uint8.
         crop: ``"auto"``, the published square around a face; ``"none"``, all of it; or a rectangle.
-        face: which one, from 0, left to right; None is the largest.
+        face: which one, from 0, left to right, or which ones; ``"all"``, or None for the largest.
         name: of the photo, for errors.
         size: of the networks' pictures: a face in fewer pixels is warned of. In a photo that is no larger
             itself only one in less than half of them is: it was prepared for the networks.
@@ -63,17 +63,20 @@ def photo_squares(
     faces = find_faces(picture)
     if not faces:
         raise InputError(f"{name}: no face was found; {_ADVICE} (drawings, animals, whole bodies)")
-    squares = [_give_room(enlarged_square(published_box(item)), *room) for item in faces]
+    squares = [give_room(enlarged_square(published_box(item)), *room) for item in faces]
     if face == "all":
         chosen = squares
     elif face is None:
         chosen = [max(squares, key=lambda square: square.area)]
-    elif isinstance(face, int) and 0 <= face < len(squares):
-        chosen = [squares[face]]
     else:
-        raise InputError(
-            f"{name}: there is no face {face}; {len(squares)} were found, counted from 0 at the left"
-        )
+        wanted = face if isinstance(face, tuple) else (face,)
+        for number in wanted:
+            if not (isinstance(number, int) and 0 <= number < len(squares)):
+                raise InputError(
+                    f"{name}: there is no face {number}; {len(squares)} were found, counted from 0 at the "
+                    "left"
+                )
+        chosen = [squares[number] for number in wanted if isinstance(number, int)]
     enough = size if max(height, width) > size else size / 2
     for square in chosen:
         if square.width < enough:
@@ -85,7 +88,7 @@ def photo_squares(
     return chosen
 
 
-def _give_room(square: Rect, around: float, above: float) -> Rect:
+def give_room(square: Rect, around: float, above: float) -> Rect:
     """Return the square, grown on each side and moved up by shares of its side."""
     grown, up = around * square.width, above * square.width
     return Rect(square.x0 - grown, square.y0 - grown - up, square.x1 + grown, square.y1 + grown - up)

@@ -42,8 +42,8 @@ class Framing:
             of it, squeezed into the networks' shape, or (x, y, width, height) in pixels. For networks that
             are not square the square grows.
         crop_driving: the same for the driving video; None is "none" with a ``crop`` of "none", else "auto".
-        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, or ``"all"``;
-            None is the largest.
+        face: with ``crop="auto"`` which face of the photo: its number from 0, left to right, several numbers,
+            or ``"all"``; None is the largest.
         paste_back: write the whole photo with the animated part in its place, else that part alone. None is
             the whole photo, unless ``crop`` is "none" or with ``side_by_side``.
         side_by_side: write source, driving frame and result beside each other.
@@ -56,7 +56,7 @@ class Framing:
 
     crop: Crop = "auto"
     crop_driving: Crop | None = None
-    face: int | str | None = None
+    face: int | str | tuple[int, ...] | None = None
     paste_back: bool | None = None
     side_by_side: bool = False
     size: Size | None = None
@@ -67,8 +67,8 @@ class Framing:
             _check_crop("crop_driving", self.crop_driving)
         if self.side_by_side and self.pastes_back:
             raise InputError("side_by_side shows the animated part alone; it does not go with paste_back")
-        if self.face == "all" and not self.pastes_back:
-            raise InputError("face 'all' animates several parts of one picture; it needs paste_back")
+        if (self.face == "all" or isinstance(self.face, tuple)) and not self.pastes_back:
+            raise InputError("several faces are several parts of one picture; they need paste_back")
 
     @property
     def pastes_back(self) -> bool:

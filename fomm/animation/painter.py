@@ -77,6 +77,11 @@ class Painter:
             self.networks, self.engine, self.precision = prepare_engine(
                 generator, kp_detector, self.size, engine=compute.engine, precision=compute.precision
             )
+        self.take(picture)
+
+    def take(self, picture: np.ndarray) -> None:
+        """Paint this picture from now on: HxWx3, uint8 or floats in [0, 1]."""
+        with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
             self.source = to_tensor(picture, self.size, self.device)
             self.encoded = self.networks.encode(self.source)
 

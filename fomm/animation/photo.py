@@ -11,7 +11,6 @@ from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, grow_to_shape
 from fomm.animation.frames import to_bytes, to_uint8
 from fomm.animation.framing import photo_squares
-from fomm.animation.motion import FaceMotion
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.paste import Paste
@@ -134,40 +133,37 @@ class MovedPhoto:
 
     @contextmanager
     def follow(
-        self, video: DrivingVideo | Template, best_frame: int | str | None
+        self, video: DrivingVideo | Sequence[Template], best_frame: int | str | None
     ) -> Iterator[Iterator[tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]]]:
-        """Open the driving video, or take a template; give what ``finish_frame`` takes for each frame.
+        """Open the driving video, or take templates; give what ``finish_frame`` takes for each frame.
+
+        There is a template for each part, or one for all.
 
         The driving frames themselves are None where nothing needs them.
         """
-        if isinstance(video, Template):
-            yield ((None, parts) for parts in self.animate_by_motion(video.motion, video.presence))
+        if not isinstance(video, DrivingVideo):
+            drivers = video if len(video) > 1 else [video[0]] * len(self.animators)
+            yield ((None, parts) for parts in self.animate_by_motion(drivers))
             return
         if video.motion is None:
             references = self.find_references(video, best_frame)
             with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
                 yield self.animate(ready, references, video.presence)
             return
-        moved = self.animate_by_motion(video.motion, video.presence)
+        moved = self.animate_by_motion([Template(video.motion, video.presence)] * len(self.animators))
         if self.still is None:
             yield ((None, parts) for parts in moved)
             return
         with video.frames() as frames, prefetch(map(video.at_size, frames)) as ready:
             yield zip(ready, moved, strict=True)
 
-    def animate_by_motion(
-        self, motion: FaceMotion, presence: Presence
-    ) -> Iterator[tuple[AnimatedFrames, ...]]:
-        """Yield what the networks make of every part in each frame of a face's motion.
-
-        Args:
-            motion: of the driver.
-            presence: when the driver's face is seen.
-        """
-        starts = [animator.find_start(motion, presence) for animator in self.animators]
+    def animate_by_motion(self, drivers: Sequence[Template]) -> Iterator[tuple[AnimatedFrames, ...]]:
+        """Yield what the networks make of every part in each frame of its driver's motion."""
         moved = [
-            animator.render_motion(motion, start, presence)
-            for animator, start in zip(self.animators, starts, strict=True)
+            animator.render_motion(
+                driver.motion, animator.find_start(driver.motion, driver.presence), driver.presence
+            )
+            for animator, driver in zip(self.animators, drivers, strict=True)
         ]
         yield from zip(*moved, strict=True)
 

@@ -6,7 +6,7 @@ key points move like those of one solid head, and the face stays itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ _LIDS_GAIN = 1.3  # by how much more lids move: those of a shut eye never quite 
 _LIPS, _LIDS = (6, 7), ((0, 2), (1, 3))  # places in LABELS: upper, lower
 _FACE = len(LABELS) - 1  # key points on the face; the last is the neck
 _LID_POINTS, _BROW_POINTS = [0, 1, 2, 3], [10, 11]  # places in LABELS, as all that follow
-_MOUTH_POINTS = [4, 5, 6, 7, 9]  # corners, lips, chin
+_MOUTH_POINTS, _HEAD_POINTS = [4, 5, 6, 7, 9], [8, 12, 13, 14]  # corners, lips, chin; what is left
 
 # What is asked of the networks when they are calibrated: gaps of the lips in units of the face's size, and
 # turns in radians.
@@ -46,7 +46,7 @@ _STEEPEST = 3.0  # by which a wanted opening may change what is asked for
 Render = Callable[[Keypoints], np.ndarray]  # what the networks paint for T key points: TxHxWx3 uint8
 
 
-class _Gains(NamedTuple):
+class Gains(NamedTuple):
     """What has to be asked for, so that the wanted motion is what is painted."""
 
     lips: np.ndarray  # what was painted for each of ``_ASKED_LIPS``
@@ -57,32 +57,29 @@ class PhotoFace:
     """The face of a photo, as the networks see it.
 
     Args:
-        picture: HxWx3 uint8, at the networks' size.
-        face: the face in it.
+        rest: how the face looks at rest, a motion of one frame in units of [-1, 1], see ``measure_rest``.
         detected: the picture's key points, as the detector finds them; those of the neck are kept.
+        gains: what has to be asked for; None: what is wanted, until it is known by ``calibrate``.
 
     Attributes:
         keypoints: of the picture at rest, 1x16x2: on the face those of its mesh.
-        rest: how the face looks at rest, a motion of one frame in units of [-1, 1].
+        rest, gains: as given, or learnt.
     """
 
-    def __init__(self, picture: np.ndarray, face: Face, detected: Keypoints) -> None:
+    def __init__(self, rest: FaceMotion, detected: Keypoints, gains: Gains | None = None) -> None:
         assert detected.jacobian is not None
-        self._face = face
-        height, width = picture.shape[:2]
-        self._unit = np.array([2 / width, 2 / height, 2 / width])  # from pixels to [-1, 1]
-        (mesh,) = face_meshes([picture], [face])
-        self.rest = measure_motion((mesh.points * self._unit - [1, 1, 0])[None])
+        self.rest, self.gains = rest, gains or Gains(_ASKED_LIPS, np.ones(3))
         self._jacobian = detected.jacobian
         value = detected.value.clone()
-        value[:, :_FACE] = torch.from_numpy(self._place(self.rest)).to(value)
+        value[:, :_FACE] = torch.from_numpy(self._place(rest)).to(value)
         self.keypoints = Keypoints(value, detected.jacobian)
-        self._gains = _Gains(_ASKED_LIPS, np.ones(3))
 
-    def calibrate(self, render: Render) -> None:
+    def calibrate(self, render: Render, face: Face) -> None:
         """Learn what has to be asked for, by painting the face with some turns and openings and measuring it.
 
-        ``render`` paints key points.
+        Args:
+            render: paints key points.
+            face: where it is in what is painted.
         """
         count = len(_ASKED_LIPS) + len(_ASKED_TURNS)
         lips, turns = np.full(count, self.rest.lips[0]), np.zeros((count, 3))
@@ -96,24 +93,32 @@ class PhotoFace:
             np.zeros((count, 2)),
             np.ones(count),
         )
-        meshes = face_meshes(list(render(moved)), [self._face] * count)
-        seen = measure_motion(np.stack([mesh.points * self._unit - [1, 1, 0] for mesh in meshes]))
+        seen = _measure(list(render(moved)), face)
         seen_turns = Rotation.from_matrix(seen.rotation @ self.rest.rotation[0].T).as_rotvec()
-        gain = np.ones(3)
+        turn = np.ones(3)
         for axis, rows in ((0, slice(-4, -2)), (1, slice(-2, None))):
             came = np.ptp(seen_turns[rows, axis]) / np.ptp(turns[rows, axis])
-            gain[axis] = np.clip(1 / max(came, 1e-6), 1, _MOST_GAIN)
-        self._gains = _Gains(seen.lips[: len(_ASKED_LIPS)], gain)
+            turn[axis] = np.clip(1 / max(came, 1e-6), 1, _MOST_GAIN)
+        self.gains = Gains(seen.lips[: len(_ASKED_LIPS)], turn)
 
-    def move(self, driver: FaceMotion, reference: FaceMotion, motion: Motion = Motion()) -> Keypoints:
+    def move(
+        self,
+        driver: FaceMotion,
+        reference: FaceMotion,
+        motion: Motion = Motion(),
+        usual: FaceMotion | None = None,
+    ) -> Keypoints:
         """Return where the key points of the photo go, Tx16x2 in [-1, 1], with their jacobians.
 
         Args:
             driver: how its face moves, T frames.
             reference: the driver's face where the photo is at rest, one frame; its ``lids`` are open.
             motion: how much of that each part of the face makes, and what is changed in it.
+            usual: how this face mostly looks, one frame, where the picture is one of a video. What it does
+                there with a part that moves now is taken back first. None: it is at rest.
         """
-        rest, gains, edit = self.rest, self._gains, motion.edit
+        rest, gains, edit = self.rest, self.gains, motion.edit
+        usual = usual or rest
         pose, mouth, eyes, brows = (motion.strength_of(part) for part in PARTS)
         turns = Rotation.from_matrix(driver.rotation @ reference.rotation[0].T).as_rotvec() * pose
         turns = (turn_of(edit) * Rotation.from_rotvec(turns)).as_rotvec()
@@ -129,12 +134,17 @@ class PhotoFace:
         # a mouth that nobody moves stays exactly as it is in the photo
         lips += (1 - min(mouth, 1.0)) * (rest.lips - _ask(rest.lips, gains.lips, _ASKED_LIPS))
         open_share = 1 + _LIDS_GAIN * eyes * (driver.lids / np.maximum(reference.lids, 1e-6) - 1)
-        lids = np.clip(open_share * edit.eyes, 0, _WIDEST) * rest.lids
+        lids = np.clip(open_share * edit.eyes, 0, _WIDEST) * usual.lids
+        lids += (1 - min(eyes, 1.0)) * (rest.lids - usual.lids)
 
         shares = np.full(_FACE, pose)
         for strength, points in ((eyes, _LID_POINTS), (mouth, _MOUTH_POINTS), (brows, _BROW_POINTS)):
             shares[points] = strength
         expression = (driver.shape - reference.shape) * (shares[:, None] * EXPRESSION)
+        if usual is not rest:
+            own = np.minimum(shares, 1)
+            own[_HEAD_POINTS] = 0
+            expression = expression + own[:, None] * (usual.shape - rest.shape)
         expression = expression + edit.smile * SMILE + edit.brows * BROWS
         return self._move(
             turned,
@@ -221,6 +231,19 @@ def _rise_from_border(length: int) -> Tensor:
     place = (torch.arange(length) + 0.5) / length
     share = ((torch.minimum(place, 1 - place) - STILL) / (FREE - STILL)).clamp(0, 1)
     return share * share * (3 - 2 * share)
+
+
+def measure_rest(picture: np.ndarray, face: Face) -> FaceMotion:
+    """Return how a face looks in a picture (HxWx3 uint8): a motion of one frame, in units of [-1, 1]."""
+    return _measure([picture], face)
+
+
+def _measure(pictures: Sequence[np.ndarray], face: Face) -> FaceMotion:
+    """Return how the face at one place looks in T pictures of one size, in units of [-1, 1]."""
+    meshes = face_meshes(pictures, [face] * len(pictures))
+    height, width = pictures[0].shape[:2]
+    unit = np.array([2 / width, 2 / height, 2 / width])
+    return measure_motion(np.stack([mesh.points * unit - [1, 1, 0] for mesh in meshes]))
 
 
 def find_photo_face(picture: np.ndarray) -> Face | None:

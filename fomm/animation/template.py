@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +62,49 @@ class Template:
     def num_frames(self) -> int:
         """How many there are."""
         return len(self.motion)
+
+
+def read_drivers(
+    drivings: Sequence[str | os.PathLike[str]],
+    excerpt: Excerpt = Excerpt(),
+    crop: Crop = "auto",
+    *,
+    progress: bool = False,
+) -> tuple[list[Template], VideoReader | None]:
+    """Return the motion of each template or video, all equally long, and a reader of the first video's sound.
+
+    See ``watch_video`` for the arguments and errors.
+    """
+    templates, sound = [], None
+    for driving in drivings:
+        if is_template(driving):
+            templates.append(read_template(driving, excerpt))
+            continue
+        templates.append(watch_video(driving, excerpt, crop, progress=progress))
+        if sound is None:
+            sound = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
+    return match_lengths(templates), sound
+
+
+def match_lengths(templates: Sequence[Template]) -> list[Template]:
+    """Return templates with the frame rate of the first, all as long as the longest.
+
+    One that ends earlier shows no face from there on, so that a photo eases to rest.
+    """
+    fps = templates[0].fps
+    count = max(max(round(template.num_frames / template.fps * fps), 1) for template in templates)
+    matched = []
+    for template in templates:
+        pace = template.fps / fps
+        own = min(max(round(template.num_frames / pace), 1), count)
+        frames = np.minimum((np.arange(count) * pace).astype(int), template.num_frames - 1)
+        gaps = [(round(begin / pace), min(round(end / pace), own)) for begin, end in template.presence.gaps]
+        gaps = [gap for gap in gaps if gap[0] < gap[1]]
+        if own < count:
+            last = gaps.pop()[0] if gaps and gaps[-1][1] == own else own
+            gaps.append((last, count))
+        matched.append(Template(template.motion.take(frames), Presence(tuple(gaps), fps)))
+    return matched
 
 
 def is_template(path: str | os.PathLike[str]) -> bool:

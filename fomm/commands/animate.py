@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.option_table import COLUMNS, COMPUTATION, group_options
+from fomm.animation.option_table import COLUMNS, COMPUTATION, face_option, group_options
 from fomm.animation.options import Compute, Framing
 from fomm.bundled import MOTIONS, bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
@@ -29,10 +29,19 @@ def add_animate(parser: argparse.ArgumentParser) -> None:
         help="an .mp4, .webm or .gif file, or a new folder for PNGs; where a folder was given, one for mp4s",
     )  # fmt: skip
     add_weights(parser)
-    add_options(parser)
+    face = {
+        "type": _face, "metavar": "N|all|N=DRIVING", "action": _Face, "needless": [driving],
+        "help": "which face of the photo, from 0, left to right; without it, the largest; "
+        "N=DRIVING, for several faces, gives each a driver of its own, instead of DRIVING",
+    }  # fmt: skip
+    add_options(parser, more={"face": face})
     parser.add_argument(
         "--motion", metavar="NAME|FILE", type=_template, action=_Instead, needless=[driving],
         help=f"instead of DRIVING a motion template: one of {', '.join(MOTIONS)}, or a file of fomm motion",
+    )  # fmt: skip
+    parser.add_argument(
+        "--source-video", action="store_true",
+        help="PHOTO is a video: its head keeps its own motion, and its face takes the driver's expression",
     )  # fmt: skip
     _add_many(parser, [photo, driving, output])
     parser.set_defaults(run=_animate)
@@ -53,6 +62,17 @@ def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Actio
         "--shard", metavar="I/N", type=_shard,
         help="only the I-th of N parts, counted from 1; without it, all",
     )  # fmt: skip
+
+
+def _face(text: str) -> int | str | dict[int, Path]:
+    """Read ``N`` or ``all``, or ``N=DRIVING``: a face and its driver, a file or the name of a motion."""
+    number, equals, driving = text.partition("=")
+    if not equals:
+        return face_option(text)
+    chosen = face_option(number)
+    if not isinstance(chosen, int) or not driving:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a face's number and its driver, as 1=talk.mp4")
+    return {chosen: _template(driving) if driving in MOTIONS else Path(driving)}
 
 
 def _template(text: str) -> Path:
@@ -88,18 +108,43 @@ class _Instead(argparse.Action):
             action.required = False
 
 
+class _Face(_Instead):
+    """``--face``: drivers of several faces come together."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, options: argparse.Namespace, value: Any, name: Any = None
+    ) -> None:
+        if not isinstance(value, dict):
+            setattr(options, self.dest, value)
+            return
+        before = getattr(options, self.dest)
+        drivers = before if isinstance(before, dict) else {}
+        if drivers.keys() & value.keys():
+            parser.error(f"--face {min(value)} has two drivers; give one")
+        super().__call__(parser, options, drivers | value, name)
+
+
 def _animate(options: argparse.Namespace) -> None:
     from fomm.jobs import are_folders
 
+    if options.source_video and (options.jobs or isinstance(options.face, dict)):
+        raise InputError("--source-video takes one video and one driver; leave --jobs and --face out")
     if options.motion:
         if options.driving or options.jobs:
             raise InputError("--motion stands in for DRIVING; give one of them")
         options.driving = options.motion
-    if options.jobs or are_folders(options.photo, options.driving):
+    if isinstance(options.face, dict):
+        if options.driving or options.jobs:
+            raise InputError("--face N=DRIVING stands in for DRIVING; give one of them")
+        options.driving, options.face = options.face, None
+    if not isinstance(options.driving, dict) and (
+        options.jobs or are_folders(options.photo, options.driving)
+    ):
         return _animate_many(options)
     if options.shard:
         raise InputError("--shard takes a part of many jobs; give --jobs or a folder with it")
     from fomm.animation.animate import animate_file
+    from fomm.animation.source_video import replace_expression
     from fomm.checkpoint import load_checkpoints
     from fomm.media import check_result
 
@@ -108,7 +153,8 @@ def _animate(options: argparse.Namespace) -> None:
     replaced = options.output.is_file()
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
     given["compute"] = choose_compute(networks, given["compute"])
-    count = animate_file(options.photo, options.driving, options.output, *networks, **given)
+    work: Callable[..., int] = replace_expression if options.source_video else animate_file
+    count = work(options.photo, options.driving, options.output, *networks, **given)
     _tell(options.output, replaced, count, given["compute"])
 
 

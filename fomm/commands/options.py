@@ -1,7 +1,7 @@
 """Options that several commands have, and how their help reads."""
 
 import argparse
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,15 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_options(
-    parser: argparse.ArgumentParser, only: Collection[str] | None = None, but: Collection[str] = ()
+    parser: argparse.ArgumentParser,
+    only: Collection[str] | None = None,
+    but: Collection[str] = (),
+    more: Mapping[str, dict[str, Any]] = {},
 ) -> None:
-    """Add the options of an animation, under their headings: ``only`` these, or all ``but`` those."""
+    """Add the options of an animation, under their headings: ``only`` these, or all ``but`` those.
+
+    ``more``: what argparse is told of some beside that, by their names.
+    """
     groups: dict[str, argparse._ArgumentGroup] = {}
     for option in OPTIONS:
         if option.name in but or (only is not None and option.name not in only):
@@ -55,14 +61,14 @@ def add_options(
                 option.field,
             )
         else:
-            groups[option.group].add_argument(
-                f"--{option.name}",
-                dest=option.field,
-                metavar=option.metavar,
-                type=option.read,
-                default=DEFAULTS[option.field],
-                help=option.help,
-            )
+            keywords: dict[str, Any] = {
+                "dest": option.field,
+                "metavar": option.metavar,
+                "type": option.read,
+                "default": DEFAULTS[option.field],
+                "help": option.help,
+            }
+            groups[option.group].add_argument(f"--{option.name}", **keywords | more.get(option.name, {}))
 
 
 def add_switch(
