@@ -61,7 +61,7 @@ def seed_checkpoints(folder: Path) -> Iterator[bytes]:
 
 def seed_images(folder: Path) -> Iterator[bytes]:
     """Yield small pictures in each format and mode."""
-    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"):
         for mode in ("RGB", "L"):
             yield hostile.picture_file(kind, mode)
     for mode in ("1", "P", "LA", "RGBA", "I;16"):
@@ -71,7 +71,7 @@ def seed_images(folder: Path) -> Iterator[bytes]:
     for method in ("tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits", "group4"):
         yield hostile.picture_file("TIFF", "1" if method == "group4" else "RGB", compression=method)
     yield hostile.picture_file("JPEG", "CMYK", progressive=True)
-    for kind in ("PNG", "JPEG", "WEBP", "TIFF"):
+    for kind in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF"):
         yield hostile.picture_file(kind, exif=hostile.exif(6))
 
 

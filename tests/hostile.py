@@ -182,10 +182,21 @@ def flat_safetensors(
 
 
 def picture_file(kind: str, mode: str = "RGB", size: tuple[int, int] = (16, 12), **options) -> bytes:
-    """Make a picture of ``size`` (width, height) in one of Pillow's formats and modes."""
+    """Make a picture of ``size`` (width, height) in one of Pillow's formats and modes, or a HEIC picture."""
     levels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return encode_picture(Image.fromarray(levels).convert(mode), kind, **options)
+
+
+def encode_picture(image: Image.Image, kind: str, **options) -> bytes:
+    """Return a picture's file; a test that asks for HEIC is skipped where its package is missing."""
     buffer = io.BytesIO()
-    Image.fromarray(levels).convert(mode).save(buffer, kind, **options)
+    if kind == "HEIC":
+        import pytest  # late: the fuzzers run without it
+
+        package = pytest.importorskip("pillow_heif", reason="needs the extra heic")
+        package.from_pillow(image).save(buffer, **options)
+    else:
+        image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 

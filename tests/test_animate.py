@@ -387,7 +387,7 @@ def test_the_part_alone_all_faces_and_what_does_not_go_together(portrait, tiny):
     assert animate_file(*files, folder / "all/", *tiny, framing=Framing(face="all")) == 6
     with pytest.raises(InputError, match="does not go with paste_back"):
         animate_file(*files, folder / "no.mp4", *tiny, framing=Framing(paste_back=True, side_by_side=True))
-    with pytest.raises(InputError, match="'all' animates several parts"):
+    with pytest.raises(InputError, match="several faces are several parts of one picture"):
         animate_file(*files, folder / "no.mp4", *tiny, framing=Framing(face="all", paste_back=False))
     assert not (folder / "no.mp4").exists()
 

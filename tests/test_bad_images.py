@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import sys
 import zlib
 
 import hostile
@@ -16,7 +17,7 @@ from fomm.errors import InputError, MediaError
 from fomm.media import VideoReader, read_image
 from fomm.media.images import IMAGE_FORMATS, MAX_PIXELS
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
 
 # -- bombs -------------------------------------------------------------------------------------------
@@ -40,7 +41,8 @@ def black(width: int, height: int) -> bytes:
 
 def claim_size(kind: str, width: int, height: int) -> bytes:
     """Make a small picture whose header claims another size."""
-    data = bytearray(hostile.picture_file(kind))
+    size = (64, 64) if kind == "HEIC" else (16, 12)  # else the part of its blocks that is shown is told too
+    data = bytearray(hostile.picture_file(kind, size=size))
     if kind == "JPEG":
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = struct.pack(">HH", height, width)
@@ -58,6 +60,9 @@ def claim_size(kind: str, width: int, height: int) -> bytes:
         canvas = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
         body = b"WEBPVP8X" + struct.pack("<II", 10, 0) + canvas + bytes(data[12:])
         return b"RIFF" + struct.pack("<I", len(body)) + body
+    elif kind in ("AVIF", "HEIC"):
+        at = data.index(b"ispe") + 8
+        data[at : at + 8] = struct.pack(">II", width, height)
     return bytes(data)
 
 
@@ -88,6 +93,8 @@ def bombs() -> dict[str, Case]:
         "a TIFF of 16 quintillion": (lambda: claim_size("TIFF", 2**32 - 1, 2**32 - 1), pillows),
         "a TIFF of 144 million": (lambda: claim_size("TIFF", 12_000, 12_000), ours),
         "a WEBP of 281 trillion": (lambda: claim_size("WEBP", 2**24, 2**24), pillows),
+        "an AVIF of 132 million": (lambda: claim_size("AVIF", 12_000, 11_000), ours),
+        "an AVIF of 900 million": (lambda: claim_size("AVIF", 30_000, 30_000), "is not a picture"),
         "a text of 100 megabytes within": (
             lambda: png(8, 8, zlib.compress(bytes(16)), (b"zTXt", b"a\0\0" + swollen())),
             "as a picture: Decompressed data too large",
@@ -115,7 +122,7 @@ def wide_tiff() -> bytes:
 
 
 def no_pictures() -> dict[str, Case]:
-    nothing = r"it is not a picture \(PNG, JPEG, WEBP, GIF, BMP, TIFF\)"
+    nothing = r"it is not a picture \(PNG, JPEG, WEBP, GIF, BMP, TIFF, AVIF, HEIC\)"
     svg = b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
     files: dict[str, bytes] = {
         "no bytes": b"",
@@ -128,7 +135,7 @@ def no_pictures() -> dict[str, Case]:
         "EPS with a preview": b"\xc5\xd0\xd3\xc6" + bytes(26) + b"%!PS-Adobe-3.0 EPSF-3.0\n",
         "PDF": b"%PDF-1.7\n1 0 obj\n",
         "a film": b"\0\0\0\x18ftypisom\0\0\0\1isomavc1",
-        "HEIC": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+        "AVIF's beginning": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif",
         "a Photoshop file": b"8BPS\0\1" + bytes(6) + struct.pack(">HIIHH", 3, 1, 1, 8, 3) + bytes(20),
         "a QOI file": b"qoif" + struct.pack(">IIBB", 1, 1, 3, 0) + bytes(20),
         "a program of Windows": b"MZ\x90\0" + bytes(100),
@@ -137,6 +144,10 @@ def no_pictures() -> dict[str, Case]:
     for kind in ("ICO", "PPM", "TGA", "PCX", "SGI", "DDS", "EPS"):
         cases[f"{kind} by Pillow"] = (lambda k=kind: hostile.picture_file(k)), nothing
     return cases | {
+        "HEIC's beginning": (
+            lambda: b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+            r"as a picture: Invalid input|need the extra heic: pip install pillow-heif",
+        ),
         "floating-point numbers": (float_tiff, "floating-point numbers; save it with 8 or 16 bits"),
         "numbers of 32 bits": (wide_tiff, "32 bits; save it with 8 or 16"),
     }
@@ -170,6 +181,69 @@ def told(paths):
 @pytest.mark.parametrize("name", CASES)
 def test_refused(told, paths, name):
     check_refused(told[name], paths[name], CASES[name][1])
+
+
+# -- HEIC, which an extra reads -----------------------------------------------------------------------
+
+
+def heic_bombs() -> dict[str, Case]:
+    ours = "pixels are more than 120000000; scale it down, or set FOMM"
+    sizes = {
+        "132 million pixels": (12_000, 11_000, ours),
+        "four quintillion pixels": (2**31 - 1, 2**31 - 1, ours),
+        "more pixels than are there": (4_000, 4_000, "does not have the size signaled"),
+        "fewer pixels than are there": (8, 8, "does not have the size signaled"),
+        "no pixels": (0, 0, "Zero image width"),
+    }
+    return {
+        name: (lambda w=width, h=height: claim_size("HEIC", w, h), words)
+        for name, (width, height, words) in sizes.items()
+    } | {
+        f"{tenths} tenths of it": (
+            lambda t=tenths: (d := hostile.picture_file("HEIC", size=(64, 48)))[: len(d) * t // 10],
+            "it is not a picture" if not tenths else "as a picture: Invalid input",
+        )
+        for tenths in range(10)
+    }
+
+
+HEIC_CASES = heic_bombs()
+
+
+@pytest.fixture(scope="module")
+def heic_paths(tmp_path_factory):
+    return write_each(HEIC_CASES, tmp_path_factory.mktemp("pictures"), "picture.jpg")
+
+
+@pytest.fixture(scope="module")
+def heic_told(heic_paths):
+    return read_each("read_picture", heic_paths)
+
+
+@pytest.mark.parametrize("name", HEIC_CASES)
+def test_heic_refused(heic_told, heic_paths, name):
+    check_refused(heic_told[name], heic_paths[name], HEIC_CASES[name][1])
+
+
+def test_heic_without_its_extra(tmp_path, monkeypatch):
+    """One sentence says what to install, and none takes the file for a video."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    photo = tmp_path / "IMG_0001.HEIC"
+    photo.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(MediaError, match=r"HEIC pictures need the extra heic: pip install pillow-heif") as e:
+        read_image(photo)
+    check_sentence(e.value, MediaError, photo)
+    with pytest.raises(MediaError, match="it is a picture; expected a video"):
+        VideoReader(photo)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_phone_pictures_are_no_videos(tmp_path, kind):
+    """They lie in the container of videos, so that ffmpeg reads them."""
+    photo = tmp_path / "driving.mp4"
+    photo.write_bytes(hostile.picture_file(kind, size=(256, 192)))
+    with pytest.raises(MediaError, match="it is a picture; expected a video"):
+        VideoReader(photo)
 
 
 # -- not in one file ---------------------------------------------------------------------------------
@@ -224,14 +298,14 @@ def test_a_picture_of_90_million_pixels_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.gif", "a", "a.mp4", "-i.png", "a:b.png", "http:a.png"])
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", [*FORMATS, "HEIC"])
 def test_names_and_suffixes_do_not_matter(tmp_path, monkeypatch, kind, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(hostile.picture_file(kind))
     assert read_image(name).shape == (12, 16, 3)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "HEIC"])
 @pytest.mark.parametrize("broken", ["garbage", "cut", "endless", "orientation 99", "orientation as text"])
 def test_broken_exif_is_no_broken_picture(tmp_path, kind, broken):
     exif = {

@@ -3,12 +3,13 @@
 import struct
 import zlib
 
+import hostile
 import numpy as np
 import pytest
 from PIL import Image
 
 from fomm.errors import InputError, MediaError
-from fomm.media import read_image, write_image
+from fomm.media import VideoReader, read_image, write_image
 
 # 2x3 pixels, all different, so that every flip and turn can be told from every other.
 PIXELS = np.array(
@@ -125,7 +126,7 @@ ORIENTATIONS = {
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".avif"])
 def test_exif_orientation(tmp_path, orientation, suffix):
     stored = np.kron(PIXELS, np.ones((16, 16, 1), np.uint8))  # blocks, so that JPEG keeps the colours
     exif = Image.Exif()
@@ -134,9 +135,38 @@ def test_exif_orientation(tmp_path, orientation, suffix):
     Image.fromarray(stored).save(
         path, exif=exif, quality=100, **({"subsampling": 0} if suffix == ".jpg" else {})
     )
-    got, expected = read_image(path), ORIENTATIONS[orientation](stored)
+    check_upright(path, ORIENTATIONS[orientation](stored), 0 if suffix == ".png" else 12)
+
+
+def check_upright(path, expected: np.ndarray, tolerance: int) -> None:
+    """Compare the middle of each block of 16x16 pixels."""
+    got = read_image(path)
     assert got.shape == expected.shape
-    assert_close(got[8::16, 8::16], expected[8::16, 8::16], 0 if suffix == ".png" else 12)
+    assert_close(got[8::16, 8::16], expected[8::16, 8::16], tolerance)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_orientation_of_heic(tmp_path, orientation):
+    """It stands in the container; the decoder applies it, once."""
+    stored = np.kron(PIXELS, np.ones((16, 16, 1), np.uint8))
+    options = {"exif": hostile.exif(orientation), "quality": 100, "chroma": 444}
+    (tmp_path / "a.heic").write_bytes(hostile.encode_picture(Image.fromarray(stored), "HEIC", **options))
+    check_upright(tmp_path / "a.heic", ORIENTATIONS[orientation](stored), 12)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "HEIC"])
+def test_transparency_of_phone_formats(tmp_path, kind):
+    image = Image.new("RGBA", (64, 64), (255, 100, 0, 51))
+    (tmp_path / "a").write_bytes(hostile.encode_picture(image, kind, quality=100))
+    assert_close(read_image(tmp_path / "a"), np.full((64, 64, 3), (255, 224, 204), np.uint8), 3)
+
+
+def test_a_folder_of_phone_pictures_is_a_video(tmp_path):
+    for number in (10, 2, 1):
+        picture = Image.new("L", (32, 32), number * 20).convert("RGB")
+        picture.save(tmp_path / f"{number}.AVIF", quality=100)
+    frames = [round(float(frame.mean())) for frame in VideoReader(tmp_path)]
+    assert np.abs(np.subtract(frames, [20, 40, 200])).max() <= 2
 
 
 def test_orientation_of_16_bit_gray(tmp_path):

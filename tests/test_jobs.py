@@ -129,8 +129,8 @@ def test_what_is_no_list(tmp_path, content):
 
 def test_columns_are_the_options_of_the_command(capsys):
     """But for those of all jobs; and both read the same words."""
-    whole = {"help", "output", "checkpoint", "config", "jobs", "workers", "shard", "device", "batch-size",
-             "motion", "source-video"}  # fmt: skip
+    whole = {"help", "output", "checkpoint", "config", "device", "batch-size", "motion", "source-video"}
+    whole |= {"jobs", "workers", "ray", "shard"}
     negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
     assert main(["animate", "--help"]) == 0
     names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from fomm.live import Live, camera, run
 from fomm.live.camera import Newest, Reader, Source, camera_source, stream_source
 from fomm.live.screens import Recording, Screen, Status, VirtualCamera, title
 from fomm.live.window import Window, fitted
-from fomm.media import VideoReader, VideoWriter, save_video
+from fomm.media import VideoReader, VideoWriter, save_video, write_image
+from fomm.media.resize import resize
 
 pytestmark = pytest.mark.smoke
 
@@ -135,6 +137,53 @@ def test_the_photo_rests_until_there_is_a_face(tiny, portraits):
 def test_no_part_without_the_whole(tiny):
     with pytest.raises(InputError, match="paste_back"):
         Live(*tiny, framing=Framing(face="all", paste_back=False))
+
+
+def play(frames, rate: float):
+    """Give the frames as a camera does, whoever is ready."""
+    for frame in frames:
+        yield frame
+        time.sleep(1 / rate)
+
+
+def test_a_large_photo_shrinks_to_what_keeps_up(tiny, portraits):
+    """Of a second before a camera, the whole photo shows far fewer frames than the fitted one."""
+    large, shown = resize(portraits[0], (2560, 2560)), {}
+    for rate in (None, 25.0):
+        session, screen = Live(*tiny, rate=rate), Seen()
+        with warnings.catch_warnings(record=True) as told:
+            session.set_source(large)
+        session.step(portraits[1])
+        with Newest(play([portraits[1]] * 25, 25.0)) as frames:
+            shown[rate] = run(session, frames, [screen]).shown
+        height, width = screen.pictures[0].shape[:2]
+        said = [str(warning.message) for warning in told]
+        if rate is None:
+            assert not said and (height, width) == (2560, 2560)
+        else:
+            assert len(said) == 1 and max(height, width) < 1800
+            assert f"is shown at {width}x{height} pixels in place of its 2560x2560: more" in said[0]
+    assert shown[None] < 0.6 * shown[25.0], f"frames shown of the whole photo and the fitted: {shown}"
+
+
+def test_a_size_is_pasted_at_that_size(tiny, portraits):
+    """Nearly the same comes out as by pasting at the photo's size and shrinking each frame."""
+    group = np.concatenate(portraits, axis=1)
+    sessions = [Live(*tiny, compute=EXACT, framing=Framing(face="all", size=size)) for size in (256, None)]
+    for session in sessions:
+        session.set_source(group)
+        session.step(portraits[0])
+    small, whole = (session.step(portraits[1]) for session in sessions)
+    assert small.shape == (128, 256, 3)
+    error = np.abs(small.astype(float) - resize(whole, (128, 256)))
+    assert error.mean() < 1.5, f"{error.mean():.2f} levels on average"
+    assert np.abs(small.astype(float) - resize(group, (128, 256))).mean() > 3  # it has moved
+
+
+@pytest.mark.parametrize("rate", [0.0, -25.0, float("nan")])
+def test_a_rate_is_above_zero(tiny, rate):
+    with pytest.raises(InputError, match=r"rate is .*expected frames a second"):
+        Live(*tiny, rate=rate)
 
 
 # -- the newest frame wins -------------------------------------------------------------------------
@@ -558,6 +607,20 @@ def test_the_command_from_file_to_file(files, capsys):
     with VideoReader(result) as reader:
         assert reader.fps == 10 and len(list(reader)) >= 2
     assert {path.name for path in files.iterdir()} == {"photo.png", "driving.mp4", "result.mp4"}
+
+
+def test_the_command_says_how_large_the_photo_is_shown(tmp_path, portraits, capsys):
+    write_image(tmp_path / "large.jpg", resize(portraits[0], (2560, 2560)))
+    save_video(tmp_path / "driving.mp4", np.stack([portraits[1]] * 4), 10)
+    sizes = {}
+    for options in ([], ["--size", "128"]):
+        files = [str(tmp_path / name) for name in ("large.jpg", "driving.mp4", "result.mp4")]
+        command = ["live", files[0], "--input", files[1], "-o", files[2], *options, *TINY_OPTIONS]
+        assert main(command) == 0
+        sizes[len(options)] = VideoReader(files[2]).size, capsys.readouterr().err
+    (height, width), said = sizes[0]
+    assert f"large.jpg is shown at {width}x{height} pixels" in said and said.count("\n") == 1
+    assert sizes[2] == ((128, 128), "")
 
 
 def test_the_command_says_who_drives(capsys):

@@ -28,7 +28,7 @@ settings.register_profile("ours", derandomize=True, deadline=None, database=None
 settings.load_profile("ours")
 slow_each = settings(max_examples=15)  # what starts ffmpeg several times
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 KINDS = ("zip", "legacy", "safetensors")
 
 
@@ -97,6 +97,8 @@ MAGIC = [
     b"BM",
     b"II*\0",
     b"\0\0\0\x18ftypisom",
+    b"\0\0\0\x18ftypavif\0\0\0\0mif1avif",
+    b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
     b"\x1aE\xdf\xa3",
     b"YUV4MPEG2 W8 H8 F25:1\n",
     b"",

@@ -19,6 +19,7 @@ from fomm.animation.template import Template
 from fomm.animation.threads import prefetch
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
+from fomm.face.crop import Rect
 from fomm.media.images import get_max_pixels
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
@@ -97,6 +98,18 @@ class MovedPhoto:
         """From now on let the networks' own key points move the photo."""
         for animator in self.animators:
             animator.forget_face()
+        self._cut_pastes()
+
+    def scale_to(self, size: tuple[int, int]) -> None:
+        """Scale the whole photo to ``size`` (height, width), and put the parts into that one from now on.
+
+        The networks go on to see the parts of the photo that was given.
+        """
+        down, across = (new / old for new, old in zip(size, self.picture.shape, strict=False))
+        self._parts = [
+            Rect(part.x0 * across, part.y0 * down, part.x1 * across, part.y1 * down) for part in self._parts
+        ]
+        self.picture, self.size = resize(self.picture, size), size
         self._cut_pastes()
 
     def _cut_pastes(self) -> None:

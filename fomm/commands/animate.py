@@ -56,8 +56,13 @@ def _add_many(parser: argparse.ArgumentParser, needless: Iterable[argparse.Actio
         f"any of the options under {', '.join(groups)}",
     )  # fmt: skip
     group.add_argument(
-        "--workers", metavar="N", type=int, default=1, help="processes, each with networks of its own"
-    )
+        "--workers", metavar="N", type=int,
+        help="processes, each with its own networks; without it, one, or with --ray one for each GPU or CPU",
+    )  # fmt: skip
+    group.add_argument(
+        "--ray", action="store_true",
+        help="work on all machines of the Ray cluster of RAY_ADDRESS, or of this machine alone",
+    )  # fmt: skip
     group.add_argument(
         "--shard", metavar="I/N", type=_shard,
         help="only the I-th of N parts, counted from 1; without it, all",
@@ -141,8 +146,9 @@ def _animate(options: argparse.Namespace) -> None:
         options.jobs or are_folders(options.photo, options.driving)
     ):
         return _animate_many(options)
-    if options.shard:
-        raise InputError("--shard takes a part of many jobs; give --jobs or a folder with it")
+    if options.shard or options.ray:
+        name = "--shard takes a part of" if options.shard else "--ray is for"
+        raise InputError(f"{name} many jobs; give --jobs or a folder with it")
     from fomm.animation.animate import animate_file
     from fomm.animation.source_video import replace_expression
     from fomm.checkpoint import load_checkpoints
@@ -188,6 +194,7 @@ def _animate_many(options: argparse.Namespace) -> None:
         jobs,
         load,
         workers=options.workers,
+        ray=options.ray,
         shard=options.shard or (1, 1),
         failures=failures,
         **given_options(options),

@@ -6,16 +6,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fomm.animation.option_table import group_options
+from fomm.animation.option_table import group_options, size_option
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
 
 if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
     from fomm.live.camera import Source
     from fomm.live.screens import Screen
 
-# Options that make no sense where frames come as they are seen.
+# Options that make no sense where frames come as they are seen, and --size, whose default is another here.
 NOT_LIVE = ("best-frame", "start", "duration", "audio", "side-by-side", "size", "batch-size")
-FILE_RATE = 25.0  # frames a second of a file, where the source is no file that has a rate
+USUAL_RATE = 25.0  # frames a second, where the source does not tell
 
 
 def add_live(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,10 @@ def add_live(parser: argparse.ArgumentParser) -> None:
     result.add_argument(
         "-o", "--output", metavar="FILE|DEVICE",
         help="a video as of fomm animate, or on Linux a v4l2loopback device; without it, a window",
+    )  # fmt: skip
+    result.add_argument(
+        "--size", metavar="N|WxH", type=size_option,
+        help="pixels of the longer side, or width and height; without it, what keeps up with the frames",
     )  # fmt: skip
     result.add_argument("--window", action="store_true", help="the window too, with --output")
     add_weights(parser)
@@ -60,10 +64,11 @@ def _live(options: argparse.Namespace) -> None:
     networks = load_checkpoints(options.config, options.checkpoint, device=options.device)
     given = group_options(given_options(options))
     compute = choose_compute(networks, given["compute"])
-    live = Live(*networks, framing=given["framing"], motion=given["motion"], compute=compute)
+    rate = float(source.rate or options.framerate or USUAL_RATE)
+    live = Live(*networks, framing=given["framing"], motion=given["motion"], compute=compute, rate=rate)
     live.set_source(options.photo)
     with ExitStack() as stack:
-        screens = _screens(options, source, networks[0].weights_hash, stack)
+        screens = _screens(options, source.name, rate, networks[0].weights_hash, stack)
         frames = stack.enter_context(Newest(Reader(source)))
         summary = run(live, frames, screens, name=source.name)
     print(f"{summary}, by {compute.engine} in {compute.precision}")
@@ -84,7 +89,7 @@ def _source(options: argparse.Namespace) -> "Source":
 
 
 def _screens(
-    options: argparse.Namespace, source: "Source", weights_hash: str | None, stack: ExitStack
+    options: argparse.Namespace, source: str, rate: float, weights_hash: str | None, stack: ExitStack
 ) -> "list[Screen]":
     from fomm.errors import MediaError
     from fomm.live.screens import Recording, Screen, VirtualCamera
@@ -99,11 +104,10 @@ def _screens(
             )
         screens.append(stack.enter_context(VirtualCamera(options.output)))
     elif options.output is not None:
-        rate = FILE_RATE if source.rate is None else float(source.rate)
         writer = stack.enter_context(VideoWriter(options.output, fps=rate, weights_hash=weights_hash))
         screens.append(stack.enter_context(Recording(writer, rate)))
     if options.output is None or options.window:
-        screens.append(stack.enter_context(Window(source.name)))
+        screens.append(stack.enter_context(Window(source)))
     elif sys.stderr.isatty():
         screens.append(_terminal())
     return screens

@@ -27,6 +27,7 @@ from fomm.atomic import atomic_path
 from fomm.engines import choose_engine
 from fomm.errors import FommError, InputError
 from fomm.jobs.lists import PATHS, Job
+from fomm.jobs.ray_workers import work_on_ray
 from fomm.media.paths import PathLike
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.workers import WorkerDeath, work_in_processes
@@ -55,7 +56,8 @@ def run_jobs(
     jobs: Sequence[Job],
     load: Callable[[], Networks],
     *,
-    workers: int = 1,
+    workers: int | None = None,
+    ray: bool = False,
     shard: tuple[int, int] = (1, 1),
     failures: PathLike | None = None,
     progress: bool = True,
@@ -66,8 +68,11 @@ def run_jobs(
     Args:
         load: gives the networks, such as ``load_checkpoints`` or a ``partial`` of it; called once in each
             process, and not at all where there is nothing to do.
-        workers: processes; 1 is this one. More are started afresh, so that a script needs its
+        workers: processes; 1, and None, is this one. More are started afresh, so that a script needs its
             ``if __name__ == "__main__":``, and share the CPU's cores.
+        ray: work on a Ray cluster, see ``work_on_ray``. ``workers`` are those of all machines; None is one
+            for each GPU, or CPU where there is no GPU. All machines have to see the files of ``jobs`` and
+            ``load`` under the same names.
         shard: (I, N) takes the I-th of every N jobs, counted from 1: each job is in one of the N parts.
         failures: a CSV file that gets the jobs that failed, with the reason. That of an earlier run is
             replaced, or removed where none failed, also when the run is ended early but has done jobs.
@@ -80,7 +85,7 @@ def run_jobs(
             is in the summary.
     """
     index, count = shard
-    if workers < 1 or not 1 <= index <= count:
+    if (workers is not None and workers < 1) or not 1 <= index <= count:
         raise InputError(
             f"workers is {workers} and shard {index}/{count}; expected 1 or more, and I/N with I from 1 to N"
         )
@@ -88,9 +93,14 @@ def run_jobs(
     left = [job for job in mine if not _is_there(job.output)]
     states = {"done": 0, "skipped": len(mine) - len(left)}
     failed: list[Result] = []
-    processes = min(workers, len(left))
-    prepare = partial(_prepare, load, processes, group_options(options)["compute"])
-    results = _results(prepare, partial(_animate, options), left, processes)
+    compute = group_options(options)["compute"]
+    work = partial(_animate, options)
+    if ray and left:
+        prepare = partial(_prepare, load, 1, compute)
+        results = _explain_deaths(work_on_ray(prepare, work, left, workers, compute.device))
+    else:
+        processes = min(workers or 1, len(left))
+        results = _results(partial(_prepare, load, processes, compute), work, left, processes)
     bar = tqdm(total=len(mine), initial=states["skipped"], unit="job", disable=None if progress else True)
     try:
         with closing(results), bar:
@@ -160,7 +170,13 @@ def _results(
             assert networks is not None
             yield work(networks, job)
         return
-    with closing(work_in_processes(prepare, work, jobs, processes)) as results:
+    yield from _explain_deaths(work_in_processes(prepare, work, jobs, processes))
+
+
+def _explain_deaths(
+    results: Generator[tuple[Job, Result | WorkerDeath], None, None],
+) -> Generator[Result, None, None]:
+    with closing(results):
         for job, result in results:
             yield Result(job, "failed", result.reason) if isinstance(result, WorkerDeath) else result
 

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from time import monotonic
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from fomm.animation.photo import MovedPhoto
 from fomm.errors import InputError, MediaError
 from fomm.live.camera import Newest
 from fomm.live.drivers import Driver, KeypointDriver, MeshDriver
+from fomm.live.fitting import fit_to_rate
 from fomm.live.screens import Screen, Status
 from fomm.live.smoothing import Easing
 from fomm.media import read_image
@@ -43,9 +45,11 @@ class Live:
         generator, kp_detector: as ``load_checkpoints`` gives them.
         framing, motion, compute: see ``animate_file``. Frames come one by one: ``best_frame`` and
             ``batch_size`` mean nothing here, and there is no ``side_by_side``.
+        rate: frames a second to keep up with. Where ``framing`` gives no ``size``, each photo is shrunk to
+            what does, by a measurement when it is set, and a warning tells its size. None shrinks nothing.
 
     Raises:
-        InputError: ``side_by_side`` was asked for.
+        InputError: ``side_by_side`` was asked for, or ``rate`` is not above 0.
     """
 
     def __init__(
@@ -56,11 +60,15 @@ class Live:
         framing: Framing = Framing(),
         motion: Motion = Motion(),
         compute: Compute = Compute(),
+        rate: float | None = None,
     ) -> None:
+        if rate is not None and not rate > 0:
+            raise InputError(f"rate is {rate}; expected frames a second, or None")
         if framing.side_by_side:
             raise InputError("a live photo is shown alone; leave side_by_side out")
         self._networks = (generator, kp_detector)
         self._framing, self._motion, self._compute = framing, motion, replace(compute, batch_size=1)
+        self._rate = rate
         self._photo: MovedPhoto | None = None
         self.reset()
 
@@ -79,9 +87,15 @@ class Live:
             name, picture = "the photo", to_uint8(check_picture(photo, "the photo"))
         else:
             name, picture = str(photo), read_image(photo)
-        self._photo = MovedPhoto(
+        moved = MovedPhoto(
             picture, name, *self._networks, framing=self._framing, motion=self._motion, compute=self._compute
         )
+        if self._framing.size is None:
+            if self._rate is not None:
+                fit_to_rate(moved, name, self._rate)
+        elif moved.pastes and prod(moved.size) < prod(moved.picture.shape[:2]):
+            moved.scale_to(moved.size)
+        self._photo = moved
         self._easing.forget()
 
     def reset(self) -> None:
@@ -98,7 +112,8 @@ class Live:
             time: when the camera saw it, in seconds from any moment; None: just now.
 
         Returns:
-            HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size.
+            HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size or that
+            of ``framing``.
 
         Raises:
             InputError: the frame cannot be used, or there is no photo yet.

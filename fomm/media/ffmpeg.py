@@ -104,7 +104,8 @@ def probe(path: Path) -> VideoInfo:
     time_base = re.search(r"^#tb 0: (\d+)/(\d+)", facts, re.M)
     if large := re.search(r"Picture size (\d{1,9})x(\d{1,9}) exceeds", log):
         check_pixels(path, (int(large[2]), int(large[1])), limit)
-    if code or stream is None:
+    picture = "Input #0, mov" in log and is_still(path)  # AVIF and HEIC lie in the container of videos
+    if code or stream is None or picture:
         raise MediaError(f"cannot read {path} as a video: {_explain_failure(path, log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
         raise MediaError(f"cannot read {path}: not one frame of its video could be decoded")

@@ -12,9 +12,10 @@ from fomm.atomic import atomic_path, check_place
 from fomm.errors import InputError, MediaError, shown
 from fomm.media.paths import PathLike, check_exists
 
-IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")  # Pillow tries these and no others
+IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow tries these and no others
 WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # HEVC in a HEIF file
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
 _MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number of pixels
 
@@ -22,8 +23,9 @@ _MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number o
 def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
     """Read one picture as HxWx3 uint8, RGB, upright (EXIF orientation applied), transparency laid over white.
 
-    16-bit grayscale is scaled to 8 bits. Of an animation the first frame is taken. ``max_pixels`` is how many
-    pixels the picture may have, by default what ``get_max_pixels`` returns. Raises ``MediaError``.
+    PNG, JPEG, WEBP, GIF, BMP, TIFF and AVIF, whatever the file's name; HEIC needs the extra ``heic``. 16-bit
+    grayscale is scaled to 8 bits. Of an animation the first frame is taken. ``max_pixels`` is how many pixels
+    the picture may have, by default what ``get_max_pixels`` returns. Raises ``MediaError``.
     """
     limit = get_max_pixels() if max_pixels is None else max_pixels
     file = check_exists(path)
@@ -40,7 +42,8 @@ def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
             f"cannot read {path}: it has more pixels than Pillow takes ({shown(reason)}); scale it down"
         ) from reason
     except UnidentifiedImageError as reason:
-        raise MediaError(f"cannot read {path}: it is not a picture ({', '.join(IMAGE_FORMATS)})") from reason
+        known = ", ".join((*IMAGE_FORMATS, "HEIC"))
+        raise MediaError(f"cannot read {path}: it is not a picture ({known})") from reason
     except Exception as reason:  # broken files make Pillow's decoders raise nearly anything
         words = shown(reason) or type(reason).__name__
         raise MediaError(f"cannot read {path} as a picture: {words}") from reason
@@ -65,6 +68,8 @@ def check_pixels(path: PathLike, size: tuple[int, int], limit: int) -> None:
 
 def open_picture(file: Path) -> Image.Image:
     """Open a picture by its header. Nothing is decoded yet."""
+    if _is_heic(file):
+        return _open_heic(file)
     # Not by imageio, which lets Pillow try all of its formats, and tells no size before it has decoded.
     with warnings.catch_warnings():
         # Pillow warns of some sizes that are below our limit.
@@ -72,11 +77,36 @@ def open_picture(file: Path) -> Image.Image:
         return Image.open(file, formats=IMAGE_FORMATS)
 
 
+def _is_heic(file: Path) -> bool:
+    """Return whether a file is a HEIC picture, by the brands of its first box."""
+    with open(file, "rb") as stream:
+        head = stream.read(64)
+    size = int.from_bytes(head[:4], "big")
+    brands = {head[start : start + 4] for start in (8, *range(16, min(size, len(head)), 4))}
+    return head[4:8] == b"ftyp" and bool(brands & _HEIC_BRANDS)
+
+
+def _open_heic(file: Path) -> Image.Image:
+    """Open a HEIC picture by its header, upright. Pillow's own list of formats stays as it is."""
+    try:
+        from pillow_heif import HeifImageFile  # an extra
+    except ImportError as reason:
+        raise MediaError(
+            f"cannot read {file}: HEIC pictures need the extra heic: pip install pillow-heif, "
+            "or save the picture as JPEG"
+        ) from reason
+    return HeifImageFile(str(file))
+
+
 def is_still(path: PathLike) -> bool:
     """Return whether a file is a picture that does not move. Only its beginning is read."""
     try:
-        with open_picture(check_exists(path)) as image:
-            return image.format not in ("GIF", "PNG", "WEBP") or not getattr(image, "is_animated", False)
+        file = check_exists(path)
+        if _is_heic(file):  # also where the extra that reads it is missing
+            return True
+        with open_picture(file) as image:
+            moving = image.format in ("GIF", "PNG", "WEBP", "AVIF") and getattr(image, "is_animated", False)
+            return not moving
     except Exception:  # broken files make Pillow raise nearly anything
         return False
 
