@@ -26,7 +26,7 @@ STILL, FREE = 0.03, 0.16  # shares of a picture's side, from its border: nothing
 # How far a head may leave its place, since it stays on its neck: in units of its size (``FaceMotion.size``),
 # and for its own size as the logarithm of the ratio. Small motion is carried over whole.
 _FARTHEST, _LARGEST = 0.3, 0.1
-_MOST_TURN = np.radians([25.0, 40.0, 40.0])  # about x, y and z: pitch, yaw, roll
+_MOST_TURN = np.radians([25.0, 30.0, 40.0])  # about x, y and z: pitch, yaw, roll
 _WIDEST = 1.3  # of an eye, over how wide it is at rest
 _UPPER_LID = 0.7  # how much of a lid's way the upper one goes
 _LIDS_GAIN = 1.3  # by how much more lids move: those of a shut eye never quite meet for the mesh
