@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fomm.animation.options import Compute, Excerpt, Framing, Motion
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
+    from fomm.marks import mark
 
 __all__ = [
     "Animator",
@@ -35,6 +36,7 @@ __all__ = [
     "display",
     "load_checkpoints",
     "make_animation",
+    "mark",
 ]
 
 _ROOMS = {
@@ -53,6 +55,7 @@ _ROOMS = {
     "display": "fomm.animation.notebook",
     "load_checkpoints": "fomm.checkpoint",
     "make_animation": "fomm.animation.animate",
+    "mark": "fomm.marks",
 }
 
 
