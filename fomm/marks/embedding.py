@@ -12,7 +12,7 @@ from fomm.marks.pattern import find_cell, make_pattern
 from fomm.marks.payload import Origin
 
 # In levels of 0 to 255. The root of the mean square bounds what is lost: 255 / 2.3 is 40.9 dB.
-_WEAKEST, _STRONGEST, _MEAN = 0.9, 8.0, 2.3
+_WEAKEST, _STRONGEST, _MEAN = 1.0, 8.0, 2.3
 _LIMIT = 10  # levels; hardly a pixel in a thousand would have more
 _GAIN = 0.8  # levels of the mark for each level of the picture's own detail
 _CELLS = 256 * 256  # a picture of more cells needs less of the mark in each
@@ -127,7 +127,7 @@ def _choose_strength(levels: np.ndarray) -> np.ndarray:
     detail = np.abs(picture - gaussian_filter(picture, 3.0))
     detail = 1.5 * gaussian_filter(np.sqrt(detail), 1.5) ** 2  # of white noise, its standard deviation
     detail = gaussian_filter(minimum_filter(detail, 5), 2.0)
-    enough = min(1.0, (_CELLS / picture.size) ** 0.25)
-    strength = enough * np.clip(_WEAKEST + _GAIN * detail, _WEAKEST, _STRONGEST)
+    enough = min(1.0, (_CELLS / picture.size) ** 0.2)
+    strength = enough * np.minimum(enough * _WEAKEST + _GAIN * detail, _STRONGEST)
     strength *= min(1.0, enough * _MEAN / float(np.sqrt((strength**2).mean())))
     return np.asarray(Image.fromarray(strength).resize((width, height), Image.Resampling.BILINEAR))

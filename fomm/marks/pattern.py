@@ -14,7 +14,7 @@ from fomm.marks.payload import CODED_BITS, Origin, encode
 
 TILE = 96  # cells along a side
 SHORTER_SIDE = 360  # in cells, of pictures that have more pixels
-_LOWEST, _HIGHEST = 6.0, 20.0  # waves in a tile
+_LOWEST, _HIGHEST = 6.0, 20.5  # waves in a tile
 _TILT = 0.3  # how much weaker short waves are
 
 _ROWS = np.arange(-int(_HIGHEST), int(_HIGHEST) + 1)  # waves in a tile, downwards

@@ -1,6 +1,6 @@
 """Marks are found again in pictures that were cut, scaled and compressed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -21,18 +21,22 @@ from fomm.marks.pattern import (
     VALUES,
     X,
     Y,
+    find_cell,
     measure_waves,
     sign_values,
 )
 from fomm.marks.payload import CHECKED_BITS, Origin, decode
 
-FRAMES = 240  # of a video that are looked at, at most
-_EVERY = 5  # of these are averaged: 1, 6, 11, ...
+FRAMES = 96  # of a video that are looked at, at most
+_EVERY = 2  # of these are averaged: 1, 3, 5, ...
 _STEP = 0.0035  # between two cells that are tried; over a picture's width they drift by a part of a wave
 _CUT = 2.0  # a picture may have lost so much of its shorter side: a half
 _SMALLEST, _LARGEST = 0.4, 1.1  # how pictures whose cell is a pixel may have been scaled
-_CANDIDATES = 12  # places that are decoded, at most
-_NEAR = 2.0  # cells around a pixel that its brightness is compared with
+_UNCUT = (
+    1.5  # standard deviations that the pilots may fit worse where nothing was cut off, the likeliest place
+)
+_CANDIDATES = 12  # places that are found and decoded, at most
+_NEAR = 1.5  # pixels around one that its brightness is compared with
 _NOISE = 0.4  # levels that are in every picture
 
 _RINGS = (RADIUS + 0.5).astype(int)  # of waves of about one length
@@ -47,7 +51,7 @@ class Reading(NamedTuple):
 
     Attributes:
         origin: what it says.
-        agreement: which share of the pattern's 1148 values has the sign that the mark gives it; 0.5 is none.
+        agreement: which share of the pattern's 1204 values has the sign that the mark gives it; 0.5 is none.
         cell: the size of the pattern's cells in the given pictures, in pixels.
     """
 
@@ -58,7 +62,7 @@ class Reading(NamedTuple):
 
 # How probable it is, at most, that a mark is read in a picture or video that has none: the check passes by
 # chance once in 2**24, for each place that is decoded.
-FALSE_ALARM = _CANDIDATES / 2**CHECKED_BITS
+FALSE_ALARM = (1 + _CANDIDATES) / 2**CHECKED_BITS
 
 
 class _Place(NamedTuple):
@@ -79,63 +83,67 @@ def read_mark(frames: Any) -> Reading | None:
 
     Args:
         frames: an array TxHxWx3, a list or another iterable of frames HxWx3, all of one size; or one picture,
-            an array HxWx3. RGB, uint8 or floats in [0, 1]. Of a video the first 240 are looked at.
+            an array HxWx3. RGB, uint8 or floats in [0, 1]. Of a video the first 96 are looked at.
 
     Raises:
         InputError: a frame cannot be used.
     """
-    levels = _average(frames)
-    if min(levels.shape) < _SMALLEST * TILE:
+    picture, shrunk = _average(frames)
+    if min(picture.shape) < _SMALLEST * TILE:
         return None  # less than a tile
-    height, width = levels.shape
-    shrunk = max(1.0, min(height, width) / SHORTER_SIDE)
-    size = round(height / shrunk), round(width / shrunk)
-    if shrunk > 1:
-        levels = np.asarray(Image.fromarray(levels).resize(size[::-1], Image.Resampling.BICUBIC))
-    cells = _list_cells(min(height, width), shrunk)
-    picture = _whiten(levels, float(np.sqrt(cells[0] * cells[-1])))
-    places = [_find_place(picture, (cell, cell), 1) for cell in cells]
-    for place in _choose(places):
-        place = _refine(picture, place)
+    for place in _list_places(picture, shrunk):
         origin = decode(_weigh(place.values)[CODED].sum(0))
         if origin is not None:
             agreement = float((place.values * sign_values(origin) > 0).mean())
-            return Reading(origin, agreement, place.cell[1] * width / size[1])
+            return Reading(origin, agreement, place.cell[1] * shrunk)
     return None
 
 
-def _average(frames: Any) -> np.ndarray:
-    """Return the mean brightness of some of the frames, HxW float32 in [0, 255]."""
+def _list_places(picture: np.ndarray, shrunk: float) -> Iterator[_Place]:
+    """Yield the places where a mark may be, the likeliest first: where it was put, if nothing was cut off."""
+    cell = find_cell(*picture.shape)
+    yield _Place(0.0, (cell, cell), _carried(_measure(picture, (cell, cell))))
+    places = [_find_place(picture, (cell, cell), 1) for cell in _list_cells(min(picture.shape), shrunk)]
+    for place in _choose(places):
+        yield _refine(picture, place)
+
+
+def _average(frames: Any) -> tuple[np.ndarray, float]:
+    """Return the mean of some of the frames, whitened, HxW float32, and by which factor they were shrunk."""
     if isinstance(frames, np.ndarray) and frames.ndim == 3:
         frames = [frames]
     if not isinstance(frames, Iterable) or isinstance(frames, (str, bytes)):
         raise InputError(f"frames is a {type(frames).__name__}; expected an array, a list or an iterator")
-    total, count = None, 0
+    total, shape = np.zeros((0, 0), np.float32), None
     for frame in islice(frames, 0, FRAMES, _EVERY):
         check_frame(frame)
-        levels = to_brightness(frame)
-        if total is not None and total.shape != levels.shape:
-            raise InputError(f"frames have the shapes {total.shape} and {levels.shape}; expected one")
-        total = levels if total is None else total + levels
-        count += 1
-    if total is None:
+        if shape is not None and frame.shape != shape:
+            raise InputError(f"frames have the shapes {shape} and {frame.shape}; expected one")
+        shape = frame.shape
+        shrunk = max(1.0, min(shape[:2]) / SHORTER_SIDE)
+        levels = Image.fromarray(to_brightness(frame))
+        if shrunk > 1:
+            size = round(shape[1] / shrunk), round(shape[0] / shrunk)
+            levels = levels.resize(size, Image.Resampling.BICUBIC)
+        whitened = _whiten(np.asarray(levels))
+        total = total + whitened if total.size else whitened
+    if shape is None:
         raise InputError("there are no frames; expected at least one")
-    return total / np.float32(count)
+    return total, shrunk
 
 
 def _list_cells(shorter: int, shrunk: float) -> np.ndarray:
-    """Return the sizes of cells to try, in pixels of a picture that was ``shrunk`` from this shorter side."""
+    """Return the sizes of cells to try, in pixels of a picture that was ``shrunk`` to this shorter side."""
     first, last = shorter / SHORTER_SIDE, _CUT * shorter / SHORTER_SIDE
-    if shorter <= _LARGEST * SHORTER_SIDE:  # its cell may have been a pixel
-        first, last = _SMALLEST, max(last, _LARGEST)
-    steps = np.arange(np.log(first), np.log(last) + _STEP, _STEP)
-    return np.exp(steps) / shrunk
+    if shorter * shrunk <= _LARGEST * SHORTER_SIDE:  # a cell may have been a pixel
+        first, last = _SMALLEST / shrunk, max(last, _LARGEST / shrunk)
+    return np.exp(np.arange(np.log(first), np.log(last) + _STEP, _STEP))
 
 
-def _whiten(levels: np.ndarray, cell: float) -> np.ndarray:
+def _whiten(levels: np.ndarray) -> np.ndarray:
     """Return how far each pixel is from those around it, in units of their deviation, HxW float32."""
-    detail = levels - gaussian_filter(levels, _NEAR * cell)
-    deviation = np.sqrt(gaussian_filter(detail * detail, _NEAR * cell))
+    detail = levels - gaussian_filter(levels, _NEAR)
+    deviation = np.sqrt(gaussian_filter(detail * detail, _NEAR))
     detail /= deviation + _NOISE
     for axis, pixels in enumerate(detail.shape):  # softly to zero at the borders
         fade = np.minimum(1, (np.minimum(np.arange(pixels), np.arange(pixels)[::-1]) + 1) / 6)
@@ -143,19 +151,29 @@ def _whiten(levels: np.ndarray, cell: float) -> np.ndarray:
     return detail
 
 
-def _find_place(picture: np.ndarray, cell: tuple[float, float], finer: int) -> _Place:
-    """Find where tiles of this cell are, from the pilots, to the ``finer``-th part of a cell."""
+def _measure(picture: np.ndarray, cell: tuple[float, float]) -> np.ndarray:
+    """Return the waves in a picture, complex64; noise has a mean power of 1, whatever their length."""
     waves = measure_waves(picture, cell)
     power = np.bincount(_RINGS, np.abs(waves) ** 2) / _PER_RING
-    waves /= np.sqrt(power + 1e-20)[_RINGS]  # noise has a deviation of 1, whatever the length of the waves
+    return waves / np.sqrt(power + 1e-20)[_RINGS]
+
+
+def _carried(waves: np.ndarray) -> np.ndarray:
+    """Return the values that waves carry, of whole tiles."""
+    return np.sqrt(2) * np.concatenate([waves.real, waves.imag]) * SIGNS
+
+
+def _find_place(picture: np.ndarray, cell: tuple[float, float], finer: int) -> _Place:
+    """Find where tiles of this cell are, from the pilots, to the ``finer``-th part of a cell."""
+    waves = _measure(picture, cell)
     grid = np.zeros((TILE * finer, TILE * finer), np.complex64)
     grid[Y, X] = waves.conj() * _PILOTS
-    fit = fft2(grid, overwrite_x=True).real
+    fit = fft2(grid, overwrite_x=True).real * np.float32(np.sqrt(2 / len(PILOTS)))
+    fit[0, 0] += _UNCUT
     best = int(fit.argmax())
     row, column = divmod(best, TILE * finer)
-    waves = waves * np.exp(2j * np.pi * (Y * row + X * column) / (TILE * finer))
-    values = np.sqrt(2) * np.concatenate([waves.real, waves.imag]) * SIGNS
-    return _Place(float(fit.flat[best]) * np.sqrt(2 / len(PILOTS)), cell, values)
+    turn = np.exp(2j * np.pi * (Y * row + X * column) / (TILE * finer))
+    return _Place(float(fit.flat[best]), cell, _carried(waves * turn))
 
 
 def _choose(places: list[_Place]) -> list[_Place]:
