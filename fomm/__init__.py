@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fomm.animation.animate import animate_file, make_animation
     from fomm.animation.animator import Animator
     from fomm.animation.notebook import display
-    from fomm.animation.options import Compute, Excerpt, Framing, Motion
+    from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
     from fomm.marks import mark
@@ -28,6 +28,7 @@ __all__ = [
     "FommError",
     "Framing",
     "InputError",
+    "Marking",
     "MediaError",
     "Motion",
     "__version__",
@@ -48,6 +49,7 @@ _ROOMS = {
     "FommError": "fomm.errors",
     "Framing": "fomm.animation.options",
     "InputError": "fomm.errors",
+    "Marking": "fomm.animation.options",
     "MediaError": "fomm.errors",
     "Motion": "fomm.animation.options",
     "animate_file": "fomm.animation.animate",

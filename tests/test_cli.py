@@ -89,10 +89,12 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "device": None, "engine": "torch", "precision": "float32", "driver": None, "shift": 1.0,
+        "mark": True, "sidecar": False, "credentials": None,
     }  # fmt: skip
     options = (
         "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
-        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5"
+        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5 "
+        "--no-mark --sidecar --credentials me.pem"
     )
     assert animate(files, *TINY_OPTIONS, *options.split()) == 0
     assert seen == {
@@ -100,6 +102,7 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "device": None, "engine": "torch", "precision": "bfloat16", "driver": "keypoints", "shift": 0.5,
+        "mark": False, "sidecar": True, "credentials": "me.pem",
     }  # fmt: skip
     animate(files, *TINY_OPTIONS, "--absolute", "--relative")
     assert seen["relative"] is True
@@ -246,7 +249,7 @@ def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
 def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
     seen = []
     monkeypatch.setattr(animation, "animate_file", lambda *names, **given: seen.append((names, given)) or 1)
-    options = ["-o", "r.mp4", "--dur", "2", "--side", *TINY_OPTIONS]
+    options = ["-o", "r.mp4", "--dur", "2", "--side-by", *TINY_OPTIONS]
     assert main(["animate", *options, "--", "--photo.png", "d.mp4"]) == 0
     [(names, options)] = seen
     assert (

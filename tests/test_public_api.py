@@ -10,7 +10,7 @@ pytestmark = pytest.mark.smoke
 
 PROMISED = {
     "Animator", "CheckpointError", "ConfigError", "FommError", "InputError", "MediaError", "__version__",
-    "Compute", "Excerpt", "Framing", "Motion",
+    "Compute", "Excerpt", "Framing", "Marking", "Motion",
     "animate_file", "convert", "display", "load_checkpoints", "make_animation", "mark",
 }  # fmt: skip
 

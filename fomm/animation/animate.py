@@ -4,7 +4,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from tqdm import tqdm
 from fomm.animation.animator import AnimatedFrames, Animator
 from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames, to_uint8
-from fomm.animation.options import Compute, Excerpt, Framing, Motion
+from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
+from fomm.marks import Marker, Origin, Signer, write_sidecar
 from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
@@ -60,7 +61,8 @@ def make_animation(
         precision, engine: see ``Animator``.
 
     Returns:
-        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size.
+        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size. They carry no mark;
+        ``mark`` adds one.
 
     Raises:
         InputError: a picture, the video or another argument cannot be used.
@@ -99,6 +101,7 @@ def animate_file(
     framing: Framing = Framing(),
     excerpt: Excerpt = Excerpt(),
     motion: Motion = Motion(),
+    marking: Marking = Marking(),
     compute: Compute = Compute(),
     progress: bool = True,
 ) -> int:
@@ -116,18 +119,20 @@ def animate_file(
         framing: which part of the photo moves, and what the result shows.
         excerpt: which part of the driving video is used, and whether it is heard.
         motion: how it moves the photo; ``best_frame`` is counted from the excerpt's start.
+        marking: what the result says of its origin.
         compute: what computes, and how exactly.
         progress: show a progress bar, where the output is a terminal.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
-        MissingExtraError: the engine is not installed.
+        MissingExtraError: the engine, or what signs, is not installed.
         InputError: an option cannot be used, or no face was found.
     """
     for what, given in (("photo", photo), ("driving video", driving)):
         if os.path.realpath(result) == os.path.realpath(given):
             raise InputError(f"{result} is the {what} itself; choose another name for the result")
     check_result(result)
+    sign = None if marking.credentials is None else Signer(marking.credentials, result)
     check_not_swapped(photo, driving)
     picture = read_image(photo)
 
@@ -138,11 +143,14 @@ def animate_file(
 
     moved = move(motion)
     reader = VideoReader(driving, start=excerpt.start, duration=excerpt.duration)
+    origin = Origin.of(generator.weights_hash)
     writer = VideoWriter(
         result,
         fps=reader.fps,
         audio=reader if excerpt.audio else None,
         weights_hash=generator.weights_hash,
+        mark=Marker(origin) if marking.mark else None,
+        sign=sign,
     )
 
     def write(animated: tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]) -> None:
@@ -159,6 +167,16 @@ def animate_file(
             for step in _bar(animated, reader.num_frames, progress):
                 background.put(step)
                 count += 1
+    if marking.sidecar:
+        options = [asdict(group) for group in (framing, excerpt, motion, marking, compute)]
+        write_sidecar(
+            result,
+            weights=generator.weights_hash,
+            photo=photo,
+            driving=driving,
+            origin=origin if marking.mark else None,
+            options={name: value for group in options for name, value in group.items()},
+        )
     return count
 
 

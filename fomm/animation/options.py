@@ -1,7 +1,7 @@
 """The options of an animation: what they are, how a command line and a list of jobs spell them.
 
-To add one: a field of ``Framing``, ``Excerpt``, ``Motion`` or ``Compute``, an entry of ``OPTIONS``, and the
-line where it acts. The parser, the columns of lists and the help follow.
+To add one: a field of ``Framing``, ``Excerpt``, ``Motion``, ``Marking`` or ``Compute``, an entry of
+``OPTIONS``, and the line where it acts. The parser, the columns of lists and the help follow.
 """
 
 from __future__ import annotations
@@ -130,6 +130,25 @@ class Motion:
 
 
 @dataclass(frozen=True)
+class Marking:
+    """What a result says of its origin. Its container always has a comment that names fomm and the weights.
+
+    Attributes:
+        mark: all of each picture carries an invisible mark, see ``fomm.marks``. Without it the result no
+            longer says by itself that it is synthetic, once it was copied without its comment.
+        sidecar: write a JSON file beside the result: versions, SHA-256 of weights, photo and driving video,
+            and all options. It gets the result's name with ``.json`` behind it.
+        credentials: a PEM file with a private key and the certificates that go with it, the signer's own
+            first: the result gets content credentials (C2PA) signed by it. Files of .mp4 and .gif can have
+            them. Needs the extra ``c2pa``.
+    """
+
+    mark: bool = True
+    sidecar: bool = False
+    credentials: str | None = None
+
+
+@dataclass(frozen=True)
 class Compute:
     """What computes, and how exactly.
 
@@ -246,7 +265,7 @@ class Option(NamedTuple):
     """How an option is spelled: ``--name`` on the command line, ``name`` as the column of a list of jobs."""
 
     name: str
-    field: str  # of Framing, Excerpt, Motion or Compute, which have its default
+    field: str  # of Framing, Excerpt, Motion, Marking or Compute, which have its default
     group: str  # its heading in the help
     help: str
     read: Callable[[str], Any] = str  # what a person typed to the value; raises argparse.ArgumentTypeError
@@ -255,7 +274,9 @@ class Option(NamedTuple):
     in_lists: bool = True  # whether it may differ from job to job
 
 
-_PART, _MOTION, _RESULT, _COMPUTATION = "which part", "motion", "result", "computation"
+_PART, _MOTION, _RESULT, _ORIGIN, _COMPUTATION = (
+    "which part", "motion", "result", "marks of origin", "computation",
+)  # fmt: skip
 
 OPTIONS = (
     Option(
@@ -325,6 +346,22 @@ OPTIONS = (
         size_option, "N|WxH",
     ),
     Option(
+        "mark", "mark", _ORIGIN,
+        "each picture carries an invisible mark; without it, the result no longer says by itself that it is "
+        "synthetic",
+        switch_option, opposite="no-mark",
+    ),
+    Option(
+        "sidecar", "sidecar", _ORIGIN,
+        "a JSON file beside the result: versions, options, hashes of weights, photo and driving video",
+        switch_option,
+    ),
+    Option(
+        "credentials", "credentials", _ORIGIN,
+        "content credentials (C2PA), signed with this PEM file: a private key and its certificates",
+        metavar="FILE",
+    ),
+    Option(
         "device", "device", _COMPUTATION, "cpu, cuda, cuda:1, mps; without it, the fastest there is",
         metavar="NAME", in_lists=False,
     ),
@@ -346,9 +383,12 @@ OPTIONS = (
 )  # fmt: skip
 
 COMPUTATION = tuple(option.name for option in OPTIONS if option.group == _COMPUTATION)
+MARKING = tuple(option.name for option in OPTIONS if option.group == _ORIGIN)
 COLUMNS = {option.name: option for option in OPTIONS if option.in_lists}  # of lists of jobs
 DEFAULTS: dict[str, Any] = {
-    field.name: field.default for kind in (Framing, Excerpt, Motion, Compute) for field in fields(kind)
+    field.name: field.default
+    for kind in (Framing, Excerpt, Motion, Marking, Compute)
+    for field in fields(kind)
 }
 
 
@@ -358,6 +398,7 @@ class Options(TypedDict):
     framing: Framing
     excerpt: Excerpt
     motion: Motion
+    marking: Marking
     compute: Compute
 
 
@@ -380,5 +421,6 @@ def group_options(values: Mapping[str, Any]) -> Options:
         "framing": Framing(**pick(Framing)),
         "excerpt": Excerpt(**pick(Excerpt)),
         "motion": Motion(**pick(Motion)),
+        "marking": Marking(**pick(Marking)),
         "compute": Compute(**pick(Compute)),
     }

@@ -14,7 +14,17 @@ if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
     from fomm.live.screens import Screen
 
 # Options that make no sense where frames come as they are seen.
-NOT_LIVE = ("best-frame", "start", "duration", "audio", "side-by-side", "size", "batch-size")
+NOT_LIVE = (
+    "best-frame",
+    "start",
+    "duration",
+    "audio",
+    "side-by-side",
+    "size",
+    "batch-size",
+    "sidecar",
+    "credentials",
+)
 FILE_RATE = 25.0  # frames a second of a file, where the source is no file that has a rate
 
 
@@ -63,7 +73,7 @@ def _live(options: argparse.Namespace) -> None:
     live = Live(*networks, framing=given["framing"], motion=given["motion"], compute=compute)
     live.set_source(options.photo)
     with ExitStack() as stack:
-        screens = _screens(options, source, networks[0].weights_hash, stack)
+        screens = _screens(options, source, networks[0].weights_hash, given["marking"].mark, stack)
         frames = stack.enter_context(Newest(Reader(source)))
         summary = run(live, frames, screens, name=source.name)
     print(f"{summary}, by {compute.engine} in {compute.precision}")
@@ -84,11 +94,16 @@ def _source(options: argparse.Namespace) -> "Source":
 
 
 def _screens(
-    options: argparse.Namespace, source: "Source", weights_hash: str | None, stack: ExitStack
+    options: argparse.Namespace,
+    source: "Source",
+    weights_hash: str | None,
+    marked: bool,
+    stack: ExitStack,
 ) -> "list[Screen]":
     from fomm.errors import MediaError
     from fomm.live.screens import Recording, Screen, VirtualCamera
     from fomm.live.window import Window
+    from fomm.marks import Marker, Origin
     from fomm.media import VideoWriter
 
     screens: list[Screen] = []
@@ -100,7 +115,10 @@ def _screens(
         screens.append(stack.enter_context(VirtualCamera(options.output)))
     elif options.output is not None:
         rate = FILE_RATE if source.rate is None else float(source.rate)
-        writer = stack.enter_context(VideoWriter(options.output, fps=rate, weights_hash=weights_hash))
+        mark = Marker(Origin.of(weights_hash)) if marked else None
+        writer = stack.enter_context(
+            VideoWriter(options.output, fps=rate, weights_hash=weights_hash, mark=mark)
+        )
         screens.append(stack.enter_context(Recording(writer, rate)))
     if options.output is None or options.window:
         screens.append(stack.enter_context(Window(source.name)))

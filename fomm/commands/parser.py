@@ -13,6 +13,7 @@ from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
+from fomm.commands.inspect import add_inspect
 from fomm.commands.live import add_live
 from fomm.commands.make_weights import add_make_weights
 from fomm.commands.options import Help
@@ -24,6 +25,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "demo": (add_demo, "Animate the bundled photo with the bundled video."),
     "live": (add_live, "Move a photo as the camera sees you move, at once."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
+    "inspect": (add_inspect, "Say what a picture or video tells of its origin."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
     "data": (add_data, "Make a data set."),
