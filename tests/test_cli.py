@@ -415,4 +415,6 @@ def test_the_demo(tmp_path, capsys):
         assert reader.fps == 25 and reader.has_audio
         frames = np.stack(list(reader)).astype(float)
     assert len(frames) == 175
+    assert main(["inspect", str(tmp_path / "demo.mp4")]) == 0
+    assert "made with fomm, weights fd8492" in capsys.readouterr().out
     assert np.abs(frames[50] - frames[0]).mean() > 4, "the head turned"

@@ -122,6 +122,26 @@ def test_without_the_mark_the_comment_is_left(files, tmp_path, tiny):
     assert inspect_file(result).mark is not None
 
 
+def test_jobs_are_marked_unless_the_list_says_no(files, capsys):
+    lines = ["source,driving,output,crop,size,mark"]
+    lines += [
+        f"photo.png,driving.mp4,{name}.mp4,none,256,{word}" for name, word in (("one", ""), ("two", "no"))
+    ]
+    (files / "jobs.csv").write_text("\n".join(lines))
+    assert main(["animate", "--jobs", str(files / "jobs.csv"), *TINY_OPTIONS, "--device", "cpu"]) == 0
+    assert inspect_file(files / "one.mp4").mark is not None
+    assert inspect_file(files / "two.mp4").mark is None
+
+
+def test_a_live_recording_is_marked(tmp_path):
+    with VideoReader(CLIP, duration=0.4) as frames:
+        save_video(tmp_path / "d.mp4", frames, 25)
+    words = ["live", str(ASTRONAUT), "--input", str(tmp_path / "d.mp4"), "-o", str(tmp_path / "r.mp4")]
+    words += ["--crop", "0,0,256,256", "--crop-driving", "none", "--driver", "keypoints", *TINY_OPTIONS]
+    assert main(words) == 0
+    assert inspect_file(tmp_path / "r.mp4").mark is not None
+
+
 def test_the_help_says_what_no_mark_means(capsys):
     assert main(["animate", "--help"]) == 0
     help_ = " ".join(capsys.readouterr().out.split())

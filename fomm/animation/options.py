@@ -359,7 +359,7 @@ OPTIONS = (
     Option(
         "credentials", "credentials", _ORIGIN,
         "content credentials (C2PA), signed with this PEM file: a private key and its certificates",
-        metavar="FILE",
+        metavar="FILE", in_lists=False,
     ),
     Option(
         "device", "device", _COMPUTATION, "cpu, cuda, cuda:1, mps; without it, the fastest there is",
