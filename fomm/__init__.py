@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from fomm.animation.animator import Animator
     from fomm.animation.edit import edit
     from fomm.animation.notebook import display
-    from fomm.animation.options import Compute, Edit, Excerpt, Framing, Motion
+    from fomm.animation.options import Compute, Edit, Excerpt, Framing, Marking, Motion
     from fomm.checkpoint import convert, load_checkpoints
     from fomm.errors import CheckpointError, ConfigError, FommError, InputError, MediaError
+    from fomm.marks import mark
 
 __all__ = [
     "Animator",
@@ -29,6 +30,7 @@ __all__ = [
     "FommError",
     "Framing",
     "InputError",
+    "Marking",
     "MediaError",
     "Motion",
     "__version__",
@@ -38,6 +40,7 @@ __all__ = [
     "edit",
     "load_checkpoints",
     "make_animation",
+    "mark",
 ]
 
 _ROOMS = {
@@ -50,6 +53,7 @@ _ROOMS = {
     "FommError": "fomm.errors",
     "Framing": "fomm.animation.options",
     "InputError": "fomm.errors",
+    "Marking": "fomm.animation.options",
     "MediaError": "fomm.errors",
     "Motion": "fomm.animation.options",
     "animate_file": "fomm.animation.animate",
@@ -58,6 +62,7 @@ _ROOMS = {
     "edit": "fomm.animation.edit",
     "load_checkpoints": "fomm.checkpoint",
     "make_animation": "fomm.animation.animate",
+    "mark": "fomm.marks",
 }
 
 

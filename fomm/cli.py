@@ -1,7 +1,7 @@
 """The command line: parses, calls and exits honestly. The commands themselves are in ``fomm/commands``.
 
-Exit status: 0 when all is well, 1 for an error (one line on stderr; a traceback with ``--debug``),
-2 for wrong usage, 130 when interrupted, 143 when told to end (SIGTERM).
+Exit status: 0 when all is well, 1 for an error (one line on stderr; a traceback with ``--debug``), 2 for
+wrong usage, 3 where ``fomm inspect`` finds nothing, 130 when interrupted, 143 when told to end (SIGTERM).
 
 All that takes time to import is imported inside ``main``, where an interrupt is met.
 """
@@ -48,8 +48,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         return int(stop.code or 0)
     options.debug = debug
     with _tidy_end(), nullcontext() if debug else plain_warnings():
-        options.run(options)
-    return 0
+        return options.run(options) or 0
 
 
 @contextmanager

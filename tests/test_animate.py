@@ -15,7 +15,7 @@ from fomm import Animator, InputError, MediaError, animate_file, load_checkpoint
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
 from fomm.animation.option_table import group_options
-from fomm.animation.options import Compute, Excerpt, Framing, Motion
+from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
 from fomm.commands.options import given_options
@@ -25,6 +25,8 @@ from fomm.face.crop import Rect
 from fomm.media import VideoReader, read_image, save_video, write_image
 
 pytestmark = pytest.mark.smoke
+
+UNMARKED = Marking(mark=False)  # for those who compare pixels
 
 
 @pytest.mark.parametrize("align_corners", [True, False])
@@ -209,6 +211,7 @@ def test_side_by_side_shows_source_driving_and_result(tiny, files):
         *tiny,
         framing=Framing(crop="none", side_by_side=True),
         motion=Motion(best_frame=3),
+        marking=UNMARKED,
         compute=Compute(precision="float32", batch_size=3),
     )
     with VideoReader(out) as reader, VideoReader(driving) as moving:
@@ -236,7 +239,7 @@ def test_results_are_scaled(tiny, files, size, options, wanted):
     given = files / "photo.png", files / "driving.mp4"
     for name, chosen in (("as it is", None), ("scaled", size)):
         framing = Framing(**{"crop": "none", "crop_driving": "none", "size": chosen, **options})
-        animate_file(*given, files / name, *tiny, framing=framing)
+        animate_file(*given, files / name, *tiny, framing=framing, marking=UNMARKED)
     for plain, got in zip(
         *(sorted((files / name).iterdir()) for name in ("as it is", "scaled")), strict=True
     ):
@@ -322,6 +325,7 @@ def test_a_face_is_found_moved_and_put_back(portrait, tiny):
         folder / "driving.mp4",
         folder / "frames/",
         *tiny,
+        marking=UNMARKED,
         compute=Compute(precision="float32"),
     )
     frames = [read_image(path) for path in sorted((folder / "frames").iterdir())]
@@ -337,7 +341,7 @@ def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny
     folder, photo = portrait
     monkeypatch.setattr(tiny[0], "frame_shape", (64, 96, 3))
     files = folder / "photo.png", folder / "driving.mp4"
-    options = group_options({"precision": "float32", "duration": 0.1})
+    options = group_options({"precision": "float32", "duration": 0.1, "mark": False})
     part = MovedPhoto(photo, "photo.png", *tiny, framing=Framing(crop="auto", face=None, paste_back=True))
     height, width = part.pastes[0].size
     assert part.sources[0].shape == (64, 96, 3) and abs(width / height - 1.5) < 0.02
@@ -402,7 +406,8 @@ def test_the_best_frame_is_the_one_like_the_photo(portrait, tiny):
     files = folder / "photo.png", folder / "driving.mp4"
     part = Framing(crop=(230, 20, 256, 256), crop_driving="none")
     for best, name in ((3, "number"), ("auto", "found")):
-        animate_file(*files, folder / f"{name}/", *tiny, framing=part, motion=Motion(best_frame=best))
+        motion = Motion(best_frame=best)
+        animate_file(*files, folder / f"{name}/", *tiny, framing=part, motion=motion, marking=UNMARKED)
     one, other = (sorted((folder / name).iterdir()) for name in ("number", "found"))
     for left, right in zip(one, other, strict=True):
         assert np.array_equal(read_image(left), read_image(right)), left

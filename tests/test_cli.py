@@ -93,10 +93,12 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "device": None, "engine": "torch", "precision": "float32", "driver": None, "shift": 1.0,
         "strength": None, "parts": None, **asdict(Edit()),
+        "mark": True, "sidecar": False, "credentials": None,
     }  # fmt: skip
     options = (
         "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
-        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5"
+        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5 "
+        "--no-mark --sidecar --credentials me.pem"
     )
     assert animate(files, *TINY_OPTIONS, *options.split()) == 0
     assert seen == {
@@ -105,6 +107,7 @@ def test_the_options_reach_the_animation(files, monkeypatch):
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "device": None, "engine": "torch", "precision": "bfloat16", "driver": "keypoints", "shift": 0.5,
         "strength": None, "parts": None, **asdict(Edit()),
+        "mark": False, "sidecar": True, "credentials": "me.pem",
     }  # fmt: skip
     options = (
         "--strength mouth=1.2,pose=0.5 --parts mouth,pose --yaw -20 --pitch 3 --roll -1.5 --mouth 0.4 "
@@ -259,7 +262,7 @@ def test_wrong_usage_is_2_and_one_line(arguments, line, capsys):
 def test_options_may_be_cut_short_and_names_may_begin_with_a_dash(files, monkeypatch):
     seen = []
     monkeypatch.setattr(animation, "animate_file", lambda *names, **given: seen.append((names, given)) or 1)
-    options = ["-o", "r.mp4", "--dur", "2", "--side", *TINY_OPTIONS]
+    options = ["-o", "r.mp4", "--dur", "2", "--side-by", *TINY_OPTIONS]
     assert main(["animate", *options, "--", "--photo.png", "d.mp4"]) == 0
     [(names, options)] = seen
     assert (
@@ -425,4 +428,6 @@ def test_the_demo(tmp_path, capsys):
         assert reader.fps == 25 and reader.has_audio
         frames = np.stack(list(reader)).astype(float)
     assert len(frames) == 175
+    assert main(["inspect", str(tmp_path / "demo.mp4")]) == 0
+    assert "made with fomm, weights fd8492" in capsys.readouterr().out
     assert np.abs(frames[50] - frames[0]).mean() > 4, "the head turned"

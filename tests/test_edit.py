@@ -117,7 +117,7 @@ def test_another_face_gives_its_pose_and_expression(photos):
     photo, _ = photos["grace_hopper"]
     (animator,) = photo.animators
     rest = animator.face.rest
-    other = act([Edit(yaw=-15, mouth=0.6)])
+    other = act([Edit(yaw=-12, mouth=0.6)])
     other = replace(other, centre=other.centre + 5, size=other.size * 3)
     turns = {}
     for relative in (True, False):
@@ -127,15 +127,15 @@ def test_another_face_gives_its_pose_and_expression(photos):
         turns[relative] = measure_units(seen, neutral_face())["yaw"][0]
         assert seen.lips[0] > rest.lips[0] + 0.15
     start = measure_units(rest, neutral_face())["yaw"][0]
-    assert turns[True] == pytest.approx(start - 15, abs=5)
-    assert turns[False] == pytest.approx(-15, abs=5)
+    assert turns[True] == pytest.approx(start - 12, abs=4)
+    assert turns[False] == pytest.approx(-12, abs=4)
 
 
 def test_the_function_and_the_command_write_the_same(tmp_path, networks, capsys):
     change = Edit(yaw=10, smile=0.5)
     frame = edit(HOPPER, change, *networks, compute=EXACT)
     assert frame.shape == read_image(HOPPER).shape and frame.dtype == np.uint8
-    options = ["--yaw", "10", "--smile", "0.5", "--engine", "torch", "--precision", "float32"]
+    options = ["--yaw", "10", "--smile", "0.5", "--engine", "torch", "--precision", "float32", "--no-mark"]
     assert main(["edit", str(HOPPER), "-o", str(tmp_path / "out.png"), *options]) == 0
     assert np.array_equal(read_image(tmp_path / "out.png"), frame)
     assert b"AI-generated" in (tmp_path / "out.png").read_bytes()
@@ -183,7 +183,7 @@ def test_what_cannot_be_edited_is_said(tmp_path, networks, tiny, capsys):
 
 def driver():
     """Return a face that turns, opens its mouth, half shuts its eyes and lifts its brows, and one at rest."""
-    moved = act([Edit(yaw=15, mouth=0.4, eyes=0.7, smile=0.5, brows=1)])
+    moved = act([Edit(yaw=8, mouth=0.4, eyes=0.7, smile=0.5, brows=1)])
     return replace(moved, centre=np.full((1, 2), 0.2), size=np.full(1, 1.05)), neutral_face()
 
 

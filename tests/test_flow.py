@@ -23,7 +23,7 @@ NUMBA = ("compilation.py", "kernels.py", "shading.py")  # of the heads: they loa
 # From the ground up: a room imports from those before it alone. Single modules at the top are rooms too.
 HOUSE = [
     "errors", "_version", "atomic", "bundled", "workers",
-    "model", "media", "config", "checkpoint", "face", "engines", "data", "animation",
+    "model", "media", "marks", "config", "checkpoint", "face", "engines", "data", "animation",
     "heads", "training", "evaluation", "jobs", "live", "export", "make_weights", "hub",
     "", "commands", "cli", "__main__",
 ]  # fmt: skip

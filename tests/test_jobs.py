@@ -130,8 +130,8 @@ def test_what_is_no_list(tmp_path, content):
 def test_columns_are_the_options_of_the_command(capsys):
     """But for those of all jobs; and both read the same words."""
     whole = {"help", "output", "checkpoint", "config", "device", "batch-size", "motion", "source-video"}
-    whole |= {"jobs", "workers", "ray", "shard"}
-    negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back"}
+    whole |= {"jobs", "workers", "ray", "shard", "credentials"}
+    negative = {"absolute", "no-adapt-scale", "no-openings", "no-audio", "no-paste-back", "no-mark"}
     assert main(["animate", "--help"]) == 0
     names = set(re.findall(r"^  (?:-\w.*, )?--([a-z-]+)", capsys.readouterr().out, re.MULTILINE))
     assert names == set(COLUMNS) | whole | negative | {"precision", "engine"}
@@ -363,7 +363,15 @@ def test_a_list_by_the_command(files, capsys):
 def test_folders_by_two_processes_as_by_one(files, capsys):
     """The same frames, and a failure in one of the processes."""
     (files / "talks" / "cut.mp4").write_bytes(b"no video")
-    command = ["animate", str(files / "photos"), str(files / "talks"), *TINY_OPTIONS, "--crop", "none"]
+    command = [
+        "animate",
+        str(files / "photos"),
+        str(files / "talks"),
+        *TINY_OPTIONS,
+        "--crop",
+        "none",
+        "--no-mark",
+    ]
     for out, workers in (("one", "1"), ("two", "2")):
         assert main([*command, "-o", str(files / out), "--workers", workers, "--device", "cpu"]) == 1
         assert capsys.readouterr().out == "4 done, 0 skipped, 2 failed\n"

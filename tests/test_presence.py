@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fomm import Animator, Compute, animate_file, load_checkpoints
+from fomm import Animator, Compute, Marking, animate_file, load_checkpoints
 from fomm.animation.presence import Presence, find_gaps
 from fomm.bundled import bundled
 from fomm.face.search import FaceFinder
@@ -85,7 +85,12 @@ def test_where_the_face_is_gone_the_photo_is_as_it_was(tmp_path, what):
     save_video(tmp_path / "gone.mp4", [*talk[:15], *wall, *talk[15:]], 25)
     with pytest.warns(UserWarning, match=r"gone\.mp4: no face in \d+ of 60 frames"):
         animate_file(
-            photo, tmp_path / "gone.mp4", tmp_path / "out", *load_checkpoints(cpu=True), progress=False
+            photo,
+            tmp_path / "gone.mp4",
+            tmp_path / "out",
+            *load_checkpoints(cpu=True),
+            marking=Marking(mark=False),
+            progress=False,
         )
     still = read_image(photo).astype(int)
     changes = [np.abs(read_image(file) - still).max() for file in sorted((tmp_path / "out").iterdir())]

@@ -10,8 +10,8 @@ pytestmark = pytest.mark.smoke
 
 PROMISED = {
     "Animator", "CheckpointError", "ConfigError", "FommError", "InputError", "MediaError", "__version__",
-    "Compute", "Edit", "Excerpt", "Framing", "Motion",
-    "animate_file", "convert", "display", "edit", "load_checkpoints", "make_animation",
+    "Compute", "Edit", "Excerpt", "Framing", "Marking", "Motion",
+    "animate_file", "convert", "display", "edit", "load_checkpoints", "make_animation", "mark",
 }  # fmt: skip
 
 

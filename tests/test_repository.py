@@ -29,7 +29,13 @@ DOCUMENTS = sorted(
     for path in ROOT.glob(pattern)
 )
 # Import names that are not their distribution's name with a dash for an underscore.
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "yaml": "pyyaml", "cv2": "opencv-python"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    "cv2": "opencv-python",
+    "c2pa": "c2pa-python",
+}
 
 
 def read_setup() -> configparser.ConfigParser:

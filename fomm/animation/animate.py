@@ -13,14 +13,15 @@ from tqdm import tqdm
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
 from fomm.animation.frames import iterate_frames, to_uint8
-from fomm.animation.options import Compute, Excerpt, Framing, Motion
+from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
+from fomm.animation.result import open_result
 from fomm.animation.template import Template, is_template, read_drivers
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
-from fomm.media import VideoReader, VideoWriter, check_not_swapped, check_result, read_image
+from fomm.media import VideoReader, check_not_swapped, check_result, read_image
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
@@ -62,7 +63,8 @@ def make_animation(
         precision, engine: see ``Animator``.
 
     Returns:
-        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size.
+        One HxWx3 float32 frame in [0, 1] for each driving frame, at the network's size. They carry no mark;
+        ``mark`` adds one.
 
     Raises:
         InputError: a picture, the video or another argument cannot be used.
@@ -101,6 +103,7 @@ def animate_file(
     framing: Framing = Framing(),
     excerpt: Excerpt = Excerpt(),
     motion: Motion = Motion(),
+    marking: Marking = Marking(),
     compute: Compute = Compute(),
     progress: bool = True,
 ) -> int:
@@ -121,12 +124,13 @@ def animate_file(
         framing: which part of the photo moves, and what the result shows.
         excerpt: which part of the driving video is used, and whether it is heard.
         motion: how it moves the photo; ``best_frame`` is counted from the excerpt's start.
+        marking: what the result says of its origin.
         compute: what computes, and how exactly.
         progress: show a progress bar, where the output is a terminal.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
-        MissingExtraError: the engine is not installed.
+        MissingExtraError: the engine, or what signs, is not installed.
         InputError: an option cannot be used, or no face was found.
     """
     drivings = list(driving.values()) if isinstance(driving, Mapping) else [driving]
@@ -153,18 +157,22 @@ def animate_file(
     else:
         reader = sound = VideoReader(drivings[0], start=excerpt.start, duration=excerpt.duration)
     leader = reader or drivers[0]
-    writer = VideoWriter(
-        result,
-        fps=leader.fps,
-        audio=sound if excerpt.audio else None,
-        weights_hash=generator.weights_hash,
-    )
-
-    def write(animated: tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]) -> None:
-        writer.write(moved.finish_frame(*animated))
-
+    options = (framing, excerpt, motion, compute)
     count = 0
-    with writer:
+    with open_result(
+        result,
+        leader.fps,
+        sound if excerpt.audio else None,
+        marking,
+        weights=generator.weights_hash,
+        photo=photo,
+        drivings=drivings,
+        options=options,
+    ) as writer:
+
+        def write(animated: tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]) -> None:
+            writer.write(moved.finish_frame(*animated))
+
         video: DrivingVideo | list[Template] = drivers
         if reader is not None:
             video = DrivingVideo(

@@ -11,6 +11,7 @@ import torch
 
 from fomm.animation.frames import check_picture, iterate_frames, to_pictures, to_tensor, to_uint8
 from fomm.errors import InputError
+from fomm.marks import Marker
 from fomm.media import save_video
 
 FRAME_SECONDS = 0.05
@@ -38,6 +39,8 @@ class InlineVideo:
 def display(source: Any, driving: Iterable[Any], generated: Iterable[Any] | None = None) -> InlineVideo:
     """Show source, driving video and result beside each other, as one HTML5 video of 50 ms a frame.
 
+    With a result the video carries an invisible mark, as those that ``animate_file`` writes do.
+
     Args:
         source: HxWx3, uint8 or floats in [0, 1].
         driving, generated: frames of the same kinds; all are shown at the source's height.
@@ -58,7 +61,8 @@ def display(source: Any, driving: Iterable[Any], generated: Iterable[Any] | None
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "display.mp4"
-        save_video(path, rows, fps=1 / FRAME_SECONDS)
+        mark = None if generated is None else Marker()
+        save_video(path, rows, fps=1 / FRAME_SECONDS, mark=mark)
         return InlineVideo(path.read_bytes(), rows[0].shape[1], height)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple, TypedDict
 
-from fomm.animation.options import PARTS, Compute, Crop, Edit, Excerpt, Framing, Motion
+from fomm.animation.options import PARTS, Compute, Crop, Edit, Excerpt, Framing, Marking, Motion
 from fomm.errors import InputError
 
 
@@ -121,7 +121,7 @@ class Option(NamedTuple):
     """How an option is spelled: ``--name`` on the command line, ``name`` as the column of a list of jobs."""
 
     name: str
-    field: str  # of Framing, Excerpt, Motion, Edit or Compute, which have its default
+    field: str  # of Framing, Excerpt, Motion, Edit, Marking or Compute, which have its default
     group: str  # its heading in the help
     help: str
     read: Callable[[str], Any] = str  # what a person typed to the value; raises argparse.ArgumentTypeError
@@ -131,7 +131,7 @@ class Option(NamedTuple):
 
 
 _PART, _MOTION, _EDIT = "which part", "motion", "changes of the face (with the mesh)"
-_RESULT, _COMPUTATION = "result", "computation"
+_RESULT, _ORIGIN, _COMPUTATION = "result", "marks of origin", "computation"
 
 OPTIONS = (
     Option(
@@ -218,6 +218,22 @@ OPTIONS = (
         size_option, "N|WxH",
     ),
     Option(
+        "mark", "mark", _ORIGIN,
+        "each picture carries an invisible mark; without it, the result no longer says by itself that it is "
+        "synthetic",
+        switch_option, opposite="no-mark",
+    ),
+    Option(
+        "sidecar", "sidecar", _ORIGIN,
+        "a JSON file beside the result: versions, options, hashes of weights, photo and driving video",
+        switch_option,
+    ),
+    Option(
+        "credentials", "credentials", _ORIGIN,
+        "content credentials (C2PA), signed with this PEM file: a private key and its certificates",
+        metavar="FILE", in_lists=False,
+    ),
+    Option(
         "device", "device", _COMPUTATION, "cpu, cuda, cuda:1, mps; without it, the fastest there is",
         metavar="NAME", in_lists=False,
     ),
@@ -239,11 +255,12 @@ OPTIONS = (
 )  # fmt: skip
 
 COMPUTATION = tuple(option.name for option in OPTIONS if option.group == _COMPUTATION)
+MARKING = tuple(option.name for option in OPTIONS if option.group == _ORIGIN)
 EDITS = tuple(option.name for option in OPTIONS if option.group == _EDIT)
 COLUMNS = {option.name: option for option in OPTIONS if option.in_lists}  # of lists of jobs
 DEFAULTS: dict[str, Any] = {
     field.name: field.default
-    for kind in (Framing, Excerpt, Motion, Edit, Compute)
+    for kind in (Framing, Excerpt, Motion, Edit, Marking, Compute)
     for field in fields(kind)
     if field.name != "edit"
 }
@@ -255,6 +272,7 @@ class Options(TypedDict):
     framing: Framing
     excerpt: Excerpt
     motion: Motion
+    marking: Marking
     compute: Compute
 
 
@@ -277,5 +295,6 @@ def group_options(values: Mapping[str, Any]) -> Options:
         "framing": Framing(**pick(Framing)),
         "excerpt": Excerpt(**pick(Excerpt)),
         "motion": Motion(**pick(Motion), edit=Edit(**pick(Edit))),
+        "marking": Marking(**pick(Marking)),
         "compute": Compute(**pick(Compute)),
     }

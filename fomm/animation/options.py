@@ -1,7 +1,8 @@
 """The options of an animation: what they are. ``option_table`` tells how they are spelled.
 
-To add one: a field of ``Framing``, ``Excerpt``, ``Motion``, ``Edit`` or ``Compute``, an entry of ``OPTIONS``
-in ``option_table``, and the line where it acts. The parser, the columns of lists and the help follow.
+To add one: a field of ``Framing``, ``Excerpt``, ``Motion``, ``Edit``, ``Marking`` or ``Compute``, an entry of
+``OPTIONS`` in ``option_table``, and the line where it acts. The parser, the columns of lists and the help
+follow.
 """
 
 from __future__ import annotations
@@ -231,6 +232,25 @@ class Motion:
         if self.driver is None and not self.needs_mesh:
             return labelled and self.relative and self.openings
         return self.needs_mesh
+
+
+@dataclass(frozen=True)
+class Marking:
+    """What a result says of its origin. Its container always has a comment that names fomm and the weights.
+
+    Attributes:
+        mark: all of each picture carries an invisible mark, see ``fomm.marks``. Without it the result no
+            longer says by itself that it is synthetic, once it was copied without its comment.
+        sidecar: write a JSON file beside the result: versions, SHA-256 of weights, photo and driving video,
+            and all options. It gets the result's name with ``.json`` behind it.
+        credentials: a PEM file with a private key and the certificates that go with it, the signer's own
+            first: the result gets content credentials (C2PA) signed by it. Files of .mp4 and .gif can have
+            them. Needs the extra ``c2pa``.
+    """
+
+    mark: bool = True
+    sidecar: bool = False
+    credentials: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,18 @@ from fomm.animation.animator import blend
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.framing import find_driver, follow, give_room
 from fomm.animation.motion import FaceMotion, choose_reference, open_lids
-from fomm.animation.options import PARTS, Compute, Excerpt, Framing, Motion
+from fomm.animation.options import PARTS, Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.painter import Painter
 from fomm.animation.paste import Paste
 from fomm.animation.photo import ROOM, choose_size
 from fomm.animation.photo_face import Gains, PhotoFace, find_photo_face, free_inside
 from fomm.animation.presence import Presence
+from fomm.animation.result import open_result
 from fomm.animation.template import Template, read_drivers
 from fomm.animation.watch import watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, published_box
-from fomm.media import VideoReader, VideoWriter, check_result
+from fomm.media import VideoReader, check_result
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
@@ -43,6 +44,7 @@ def replace_expression(
     framing: Framing = Framing(),
     excerpt: Excerpt = Excerpt(),
     motion: Motion = Motion(),
+    marking: Marking = Marking(),
     compute: Compute = Compute(),
     progress: bool = True,
 ) -> int:
@@ -59,6 +61,7 @@ def replace_expression(
         framing: its ``crop_driving`` and ``size``. The whole frame is written.
         excerpt: which part of the driving video is used, and whether it is heard.
         motion: strengths and edits. The source's head keeps its own ``pose``.
+        marking: what the result says of its origin.
         compute: what computes, and how exactly.
         progress: show bars, where the output is a terminal.
 
@@ -89,11 +92,15 @@ def replace_expression(
     size = choose_size(reader.size, framing.size)
     count = 0
     with (
-        VideoWriter(
+        open_result(
             result,
-            fps=reader.fps,
-            audio=sound if excerpt.audio else None,
-            weights_hash=generator.weights_hash,
+            reader.fps,
+            sound if excerpt.audio else None,
+            marking,
+            weights=generator.weights_hash,
+            photo=source,
+            drivings=[driving],
+            options=(framing, excerpt, motion, compute),
         ) as writer,
         reader,
     ):

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fomm.animation.option_table import COLUMNS, COMPUTATION, face_option, group_options
+from fomm.animation.option_table import COLUMNS, COMPUTATION, MARKING, face_option, group_options
 from fomm.animation.options import Compute, Framing
 from fomm.bundled import MOTIONS, bundled
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
@@ -213,7 +213,7 @@ def add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="RESULT", type=Path, default=Path("demo.mp4"), help="the video to write"
     )
-    add_options(parser, only=COMPUTATION)
+    add_options(parser, only=(*MARKING, *COMPUTATION))
     parser.set_defaults(run=_demo)
 
 
@@ -226,9 +226,11 @@ def _demo(options: argparse.Namespace) -> None:
     replaced = options.output.is_file()
     networks = load_checkpoints(device=options.device)
     photo, driving = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
-    compute = choose_compute(networks, group_options(given_options(options))["compute"])
+    given = group_options(given_options(options))
+    compute = choose_compute(networks, given["compute"])
     # the bundled files show a head alone
     framing = Framing(crop="none", paste_back=True)
-    count = animate_file(photo, driving, options.output, *networks, framing=framing, compute=compute)
+    given["framing"], given["compute"] = framing, compute
+    count = animate_file(photo, driving, options.output, *networks, **given)
     _tell(options.output, replaced, count, compute)
     print(f"the photo is {photo}, the driving video {driving}")

@@ -21,13 +21,14 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
         "with --absolute its very pose, else it turns as far as that one is turned away",
     )  # fmt: skip
     add_weights(parser)
-    add_options(parser, only=(*EDITS, "crop", "face", "paste-back", "relative", "size", *COMPUTATION))
+    add_options(parser, only=(*EDITS, "crop", "face", "paste-back", "relative", "size", "mark", *COMPUTATION))
     parser.set_defaults(run=_edit)
 
 
 def _edit(options: argparse.Namespace) -> None:
     from fomm.animation.edit import edit
     from fomm.checkpoint import load_checkpoints
+    from fomm.marks import Marker, Origin
     from fomm.media import video_comment, write_image
     from fomm.media.images import check_image_name
 
@@ -44,5 +45,8 @@ def _edit(options: argparse.Namespace) -> None:
         options.photo, grouped["motion"].edit, *networks,
         like=options.like, relative=relative, framing=grouped["framing"], compute=compute,
     )  # fmt: skip
-    write_image(options.output, frame, comment=video_comment(networks[0].weights_hash))
+    weights = networks[0].weights_hash
+    if grouped["marking"].mark:
+        frame = Marker(Origin.of(weights))(frame)
+    write_image(options.output, frame, comment=video_comment(weights))
     print(options.output)

@@ -14,7 +14,10 @@ if TYPE_CHECKING:  # they load torch or numpy, which --help does not need
     from fomm.live.screens import Screen
 
 # Options that make no sense where frames come as they are seen, and --size, whose default is another here.
-NOT_LIVE = ("best-frame", "start", "duration", "audio", "side-by-side", "size", "batch-size")
+NOT_LIVE = (
+    "best-frame", "start", "duration", "audio", "side-by-side", "size", "batch-size",
+    "sidecar", "credentials",
+)  # fmt: skip
 USUAL_RATE = 25.0  # frames a second, where the source does not tell
 
 
@@ -68,7 +71,8 @@ def _live(options: argparse.Namespace) -> None:
     live = Live(*networks, framing=given["framing"], motion=given["motion"], compute=compute, rate=rate)
     live.set_source(options.photo)
     with ExitStack() as stack:
-        screens = _screens(options, source.name, rate, networks[0].weights_hash, stack)
+        marked = given["marking"].mark
+        screens = _screens(options, source.name, rate, networks[0].weights_hash, marked, stack)
         frames = stack.enter_context(Newest(Reader(source)))
         summary = run(live, frames, screens, name=source.name)
     print(f"{summary}, by {compute.engine} in {compute.precision}")
@@ -89,11 +93,17 @@ def _source(options: argparse.Namespace) -> "Source":
 
 
 def _screens(
-    options: argparse.Namespace, source: str, rate: float, weights_hash: str | None, stack: ExitStack
+    options: argparse.Namespace,
+    source: str,
+    rate: float,
+    weights_hash: str | None,
+    marked: bool,
+    stack: ExitStack,
 ) -> "list[Screen]":
     from fomm.errors import MediaError
     from fomm.live.screens import Recording, Screen, VirtualCamera
     from fomm.live.window import Window
+    from fomm.marks import Marker, Origin
     from fomm.media import VideoWriter
 
     screens: list[Screen] = []
@@ -104,7 +114,10 @@ def _screens(
             )
         screens.append(stack.enter_context(VirtualCamera(options.output)))
     elif options.output is not None:
-        writer = stack.enter_context(VideoWriter(options.output, fps=rate, weights_hash=weights_hash))
+        mark = Marker(Origin.of(weights_hash)) if marked else None
+        writer = stack.enter_context(
+            VideoWriter(options.output, fps=rate, weights_hash=weights_hash, mark=mark)
+        )
         screens.append(stack.enter_context(Recording(writer, rate)))
     if options.output is None or options.window:
         screens.append(stack.enter_context(Window(source)))

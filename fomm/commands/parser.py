@@ -14,6 +14,7 @@ from fomm.commands.data import add_data
 from fomm.commands.edit import add_edit
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
+from fomm.commands.inspect import add_inspect
 from fomm.commands.live import add_live
 from fomm.commands.make_weights import add_make_weights
 from fomm.commands.motion import add_motion
@@ -28,6 +29,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "motion": (add_motion, "Keep how the face in a video moves, or print it as numbers."),
     "live": (add_live, "Move a photo as the camera sees you move, at once."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
+    "inspect": (add_inspect, "Say what a picture or video tells of its origin."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
     "data": (add_data, "Make a data set."),

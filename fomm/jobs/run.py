@@ -77,8 +77,8 @@ def run_jobs(
         failures: a CSV file that gets the jobs that failed, with the reason. That of an earlier run is
             replaced, or removed where none failed, also when the run is ended early but has done jobs.
         progress: show a progress bar, where the output is a terminal.
-        options: for all jobs, by field of ``Framing``, ``Excerpt``, ``Motion`` and ``Compute``; a job's own
-            come before them.
+        options: for all jobs, by field of ``Framing``, ``Excerpt``, ``Motion``, ``Marking`` and ``Compute``;
+            a job's own come before them.
 
     Raises:
         InputError: an argument cannot be used; and whatever ``load`` raises. What a job alone is to blame for

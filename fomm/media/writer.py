@@ -40,6 +40,10 @@ class VideoWriter:
     ``weights_hash`` (hexadecimal) goes into the comment that every result carries. ``for_training`` makes an
     mp4 near lossless and quick to read at any frame. Its comment says that it was cut, not generated.
 
+    ``mark`` is called with each frame and returns what is written in its place, of the same size: give a
+    ``fomm.marks.Marker`` where the frames are synthetic. ``sign`` is called with the finished file before it
+    gets its name, and may change it; not for folders.
+
     Nothing is under ``path`` before the block has ended without an exception. After an exception or an
     interrupt nothing is left, and a file that was there before is untouched. Raises ``MediaError`` when the
     file cannot be written, ``InputError`` for frames of another kind or size than the first.
@@ -55,6 +59,8 @@ class VideoWriter:
         audio_duration: float | None = None,
         weights_hash: str | None = None,
         for_training: bool = False,
+        mark: Callable[[np.ndarray], np.ndarray] | None = None,
+        sign: Callable[[Path], None] | None = None,
     ) -> None:
         if not (math.isfinite(fps) and 0.01 <= fps <= 1000):
             raise InputError(f"fps must be between 0.01 and 1000, not {fps}")
@@ -67,14 +73,14 @@ class VideoWriter:
         sound = None
         if container in SOUND_ENCODINGS and audio is not None:
             sound = _find_sound(audio, audio_start, audio_duration)
-        self._path, self._count = path, 0
+        self._path, self._count, self._mark = path, 0, mark
         self._shape: tuple[int, ...] | None = None
         self._write: Callable[[np.ndarray], None] | None = None
         self._output: AbstractContextManager[Callable[[np.ndarray], None]]
         if container == "folder":
             self._output = write_folder(Path(path), rate, comment)
         else:
-            self._output = _write_file(Path(path), container, rate, comment, sound, encoding)
+            self._output = _write_file(Path(path), container, rate, comment, sound, encoding, sign)
 
     def __enter__(self) -> "VideoWriter":
         self._write = self._output.__enter__()
@@ -91,7 +97,7 @@ class VideoWriter:
                 f"{self._shape[1]}x{self._shape[0]}; all frames of a video must have one size"
             )
         self._shape = frame.shape
-        self._write(frame)
+        self._write(frame if self._mark is None else self._mark(frame))
         self._count += 1
 
     def __exit__(
@@ -110,6 +116,7 @@ def save_video(
     audio_start: float = 0.0,
     audio_duration: float | None = None,
     weights_hash: str | None = None,
+    mark: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> None:
     """Write all of ``frames`` (HxWx3 uint8, RGB) to ``path``; the arguments are those of ``VideoWriter``."""
     with VideoWriter(
@@ -119,6 +126,7 @@ def save_video(
         audio_start=audio_start,
         audio_duration=audio_duration,
         weights_hash=weights_hash,
+        mark=mark,
     ) as writer:
         for frame in frames:
             writer.write(frame)
@@ -188,6 +196,7 @@ def _write_file(
     comment: str,
     sound: Sound | None,
     encoding: Sequence[str] | None,
+    sign: Callable[[Path], None] | None,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Give a function that takes frames and writes them to a file, which is complete when the block ends."""
     with atomic_path(target, MediaError) as temporary:
@@ -203,6 +212,8 @@ def _write_file(
             with atomic_path(temporary, MediaError) as voiced:
                 seconds = float(encoder.count / rate)
                 add_sound(temporary, sound, voiced, target, container, seconds, comment)
+        if sign is not None:
+            sign(temporary)
 
 
 def _add_gif_comment(path: Path, comment: str) -> None:

@@ -1,0 +1,22 @@
+"""Marks of origin: what fomm writes into its results, and how they are found again."""
+
+from fomm.marks.credentials import Credentials, Signer
+from fomm.marks.embedding import Marker, mark
+from fomm.marks.inspection import Inspection, inspect_file
+from fomm.marks.payload import Origin
+from fomm.marks.reading import FALSE_ALARM, Reading, read_mark
+from fomm.marks.sidecar import write_sidecar
+
+__all__ = [
+    "FALSE_ALARM",
+    "Credentials",
+    "Inspection",
+    "Marker",
+    "Origin",
+    "Reading",
+    "Signer",
+    "inspect_file",
+    "mark",
+    "read_mark",
+    "write_sidecar",
+]
