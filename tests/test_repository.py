@@ -279,3 +279,16 @@ def test_extras_are_added_to_an_editable_install(name):
     for words in shell_commands((ROOT / name).read_text(encoding="utf-8")):
         for before, word in pairwise(words):
             assert not word.startswith(".[") or before == "-e", shlex.join(words)
+
+
+def test_the_page_on_installing_names_every_extra():
+    """With its packages; those for work on the code are in CONTRIBUTING.md."""
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| (`.*`) \|$", page, flags=re.MULTILINE)
+    written = {extra: set(re.findall(r"`([^`]+)`", packages)) for extra, packages in rows}
+    declared = {
+        extra: {line.strip() for line in text.splitlines() if line.strip()}
+        for extra, text in read_setup()["options.extras_require"].items()
+        if extra not in ("test", "fuzz", "bench", "dev")
+    }
+    assert written == declared

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 from fomm._version import __version__
 from fomm.commands.animate import add_animate, add_demo
+from fomm.commands.completion import add_completion
 from fomm.commands.convert import add_convert
 from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
@@ -87,6 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fomm {__version__}")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_completion(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (add, summary) in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=summary, formatter_class=Help)
