@@ -98,7 +98,8 @@ class Live:
             time: when the camera saw it, in seconds from any moment; None: just now.
 
         Returns:
-            HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size.
+            HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size. It
+            carries no mark; ``fomm.marks.Marker`` adds one.
 
         Raises:
             InputError: the frame cannot be used, or there is no photo yet.
