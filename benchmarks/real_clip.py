@@ -26,7 +26,7 @@ from machine import write_report
 from fomm import load_checkpoints
 from fomm.animation.animate import animate_file
 from fomm.animation.framing import photo_squares
-from fomm.animation.options import Compute, Motion
+from fomm.animation.options import Compute, Marking, Motion
 from fomm.animation.photo import ROOM
 from fomm.bundled import bundled, sha256_of
 from fomm.evaluation import score
@@ -76,7 +76,7 @@ class Bench:
         begun = time.perf_counter()
         count = animate_file(
             bundled("examples", photo), driving, result, *self.networks,
-            motion=Motion(driver=driver), compute=self.compute, progress=False,
+            motion=Motion(driver=driver), marking=Marking(mark=False), compute=self.compute, progress=False,
         )  # fmt: skip
         return count, time.perf_counter() - begun
 

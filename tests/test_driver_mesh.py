@@ -21,7 +21,7 @@ from fomm.animation.motion import (
     open_lids,
     smooth_motion,
 )
-from fomm.animation.options import Excerpt
+from fomm.animation.options import Excerpt, Marking
 from fomm.animation.photo import ROOM
 from fomm.animation.photo_face import PhotoFace, find_photo_face, measure_rest
 from fomm.animation.presence import ALWAYS, Presence
@@ -34,6 +34,7 @@ from fomm.media import VideoReader, read_image, save_video
 from fomm.media.resize import resize
 from fomm.model import Keypoints
 
+UNMARKED = Marking(mark=False)  # for those who compare pixels
 ASTRONAUT, HOPPER, GROUP, CLIP = (
     bundled("examples", name) for name in ("astronaut.png", "grace_hopper.jpg", "group.jpg", "driving.mp4")
 )
@@ -303,7 +304,9 @@ def test_nothing_is_cut_off(tmp_path, networks, photo, shift):
     if shift is not None:
         excerpt, driver = Excerpt(), tmp_path / "drawn.mp4"
         drawn_driver(driver, shift)
-    animate_file(photo, driver, tmp_path / "out", *networks, excerpt=excerpt, progress=False)
+    animate_file(
+        photo, driver, tmp_path / "out", *networks, excerpt=excerpt, marking=UNMARKED, progress=False
+    )
     picture = read_image(photo)
     frames = [read_image(file) for file in sorted((tmp_path / "out").iterdir())]
     (square,) = photo_squares(picture, "auto", None, "photo", 0, room=ROOM)
@@ -315,7 +318,8 @@ def test_nothing_is_cut_off(tmp_path, networks, photo, shift):
 def test_nothing_is_cut_off_in_a_group(tmp_path, networks):
     framing = Framing(face="all")
     excerpt = Excerpt(start=1.8, duration=0.6)
-    animate_file(GROUP, CLIP, tmp_path / "out", *networks, framing=framing, excerpt=excerpt, progress=False)
+    options = {"framing": framing, "excerpt": excerpt, "marking": UNMARKED}
+    animate_file(GROUP, CLIP, tmp_path / "out", *networks, **options, progress=False)
     picture = read_image(GROUP)
     frames = [read_image(file) for file in sorted((tmp_path / "out").iterdir())]
     squares = photo_squares(picture, "auto", "all", "photo", 0, room=ROOM)

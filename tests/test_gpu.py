@@ -19,7 +19,7 @@ from training_case import training_config, write_clips
 from fomm.animation.animate import animate_file, make_animation
 from fomm.animation.animator import Animator
 from fomm.animation.frames import to_batch, to_bytes, to_tensor, to_uint8
-from fomm.animation.options import Compute, Framing
+from fomm.animation.options import Compute, Framing, Marking
 from fomm.checkpoint import load_checkpoints
 from fomm.config import LossWeights, load_config
 from fomm.engines.gpu import default_batch, start_next_first
@@ -292,7 +292,7 @@ def test_a_gpu_writes_what_the_cpu_writes(on_gpu, tmp_path, paste_back):
         result = tmp_path / name / ""
         animate_file(
             tmp_path / "photo.png", tmp_path / "driving.mp4", f"{result}/", *networks,
-            framing=Framing(crop="none", paste_back=paste_back),
+            framing=Framing(crop="none", paste_back=paste_back), marking=Marking(mark=False),
             compute=Compute(precision="float32", batch_size=4), progress=False,
         )  # fmt: skip
         with VideoReader(result) as reader:

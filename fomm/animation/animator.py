@@ -32,7 +32,8 @@ from fomm.model import (
 class Animator:
     """One source picture, ready to be moved by any number of frames.
 
-    The source is encoded once. Memory does not grow with the number of frames.
+    The source is encoded once. Memory does not grow with the number of frames. The frames carry no mark;
+    ``mark`` adds one.
 
     Args:
         source_image: HxWx3, uint8 or floats in [0, 1].

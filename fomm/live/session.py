@@ -113,7 +113,7 @@ class Live:
 
         Returns:
             HxWx3 uint8: the whole photo with ``paste_back``, else the network's picture, at its size or that
-            of ``framing``.
+            of ``framing``. It carries no mark; ``fomm.marks.Marker`` adds one.
 
         Raises:
             InputError: the frame cannot be used, or there is no photo yet.
