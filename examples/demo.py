@@ -12,7 +12,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
 from fomm import FommError, animate_file, load_checkpoints, make_animation
-from fomm.animation.options import Excerpt, Framing, Motion, crop_option
+from fomm.animation.option_table import crop_option
+from fomm.animation.options import Excerpt, Framing, Motion
 
 __all__ = ["load_checkpoints", "make_animation"]
 
