@@ -1,4 +1,4 @@
-"""Draw the picture at the top of the README, and the two of the group photo in docs/photos.md.
+"""Draw the picture at the top of the README, those of docs/photos.md, and the one of docs/control.md.
 
     python tools/draw_strip.py
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fomm import Framing, animate_file, load_checkpoints
+from fomm import Edit, Framing, Motion, animate_file, load_checkpoints
+from fomm.animation.edit import show_edit
+from fomm.animation.photo import MovedPhoto
 from fomm.media import VideoReader, read_image
 from fomm.media.resize import resize
 
@@ -21,6 +23,10 @@ EXAMPLES, DOCS = ROOT / "examples", ROOT / "docs"
 CLIP = EXAMPLES / "driving.mp4"
 MOMENTS = (0, 40, 46, 62, 75, 88, 121, 136, 163)  # frames of the clip
 GROUP_MOMENTS = (0, 62, 88, 136)
+EDITS = (
+    Edit(), Edit(yaw=-12), Edit(yaw=12), Edit(pitch=10), Edit(roll=10), Edit(mouth=0.6), Edit(eyes=0),
+    Edit(smile=1), Edit(smile=-1), Edit(brows=1),
+)  # fmt: skip
 TILE, GROUP_WIDTH = 144, 400  # pixels
 
 
@@ -32,7 +38,7 @@ def take_frames(video: Path, numbers: Sequence[int]) -> list[np.ndarray]:
 
 
 def main() -> None:
-    """Draw all three."""
+    """Draw all of them."""
     networks = load_checkpoints()
 
     def move(photo: str, moments: Sequence[int], face: str | None = None) -> list[np.ndarray]:
@@ -55,6 +61,12 @@ def main() -> None:
         size = (GROUP_WIDTH * frames[0].shape[0] // frames[0].shape[1], GROUP_WIDTH)
         row = np.concatenate([resize(frame, size) for frame in frames], axis=1)
         Image.fromarray(row).save(DOCS / f"{name}.jpg", quality=80, optimize=True)
+    rows = []
+    for photo in ("astronaut.png", "grace_hopper.jpg"):
+        ready = MovedPhoto(read_image(EXAMPLES / photo), photo, *networks, motion=Motion(driver="mesh"))
+        rows.append([resize(show_edit(ready, edit), (TILE, TILE)) for edit in EDITS])
+    edits = Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in rows]))
+    edits.save(DOCS / "edit-strip.jpg", quality=80, optimize=True)
 
 
 if __name__ == "__main__":
