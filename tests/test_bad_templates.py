@@ -113,7 +113,7 @@ def test_the_command_writes_nothing_of_a_bad_template(tmp_path, capsys):
         (["animate", photo, "--motion", "nod", "--side-by-side", "-o", str(tmp_path / "a.mp4")],
          "leave side_by_side out"),
         (["animate", photo, "--motion", "nod", "--driver", "keypoints", "-o", str(tmp_path / "a.mp4")],
-         "needs a video"),
+         "does not go with the driver"),
     ):  # fmt: skip
         try:
             status = main(words)
