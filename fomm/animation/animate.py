@@ -21,7 +21,8 @@ from fomm.animation.template import Template, is_template, read_drivers
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
-from fomm.media import FramesReader, VideoReader, check_not_swapped, check_result, read_image
+from fomm.media import VideoReader, check_not_swapped, check_result, read_image
+from fomm.media.reader import FramesReader
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not

@@ -2,11 +2,10 @@
 
 from fomm.media.comment import read_comment
 from fomm.media.images import read_image, write_image
-from fomm.media.reader import FramesReader, VideoReader, check_not_swapped
+from fomm.media.reader import VideoReader, check_not_swapped
 from fomm.media.writer import VideoWriter, check_result, save_video, video_comment
 
 __all__ = [
-    "FramesReader",
     "VideoReader",
     "VideoWriter",
     "check_not_swapped",

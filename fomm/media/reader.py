@@ -102,9 +102,8 @@ class FramesReader(VideoReader):
             raise InputError(f"fps is {fps:g}; expected more than 0 frames a second")
         for frame in frames:
             if frame.shape != frames[0].shape:
-                raise InputError(
-                    f"{name} has frames of {frames[0].shape} and {frame.shape}; expected one size"
-                )
+                sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (frames[0].shape, frame.shape))
+                raise InputError(f"{name} has frames of {sizes} pixels (width x height); expected one size")
         self.path, self.start, self.duration = Path(name), 0.0, None
         self.fps, self.size, self.num_frames = fps, frames[0].shape[:2], len(frames)
         self.has_audio = False
