@@ -19,7 +19,7 @@ import pytest
 import torch
 from checkout import ROOT
 
-from fomm import Edit, InputError, Marking, animate_file, load_checkpoints
+from fomm import Edit, InputError, Marking, animate_file
 from fomm.animation.options import Excerpt
 from fomm.animation.template import write_template
 from fomm.bundled import bundled
@@ -29,7 +29,6 @@ from fomm.media import VideoReader, read_image
 
 ASTRONAUT, CLIP = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
 EXCERPT = Excerpt(start=1.6, duration=0.16, audio=False)  # four frames
-UNMARKED = Marking(mark=False)
 
 
 @dataclass
@@ -159,11 +158,6 @@ def weights(nodes):
 
 
 @pytest.fixture(scope="module")
-def networks():
-    return load_checkpoints(cpu=True)
-
-
-@pytest.fixture(scope="module")
 def photo():
     return read_image(ASTRONAUT)
 
@@ -242,20 +236,15 @@ def test_results_are_marked_unless_asked_otherwise(nodes, weights, photo, opened
     (marked,) = run(nodes["FommEdit"], weights=weights, photo=to_image(photo), mouth=0.5)
     reading = read_mark(to_levels(marked)[0])
     assert reading is not None and reading.origin.weights == weights[0].weights_hash[:6]
-    assert read_mark(to_levels(opened)[0]) is None
     assert -10 * np.log10(float(((marked - opened) ** 2).mean())) >= 40
 
 
 # -- animate -------------------------------------------------------------------------------------------
 
 
-def written_by_the_library(driving, networks, folder, excerpt):
-    animate_file(ASTRONAUT, driving, folder / "frames", *networks, excerpt=excerpt, marking=UNMARKED)
-    return np.stack([read_image(file) for file in sorted((folder / "frames").glob("*.png"))])
-
-
-def test_driving_frames_move_the_photo_as_animate_file_does(nodes, weights, networks, photo, tmp_path):
-    expected = written_by_the_library(CLIP, networks, tmp_path, EXCERPT)
+def test_driving_frames_move_the_photo_as_animate_file_does(nodes, weights, photo, tmp_path):
+    animate_file(ASTRONAUT, CLIP, tmp_path / "r", *weights, excerpt=EXCERPT, marking=Marking(mark=False))
+    expected = np.stack([read_image(file) for file in sorted((tmp_path / "r").glob("*.png"))])
     with VideoReader(CLIP, start=EXCERPT.start, duration=EXCERPT.duration) as reader:
         driving, fps = to_image(*reader), reader.fps
     ProgressBar.steps.clear()
@@ -269,18 +258,18 @@ def test_driving_frames_move_the_photo_as_animate_file_does(nodes, weights, netw
     assert moved[-1].mean() > 0.05 and moved[:, :, 0].max() == 0, "the head moves, the border does not"
 
 
-def test_a_motion_moves_the_photo_as_animate_file_does(nodes, weights, networks, photo, tmp_path):
+def test_a_motion_moves_the_photo_in_place_of_a_video(nodes, weights, photo, tmp_path):
     whole, fps = run(nodes["FommMotion"], name="smile")
     assert (whole.num_frames, fps) == (80, 25.0)
     file = tmp_path / "short.motion.safetensors"
     write_template(file, replace(whole, motion=whole.motion.take([0, 20, 30])))
-    expected = written_by_the_library(file, networks, tmp_path, Excerpt())
     motion, _ = run(nodes["FommMotion"], file=str(file))
     frames, moved = run(nodes["FommAnimate"], weights=weights, photo=to_image(photo), motion=motion)
     assert len(frames) == len(moved) == 3
-    assert read_mark(to_levels(frames)) is not None
-    assert np.abs(to_levels(frames).astype(int) - expected).max() <= 10, "no more than a mark apart"
-    assert moved[-1].mean() > 0.05
+    begins, *smiles = (float(mask.mean()) for mask in moved)
+    assert begins < 0.1 and min(smiles) > 0.2, "the face is near rest, then smiles and nods"
+    change = np.abs(to_levels(frames).astype(int) - photo).max(-1)
+    assert 0 < change[moved.numpy() == 0].max() <= 10, "where nothing moved there is the mark alone"
 
 
 def test_a_node_runs_again_once_its_file_has_changed(nodes, tmp_path):
