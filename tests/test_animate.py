@@ -12,6 +12,7 @@ from golden_data import EXPECTED, GOLDEN, SUFFIX, assert_near
 from PIL import Image
 
 from fomm import Animator, InputError, MediaError, animate_file, load_checkpoints, make_animation
+from fomm.animation.animate import animate_frames
 from fomm.animation.driving import grow_to_shape
 from fomm.animation.frames import to_tensor, to_uint8
 from fomm.animation.option_table import group_options
@@ -334,6 +335,26 @@ def test_a_face_is_found_moved_and_put_back(portrait, tiny):
         assert np.array_equal(frame[:, :200], photo[:, :200])  # far from the face
     changed = [np.abs(frame.astype(int) - photo).max() for frame in frames]
     assert changed[0] <= 1 < changed[-1]  # relative motion begins with the photo itself
+    with VideoReader(folder / "driving.mp4") as reader:
+        driving, fps = list(reader), reader.fps
+    compute = Compute(precision="float32")
+    in_memory = animate_frames(photo / np.float32(255), iter(driving), *tiny, fps=fps, compute=compute)
+    assert np.array_equal(list(in_memory), frames)
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "words"),
+    [
+        ([], 25, "driving_video has no frames"),
+        ([(64, 64, 3), (64, 65, 3)], 25, r"driving_video has frames of 64x64 and 65x64 pixels \(width x hei"),
+        ([(64, 64, 3)], 0, "fps is 0; expected"),
+        ([(64, 64, 3)], float("nan"), "fps is nan; expected"),
+    ],
+)
+def test_frames_in_memory_that_are_no_video(tiny, frames, fps, words):
+    photo = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(InputError, match=words):
+        animate_frames(photo, [np.zeros(shape, np.uint8) for shape in frames], *tiny, fps=fps)
 
 
 def test_a_face_is_not_stretched_for_a_network_that_is_not_square(portrait, tiny, monkeypatch):

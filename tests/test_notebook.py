@@ -1,11 +1,14 @@
 import base64
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fomm import InputError, display
 from fomm.bundled import bundled
-from fomm.media import VideoReader
+from fomm.face import detect_faces, face_mesh
+from fomm.media import VideoReader, read_image
 
 
 def test_three_pictures_in_a_row_50_ms_a_frame(tmp_path):
@@ -35,15 +38,46 @@ def test_without_a_result_two_pictures(tmp_path):
         display(source[0], [source])
 
 
-def test_the_notebook_runs():
+def run_notebook(name):
+    """Return what the cells of a notebook in ``examples/`` show, each by its types of media."""
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    path = bundled("examples", "demo.ipynb")
+    path = bundled("examples", name)
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not kept in the repository"
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
     )
     client.execute()
-    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("<video" in output.get("data", {}).get("text/html", "") for output in shown)
+    return [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def read_png(shown):
+    with Image.open(BytesIO(base64.b64decode(shown["image/png"]))) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_the_notebook_runs():
+    assert any("<video" in shown.get("text/html", "") for shown in run_notebook("demo.ipynb"))
+
+
+def test_the_notebook_with_sliders_opens_the_mouth():
+    pytest.importorskip("ipywidgets")
+    sliders, edited = run_notebook("edit.ipynb")
+    assert "application/vnd.jupyter.widget-view+json" in sliders
+    picture = read_image(bundled("examples", "astronaut.png"))
+    (face,) = detect_faces(picture)
+    bridge = int(face_mesh(picture, face).points[197, 1])
+    change = np.abs(read_png(edited).astype(int) - picture)
+    assert change[:bridge].max() <= 2 + 10, "the mark changes a pixel by at most 10 levels"
+    assert change[bridge:].max() > 50
+
+
+def test_the_notebook_on_the_networks_shows_every_step():
+    pictures = [read_png(shown) for shown in run_notebook("inside.ipynb") if "image/png" in shown]
+    sizes = [picture.shape[:2] for picture in pictures]
+    assert sizes == [(256, 768), (256, 768), (256, 256), (256, 768), (256, 256), (256, 512), (500, 800)]
+    assert min(picture.std() for picture in pictures) > 10, "a picture of one colour shows nothing"
+    (rest, painted), source = np.split(pictures[5], 2, axis=1), pictures[0][:, :256]
+    far, near = (np.abs(picture.astype(int) - source).mean() for picture in (painted, rest))
+    assert near < 6 < far, "at rest the network paints the photo, and then moves it"

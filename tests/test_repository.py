@@ -24,6 +24,7 @@ DOCUMENTS = sorted(
         "research/*.md",
         "checkpoints/*.md",
         "examples/*.md",
+        "integrations/**/*.md",
         ".github/**/*.md",
     )
     for path in ROOT.glob(pattern)

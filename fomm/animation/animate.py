@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
-from fomm.animation.frames import iterate_frames, to_uint8
+from fomm.animation.frames import check_picture, iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
@@ -22,6 +22,7 @@ from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
 from fomm.media import VideoReader, check_not_swapped, check_result, read_image
+from fomm.media.reader import FramesReader
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
@@ -175,17 +176,78 @@ def animate_file(
 
         video: DrivingVideo | list[Template] = drivers
         if reader is not None:
-            video = DrivingVideo(
-                reader, framing.part_of_video, moved.network_size, watch=moved.is_watching, progress=progress
-            )
-            if moved.is_watching and video.motion is None:
-                _check_without_mesh(motion, driving)
-                moved.forget_faces()
+            video = _watch_driving(moved, reader, framing, motion, progress=progress)
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
             for step in _bar(animated, leader.num_frames, progress):
                 background.put(step)
                 count += 1
     return count
+
+
+def animate_frames(
+    photo: Any,
+    driving: Any,
+    generator: OcclusionAwareGenerator,
+    kp_detector: KPDetector,
+    *,
+    fps: float = 25.0,
+    framing: Framing = Framing(),
+    motion: Motion = Motion(),
+    compute: Compute = Compute(),
+) -> Iterator[np.ndarray]:
+    """Return what ``animate_file`` writes, frame by frame, of pictures in memory; without a mark.
+
+    Args:
+        photo: HxWx3, uint8 or floats in [0, 1].
+        driving: an array TxHxWx3, a list or an iterator of frames HxWx3, uint8 or floats in [0, 1], all of
+            one size; or a ``Template``.
+        generator, kp_detector: as ``load_checkpoints`` gives them.
+        fps: the rate of the driving frames; a template has its own.
+        framing, motion, compute: see ``animate_file``.
+
+    Returns:
+        An iterator over the frames, HxWx3 uint8. Faces are found, and errors raised, before it is returned.
+
+    Raises:
+        InputError: a picture or an option cannot be used, or no face was found.
+        MissingExtraError: the engine is not installed.
+    """
+    picture = to_uint8(check_picture(photo, "the photo"))
+    video: DrivingVideo | list[Template]
+    if isinstance(driving, Template):
+        _check_by_motion("the driving video", motion, framing)
+        motion = replace(motion, driver="mesh")
+    else:
+        reader = FramesReader([to_uint8(frame) for frame in iterate_frames(driving)], fps, "driving_video")
+    moved = MovedPhoto(
+        picture, "the photo", generator, kp_detector, framing=framing, motion=motion, compute=compute
+    )
+    if isinstance(driving, Template):
+        video = [driving]
+    else:
+        video = _watch_driving(moved, reader, framing, motion, progress=False)
+
+    def paint() -> Iterator[np.ndarray]:
+        with moved.follow(video, motion.best_frame) as animated:
+            for step in animated:
+                yield moved.finish_frame(*step)
+
+    return paint()
+
+
+def _watch_driving(
+    moved: MovedPhoto, reader: VideoReader, framing: Framing, motion: Motion, *, progress: bool
+) -> DrivingVideo:
+    """Return the driving video, watched by the mesh if that moves the photo and finds a face.
+
+    Where it finds none, the photo is moved by key points from now on.
+    """
+    watch = moved.is_watching
+    video = DrivingVideo(reader, framing.part_of_video, moved.network_size, watch=watch, progress=progress)
+    if watch and video.motion is None:
+        _check_without_mesh(motion, reader.path, stacklevel=4)
+        moved.forget_faces()
+    return video
 
 
 def _check_by_motion(driving: object, motion: Motion, framing: Framing) -> None:
@@ -201,7 +263,7 @@ def _check_by_motion(driving: object, motion: Motion, framing: Framing) -> None:
         raise InputError(f"{what} has no one video to show; leave side_by_side out")
 
 
-def _check_without_mesh(motion: Motion, name: object) -> None:
+def _check_without_mesh(motion: Motion, name: object, *, stacklevel: int = 3) -> None:
     """Warn that key points move the photo, since the driving video ``name`` shows hardly any face.
 
     Raises InputError where the mesh was asked for.
@@ -212,7 +274,7 @@ def _check_without_mesh(motion: Motion, name: object) -> None:
         )
     warnings.warn(
         f"{name}: hardly any face was found; the photo is moved by the networks' own key points",
-        stacklevel=3,
+        stacklevel=stacklevel,
     )
 
 

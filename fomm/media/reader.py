@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -82,6 +82,33 @@ class VideoReader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FramesReader(VideoReader):
+    """Frames in memory, read as those of a video.
+
+    Args:
+        frames: HxWx3 uint8, one or more, all of the same size.
+        fps: their rate.
+        name: what errors call them.
+
+    Raises ``InputError``: there are none, their sizes differ, or the rate is no number above 0.
+    """
+
+    def __init__(self, frames: Sequence[np.ndarray], fps: float, name: str) -> None:
+        if not len(frames):
+            raise InputError(f"{name} has no frames; expected at least one")
+        if not (math.isfinite(fps) and fps > 0):
+            raise InputError(f"fps is {fps:g}; expected more than 0 frames a second")
+        for frame in frames:
+            if frame.shape != frames[0].shape:
+                sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (frames[0].shape, frame.shape))
+                raise InputError(f"{name} has frames of {sizes} pixels (width x height); expected one size")
+        self.path, self.start, self.duration = Path(name), 0.0, None
+        self.fps, self.size, self.num_frames = fps, frames[0].shape[:2], len(frames)
+        self.has_audio = False
+        self._begin = lambda: (frame for frame in frames)
+        self._frames = self._begin()
 
 
 def check_not_swapped(photo: PathLike, driving: PathLike) -> None:
