@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
@@ -16,6 +15,7 @@ from fomm.animation.frames import iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
+from fomm.animation.progress import Progress, report_progress
 from fomm.animation.template import Template, is_template, read_template
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
@@ -36,7 +36,7 @@ def make_animation(
     cpu: bool = False,
     *,
     openings: bool = True,
-    progress: bool = True,
+    progress: Progress = True,
     best_frame: int | None = None,
     driver: str | None = None,
     batch_size: int | None = None,
@@ -53,7 +53,7 @@ def make_animation(
         generator, kp_detector: as ``load_checkpoints`` gives them.
         relative, adapt_movement_scale, openings: see ``Animator``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
-        progress: show a progress bar, where the output is a terminal.
+        progress: show a progress bar, where the output is a terminal; or a function, see ``animate_file``.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
             from it, forwards and backwards. By default the first, or with the mesh see ``Motion``.
         driver: ``"mesh"`` or ``"keypoints"``, see ``Motion``. By default the mesh where it can be used; all
@@ -85,7 +85,7 @@ def make_animation(
         steps = animator.animate(*_with_reference(animator, checked, best_frame))
     else:
         steps = animator.animate_motion(*watched)
-    animated = list(_bar(steps, total, progress))
+    animated = list(report_progress(steps, total, progress))
     if not animated:
         raise InputError("driving_video has no frames; expected at least one")
     return animated
@@ -102,7 +102,7 @@ def animate_file(
     excerpt: Excerpt = Excerpt(),
     motion: Motion = Motion(),
     compute: Compute = Compute(),
-    progress: bool = True,
+    progress: Progress = True,
 ) -> int:
     """Animate a photo from file to file, and return the number of frames.
 
@@ -119,7 +119,10 @@ def animate_file(
         excerpt: which part of the driving video is used, and whether it is heard.
         motion: how it moves the photo; ``best_frame`` is counted from the excerpt's start.
         compute: what computes, and how exactly.
-        progress: show a progress bar, where the output is a terminal.
+        progress: show a progress bar, where the output is a terminal. Or a function: it is called after each
+            frame with how many are made, and how many there will be (None: the video does not tell). While
+            a face is looked for in the driving frames, none is made yet. What it raises cancels the work, and
+            comes out of ``animate_file``; then nothing of the result is left.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
@@ -164,7 +167,7 @@ def animate_file(
             _check_without_mesh(motion, driving)
             moved.forget_faces()
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
-            for step in _bar(animated, source.num_frames, progress):
+            for step in report_progress(animated, source.num_frames, progress):
                 background.put(step)
                 count += 1
     return count
@@ -228,8 +231,3 @@ def _with_reference(
 
     reference = animator.find_reference(take_frame(keep(), best_frame))
     return itertools.chain(first, frames), reference
-
-
-def _bar(frames: Iterable[Any], total: int | None, progress: bool) -> Iterable[Any]:
-    # disable=None: shown where the output is a terminal
-    return tqdm(frames, total=total, unit="frame", disable=None if progress else True)
