@@ -187,6 +187,48 @@ def test_options_that_cannot_be(tiny, options, words):
         make_animation(EXPECTED["source"], EXPECTED["driving"], *tiny, **options)
 
 
+def test_a_function_is_told_of_each_frame(files, tiny):
+    told = []
+    given = files / "photo.png", files / "driving.mp4", files / "r.mp4"
+    animate_file(*given, *tiny, framing=Framing(crop="none"), progress=lambda *how_far: told.append(how_far))
+    assert told == [(made, 8) for made in range(1, 9)]
+
+
+def test_a_function_is_told_while_a_face_is_looked_for(portrait, tiny):
+    folder, _ = portrait
+    files, told = (folder / "photo.png", folder / "driving.mp4", folder / "r.mp4"), []
+    count = animate_file(*files, *tiny, progress=lambda *how_far: told.append(how_far))
+    made = [number for number, _ in told]
+    assert made == [0] * made.count(0) + list(range(1, count + 1)) and made.count(0) >= count
+
+
+@pytest.mark.parametrize("last", [0, 1, 5])
+def test_what_a_function_raises_cancels_the_work(portrait, tiny, ffmpegs, last):
+    class Cancelled(Exception):
+        pass
+
+    def cancel(made, total):
+        if made == last:
+            raise Cancelled
+
+    folder, _ = portrait
+    photo, driving, result = folder / "photo.png", folder / "driving.mp4", folder / "r.mp4"
+    result.write_bytes(b"an older result")
+    before = sorted(folder.iterdir())
+    with pytest.raises(Cancelled):
+        animate_file(photo, driving, result, *tiny, progress=cancel)
+    assert result.read_bytes() == b"an older result" and sorted(folder.iterdir()) == before
+    assert ffmpegs and all(process.poll() is not None for process in ffmpegs)
+
+
+def test_make_animation_tells_a_function(tiny):
+    told = []
+    make_animation(
+        EXPECTED["source"], EXPECTED["driving"], *tiny, progress=lambda *how_far: told.append(how_far)
+    )
+    assert told == [(made, 4) for made in range(1, 5)]
+
+
 def test_progress_is_silent_where_there_is_no_terminal(tiny, monkeypatch):
     error = io.StringIO()
     monkeypatch.setattr(sys, "stderr", error)

@@ -15,7 +15,7 @@ from fomm import __version__
 from fomm.errors import InputError, MediaError
 from fomm.media import VideoReader, VideoWriter, read_image, save_video, write_image
 from fomm.media.encode import ENCODINGS
-from fomm.media.ffmpeg import find_executable, probe, to_exact_rate
+from fomm.media.ffmpeg import find_executable, probe, stop_all, to_exact_rate
 
 CORNERS = np.array([[[230, 20, 20], [20, 230, 20]], [[20, 20, 230], [230, 230, 20]]], np.uint8)
 
@@ -253,6 +253,17 @@ def test_the_process_ends_with_the_reader(clip, processes):
     assert len(processes) == 4
     assert all(process.poll() is not None for process in processes)
     assert all(process.stdout.closed for process in processes)
+
+
+def test_every_ffmpeg_can_be_ended(clip, processes):
+    reader = VideoReader(clip)
+    next(reader)
+    (process,) = processes
+    assert process.poll() is None
+    stop_all()
+    with pytest.raises(MediaError, match="stopped after"):
+        list(reader)
+    assert process.poll() is not None
 
 
 @pytest.mark.parametrize("kind", ["mp4", "folder"])

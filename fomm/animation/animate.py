@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
@@ -16,6 +15,7 @@ from fomm.animation.frames import check_picture, iterate_frames, to_uint8
 from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
+from fomm.animation.progress import Progress, report_progress
 from fomm.animation.result import open_result
 from fomm.animation.template import Template, is_template, read_drivers
 from fomm.animation.threads import BackgroundWorker
@@ -38,7 +38,7 @@ def make_animation(
     cpu: bool = False,
     *,
     openings: bool = True,
-    progress: bool = True,
+    progress: Progress = True,
     best_frame: int | None = None,
     driver: str | None = None,
     batch_size: int | None = None,
@@ -55,7 +55,7 @@ def make_animation(
         generator, kp_detector: as ``load_checkpoints`` gives them.
         relative, adapt_movement_scale, openings: see ``Animator``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
-        progress: show a progress bar, where the output is a terminal.
+        progress: show a progress bar, where the output is a terminal; or a function, see ``animate_file``.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
             from it, forwards and backwards. By default the first, or with the mesh see ``Motion``.
         driver: ``"mesh"`` or ``"keypoints"``, see ``Motion``. By default the mesh where it can be used; all
@@ -88,7 +88,7 @@ def make_animation(
         steps = animator.animate(*_with_reference(animator, checked, best_frame))
     else:
         steps = animator.animate_motion(*watched)
-    animated = list(_bar(steps, total, progress))
+    animated = list(report_progress(steps, total, progress))
     if not animated:
         raise InputError("driving_video has no frames; expected at least one")
     return animated
@@ -106,7 +106,7 @@ def animate_file(
     motion: Motion = Motion(),
     marking: Marking = Marking(),
     compute: Compute = Compute(),
-    progress: bool = True,
+    progress: Progress = True,
 ) -> int:
     """Animate a photo from file to file, and return the number of frames.
 
@@ -127,7 +127,10 @@ def animate_file(
         motion: how it moves the photo; ``best_frame`` is counted from the excerpt's start.
         marking: what the result says of its origin.
         compute: what computes, and how exactly.
-        progress: show a progress bar, where the output is a terminal.
+        progress: show a progress bar, where the output is a terminal. Or a function: it is called after each
+            frame with how many are made, and how many there will be (None: the video does not tell). While
+            a face is looked for in the driving frames, none is made yet. What it raises cancels the work, and
+            comes out of ``animate_file``; then nothing of the result is left.
 
     Raises:
         MediaError: a file cannot be read or written, or the video has no frames.
@@ -178,7 +181,7 @@ def animate_file(
         if reader is not None:
             video = _watch_driving(moved, reader, framing, motion, progress=progress)
         with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
-            for step in _bar(animated, leader.num_frames, progress):
+            for step in report_progress(animated, leader.num_frames, progress):
                 background.put(step)
                 count += 1
     return count
@@ -236,7 +239,7 @@ def animate_frames(
 
 
 def _watch_driving(
-    moved: MovedPhoto, reader: VideoReader, framing: Framing, motion: Motion, *, progress: bool
+    moved: MovedPhoto, reader: VideoReader, framing: Framing, motion: Motion, *, progress: Progress
 ) -> DrivingVideo:
     """Return the driving video, watched by the mesh if that moves the photo and finds a face.
 
@@ -313,8 +316,3 @@ def _with_reference(
 
     reference = animator.find_reference(take_frame(keep(), best_frame))
     return itertools.chain(first, frames), reference
-
-
-def _bar(frames: Iterable[Any], total: int | None, progress: bool) -> Iterable[Any]:
-    # disable=None: shown where the output is a terminal
-    return tqdm(frames, total=total, unit="frame", disable=None if progress else True)

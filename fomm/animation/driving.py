@@ -12,6 +12,7 @@ from fomm.animation.framing import find_driver
 from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS
+from fomm.animation.progress import Progress
 from fomm.animation.watch import watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect
@@ -27,7 +28,7 @@ class DrivingVideo:
         crop: the part of each frame that the networks see.
         size: (height, width) of the networks' pictures.
         watch: find the driver's mesh in each frame.
-        progress: show a bar while faces are looked for, where the output is a terminal.
+        progress: whom to tell while faces are looked for.
 
     Attributes:
         presence: when a face is seen; always, where none was looked for.
@@ -45,7 +46,7 @@ class DrivingVideo:
         size: tuple[int, int],
         *,
         watch: bool = False,
-        progress: bool = False,
+        progress: Progress = False,
     ) -> None:
         self.reader, self.size = reader, size
         self.parts: list[Rect] | None = None  # None: all of the picture; the last holds for all that follow

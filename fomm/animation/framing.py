@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS, Presence, find_gaps
+from fomm.animation.progress import Progress, report_progress
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
@@ -103,11 +103,13 @@ class DrivingPart(NamedTuple):
     num_frames: int = 0  # of the video, where faces were looked for
 
 
-def find_driver(video: VideoReader, crop: Crop, *, look: bool = False, progress: bool = False) -> DrivingPart:
+def find_driver(
+    video: VideoReader, crop: Crop, *, look: bool = False, progress: Progress = False
+) -> DrivingPart:
     """Find the part of the driving frames that the networks see, and the driver's face in it.
 
     With ``"auto"`` the video is opened again and read once, a few frames at a time in memory. ``progress``
-    shows a bar meanwhile, where the output is a terminal. A warning tells of the parts of the video in which
+    is told meanwhile. A warning tells of the parts of the video in which
     no face is seen.
 
     With another ``crop`` a face is looked for only if ``look`` asks for it. If there is none, or hardly ever,
@@ -153,7 +155,7 @@ def find_driver(video: VideoReader, crop: Crop, *, look: bool = False, progress:
 
 
 def _look_for_faces(
-    video: VideoReader, progress: bool, part: Rect | None = None
+    video: VideoReader, progress: Progress, part: Rect | None = None
 ) -> tuple[list[tuple[int, list[Face]]], int]:
     """Return the faces of every ``EVERY``-th frame, by its number, and how many frames the video has.
 
@@ -161,9 +163,7 @@ def _look_for_faces(
     """
     finder, count = FaceFinder(confirm=True), 0
     with video.reopen() as frames:
-        # disable=None: shown where the output is a terminal
-        bar = tqdm(frames, "looking for the face", video.num_frames, disable=None if progress else True)
-        for frame in bar:
+        for frame in report_progress(frames, video.num_frames, progress, "looking for the face"):
             if count % EVERY == 0:
                 finder.add(count, frame)
             count += 1

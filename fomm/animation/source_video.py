@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from fomm.animation.animator import blend
 from fomm.animation.driving import grow_to_shape
@@ -24,6 +23,7 @@ from fomm.animation.paste import Paste
 from fomm.animation.photo import ROOM, choose_size
 from fomm.animation.photo_face import Gains, PhotoFace, find_photo_face, free_inside
 from fomm.animation.presence import Presence
+from fomm.animation.progress import Progress, report_progress
 from fomm.animation.result import open_result
 from fomm.animation.template import Template, read_drivers
 from fomm.animation.watch import watch_face
@@ -46,7 +46,7 @@ def replace_expression(
     motion: Motion = Motion(),
     marking: Marking = Marking(),
     compute: Compute = Compute(),
-    progress: bool = True,
+    progress: Progress = True,
 ) -> int:
     """Give the face in a video another one's expression, from file to file; return the number of frames.
 
@@ -63,7 +63,7 @@ def replace_expression(
         motion: strengths and edits. The source's head keeps its own ``pose``.
         marking: what the result says of its origin.
         compute: what computes, and how exactly.
-        progress: show bars, where the output is a terminal.
+        progress: see ``animate_file``.
 
     Raises:
         MediaError: a file cannot be read or written.
@@ -104,9 +104,7 @@ def replace_expression(
         ) as writer,
         reader,
     ):
-        # disable=None: shown where the output is a terminal
-        shown = None if progress else True
-        for frame in tqdm(face.change(reader), total=face.num_frames, unit="frame", disable=shown):
+        for frame in report_progress(face.change(reader), face.num_frames, progress):
             writer.write(resize(frame, size))
             count += 1
     return count
@@ -124,7 +122,7 @@ class _SourceFace:
     """
 
     def __init__(
-        self, reader: VideoReader, driver: Template, painter: Painter, motion: Motion, *, progress: bool
+        self, reader: VideoReader, driver: Template, painter: Painter, motion: Motion, *, progress: Progress
     ) -> None:
         part = find_driver(reader, "auto", progress=progress)
         with reader.reopen() as frames:

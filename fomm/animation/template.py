@@ -34,6 +34,7 @@ from fomm.animation.driving import DrivingVideo
 from fomm.animation.motion import USUAL_LIDS, FaceMotion, neutral_face
 from fomm.animation.options import Crop, Excerpt
 from fomm.animation.presence import Presence
+from fomm.animation.progress import Progress
 from fomm.atomic import atomic_path
 from fomm.bundled import MOTIONS, bundled
 from fomm.errors import InputError, shown
@@ -69,7 +70,7 @@ def read_drivers(
     excerpt: Excerpt = Excerpt(),
     crop: Crop = "auto",
     *,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> tuple[list[Template], VideoReader | None]:
     """Return the motion of each template or video, all equally long, and a reader of the first video's sound.
 
@@ -132,7 +133,7 @@ def watch_video(
     excerpt: Excerpt = Excerpt(),
     crop: Crop = "auto",
     *,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> Template:
     """Return how the face in a video moves.
 
@@ -140,7 +141,7 @@ def watch_video(
         driving: a video, see ``media.VideoReader``.
         excerpt: which part of it in time.
         crop: the part of each frame in which the face is looked for.
-        progress: show bars, where the output is a terminal.
+        progress: show bars, where the output is a terminal; or a function, see ``animate_file``.
 
     Raises:
         MediaError: the video cannot be read. InputError: no face was found, or an argument cannot be used.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from fomm.animation.framing import FEW, driver_faces
 from fomm.animation.motion import (
@@ -17,6 +16,7 @@ from fomm.animation.motion import (
     smooth_motion,
 )
 from fomm.animation.presence import Presence, find_gaps
+from fomm.animation.progress import Progress, report_progress
 from fomm.errors import InputError
 from fomm.face import Face, face_mesh, face_meshes
 from fomm.face.crop import published_box
@@ -33,7 +33,7 @@ def watch_face(
     fps: float,
     presence: Presence,
     *,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> FaceMotion:
     """Return the motion of a face in all frames of a video.
 
@@ -44,7 +44,7 @@ def watch_face(
         count: frames of the video.
         fps: its rate.
         presence: when the face is seen. In its gaps the motion is held.
-        progress: show a bar, where the output is a terminal.
+        progress: whom to tell.
 
     Raises:
         InputError: the mesh sees no face in any frame.
@@ -66,10 +66,7 @@ def watch_face(
         waiting.clear()
 
     places = _find_places(faces, count)
-    # disable=None: shown where the output is a terminal
-    for number, frame in enumerate(
-        tqdm(frames, "watching the face", count, disable=None if progress else True)
-    ):
+    for number, frame in enumerate(report_progress(frames, count, progress, "watching the face")):
         if number < count and presence.is_seen(number):
             waiting.append((number, frame, places[number]))
         if len(waiting) == _BATCH:

@@ -22,6 +22,7 @@ from fomm.commands.motion import add_motion
 from fomm.commands.options import Help
 from fomm.commands.score import add_score
 from fomm.commands.train import add_train
+from fomm.commands.web import add_web
 
 COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "animate": (add_animate, "Move a photo as a driving video moves."),
@@ -29,6 +30,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "edit": (add_edit, "Change the face in a photo: turn it, open its mouth, let it smile."),
     "motion": (add_motion, "Keep how the face in a video moves, or print it as numbers."),
     "live": (add_live, "Move a photo as the camera sees you move, at once."),
+    "web": (add_web, "Do all of this on a page in the browser, on this machine."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "inspect": (add_inspect, "Say what a picture or video tells of its origin."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),

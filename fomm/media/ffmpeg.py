@@ -17,6 +17,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -45,6 +46,7 @@ _SUMMARY = re.compile(
 )
 _ALPHA = r"bgra|rgba|argb|abgr|pal8|ya8|ya16\w*|yuva\w+|gbrap\w*|rgba64\w*"  # pixel formats
 _LOG_TAIL = 64 * 1024  # bytes; a broken file can fill the log, and its end is enough
+_started: "weakref.WeakSet[subprocess.Popen[bytes]]" = weakref.WeakSet()  # also those that have ended
 
 
 class VideoInfo(NamedTuple):
@@ -185,11 +187,19 @@ def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int)
     alone = getattr(subprocess, "CREATE_NO_WINDOW", 0)  # these two exist on Windows only
     alone |= getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=stdin, stdout=stdout, stderr=log, creationflags=alone, start_new_session=True
         )
     except OSError as reason:
         raise MediaError(f"cannot start {command[0]}: {reason.strerror or reason}") from reason
+    _started.add(process)
+    return process
+
+
+def stop_all() -> None:
+    """End each ffmpeg that this process has started; whoever waits for one gets a ``MediaError``."""
+    for process in list(_started):
+        process.kill()
 
 
 @contextmanager
