@@ -167,8 +167,10 @@ def test_versions_agree():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     cited = re.search(r"^version: (\S+)$", citation, flags=re.MULTILINE)
     newest = re.search(r"^## (\S+)", changelog, flags=re.MULTILINE)
-    assert cited and newest
-    assert (cited[1], newest[1]) == (fomm.__version__, fomm.__version__)
+    nodes = (ROOT / "integrations" / "comfyui" / "pyproject.toml").read_text(encoding="utf-8")
+    packed = re.search(r'^version = "(\S+)"$', nodes, flags=re.MULTILINE)
+    assert cited and newest and packed
+    assert {cited[1], newest[1], packed[1]} == {fomm.__version__}
 
 
 def test_commands_are_found():

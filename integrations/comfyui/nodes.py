@@ -5,7 +5,6 @@ An IMAGE is BxHxWx3 float32 in [0, 1], a MASK BxHxW float32 in [0, 1]: torch ten
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +156,15 @@ class Animate(io.ComfyNode):
     ) -> Any:
         if len(photo) != 1:
             raise InputError(f"photo holds {len(photo)} pictures; expected one")
-        if (driving is None) == (motion is None):
+        (picture,) = _to_arrays(photo)
+        driver: list[np.ndarray] | Template
+        if driving is not None and motion is None:
+            driver, total = _to_arrays(driving), len(driving)
+        elif motion is not None and driving is None:
+            driver, total = motion, motion.num_frames
+        else:
             came = "neither came" if driving is None else "both came"
             raise InputError(f"the photo is moved by driving frames or by a motion, and {came}; connect one")
-        (picture,) = _to_arrays(photo)
-        if motion is None:
-            driver, total = _to_arrays(driving), len(driving)
-        else:
-            driver, total = motion, motion.num_frames
         bar, frames = ProgressBar(total), []
         for frame in animate_frames(picture, driver, *weights, fps=fps):
             frames.append(frame)
@@ -188,7 +188,7 @@ class EditFace(io.ComfyNode):
             inputs=[
                 Weights.Input("weights"),
                 io.Image.Input("photo", tooltip="pictures with a face; each is changed for itself"),
-                *(_edit_input(field.name, field.default) for field in fields(Edit)),
+                *(_edit_input(name, getattr(Edit(), name)) for name in EDITS),
                 _mark_input(),
             ],
             outputs=[io.Image.Output("edited", display_name="photo")],
