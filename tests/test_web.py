@@ -180,9 +180,9 @@ def test_a_file_tells_what_made_it(client, tmp_path, name):
     else:
         write_image(tmp_path / name, frame, comment=video_comment())
     said = client.predict(give(tmp_path / name), api_name="/inspect")
-    assert said == f"{name} says: {video_comment()}"
+    assert f"comment:     {video_comment()}" in said
     Image.fromarray(frame).save(tmp_path / "plain.png")
-    assert "no comment" in client.predict(give(tmp_path / "plain.png"), api_name="/inspect")
+    assert "comment:     none" in client.predict(give(tmp_path / "plain.png"), api_name="/inspect")
 
 
 def test_the_command_does_what_the_page_does():

@@ -22,18 +22,18 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from fomm.marks import inspect_file
+    from fomm.marks import describe_inspection, inspect_file
 
     found = inspect_file(options.file)
     if options.json:
         print(json.dumps(_facts(found), indent=2))
     else:
-        print("\n".join(_words(found)))
+        print("\n".join(describe_inspection(found)))
     return 0 if found.names_fomm else NOTHING
 
 
 def _facts(found: "Inspection") -> dict[str, object]:
-    from fomm.marks import FALSE_ALARM
+    from fomm.marks import FALSE_ALARM, name_weights
 
     mark = None
     if found.mark is not None:
@@ -41,7 +41,7 @@ def _facts(found: "Inspection") -> dict[str, object]:
         mark = {
             "made_with": "fomm",
             "weights": origin.weights,
-            "weights_name": _name_weights(origin.weights),
+            "weights_name": name_weights(origin.weights),
             "number": origin.number,
             "agreement": round(agreement, 3),
             "cell": round(cell, 4),
@@ -55,50 +55,3 @@ def _facts(found: "Inspection") -> dict[str, object]:
         "looked_for_credentials": found.looked_for_credentials,
         "sidecar": found.sidecar,
     }
-
-
-def _words(found: "Inspection") -> list[str]:
-    from fomm.errors import shown
-    from fomm.marks import FALSE_ALARM
-
-    if found.mark is None:
-        mark = "none found; that proves nothing, since a mark may be lost or removed"
-    else:
-        origin = found.mark.origin
-        name = _name_weights(origin.weights)
-        weights = "unknown" if origin.weights == "000000" else origin.weights + (f" ({name})" if name else "")
-        mark = (
-            f"made with fomm, weights {weights}, number {origin.number}; "
-            f"sure: without a mark this is read less than once in a million files ({FALSE_ALARM:.1g})"
-        )
-    if found.credentials is not None:
-        state, signer, made_by, source = found.credentials
-        meaning = {
-            "Trusted": "signed, unchanged, by somebody trusted here",
-            "Valid": "signed and unchanged, by somebody who is on no list of trust here",
-        }.get(state, "NOT valid: changed since it was signed, or signed wrongly")
-        credentials = f"{meaning}; signer {signer or 'unnamed'}; made by {made_by}; {source}"
-    elif found.looked_for_credentials:
-        credentials = "none"
-    else:
-        credentials = "not looked for; pip install 'fomm[c2pa]'"
-    sidecar = "none"
-    if found.sidecar is not None:
-        sidecar = f"of fomm {shown(found.sidecar.get('fomm'))}, " + (
-            "and of this very file"
-            if found.sidecar["matches"]
-            else "but of another file, or this one was changed"
-        )
-    return [
-        f"comment:     {shown(found.comment, 300) or 'none'}",
-        f"mark:        {mark}",
-        f"credentials: {credentials}",
-        f"sidecar:     {sidecar}",
-    ]
-
-
-def _name_weights(digits: str) -> str | None:
-    """Return the name of weights that ship, by the first digits of their hash."""
-    from fomm.bundled import WEIGHTS
-
-    return next((name for name, digest in WEIGHTS.items() if digest.startswith(digits)), None)

@@ -2,7 +2,7 @@
 
 from fomm.marks.credentials import Credentials, Signer
 from fomm.marks.embedding import Marker, mark
-from fomm.marks.inspection import Inspection, inspect_file
+from fomm.marks.inspection import Inspection, describe_inspection, inspect_file, name_weights
 from fomm.marks.payload import Origin
 from fomm.marks.reading import FALSE_ALARM, Reading, read_mark
 from fomm.marks.sidecar import write_sidecar
@@ -15,8 +15,10 @@ __all__ = [
     "Origin",
     "Reading",
     "Signer",
+    "describe_inspection",
     "inspect_file",
     "mark",
+    "name_weights",
     "read_mark",
     "write_sidecar",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from fomm.errors import MediaError
 from fomm.media.ffmpeg import make_input_arguments, run
 from fomm.media.folder import list_pictures
-from fomm.media.images import is_still, open_picture
+from fomm.media.images import DESCRIPTION, is_still, open_picture
 from fomm.media.paths import PathLike, check_exists
 
 
@@ -29,5 +29,5 @@ def read_comment(path: PathLike) -> str:
 
 def _read_picture_comment(file: Path) -> str:
     with open_picture(file) as image:
-        told = image.info.get("Comment", image.info.get("comment", ""))
+        told = image.info.get("Comment") or image.info.get("comment") or image.getexif().get(DESCRIPTION, "")
     return told.decode(errors="replace") if isinstance(told, bytes) else str(told)

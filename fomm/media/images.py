@@ -14,7 +14,7 @@ from fomm.media.paths import PathLike, check_exists
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow tries these and no others
 WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-_DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
+DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # HEVC in a HEIF file
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
 _MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number of pixels
@@ -184,7 +184,7 @@ def save_image(path: Path, frame: np.ndarray, texts: dict[str, str], target: Pat
         options["comment"] = comment
     elif path.suffix.lower() == ".webp" and comment:
         options["exif"] = Image.Exif()
-        options["exif"][_DESCRIPTION] = comment
+        options["exif"][DESCRIPTION] = comment
     if path.suffix.lower() == ".png":
         options = {"pnginfo": PngImagePlugin.PngInfo()}
         for key, value in texts.items():

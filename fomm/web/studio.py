@@ -29,13 +29,13 @@ from fomm.animation.watch import measure_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, published_box
 from fomm.face.search import find_faces
+from fomm.marks import Marker, Origin, describe_inspection, inspect_file
 from fomm.media import VideoReader, read_image, video_comment, write_image
 from fomm.media.ffmpeg import stop_all
 from fomm.media.resize import resize
 from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.web.draw import SHOWN, draw_flow, draw_map, draw_points
 from fomm.web.limits import Limits, check_driving, check_photo, check_size
-from fomm.web.origin import describe_origin
 
 T = TypeVar("T")
 
@@ -257,10 +257,10 @@ class Studio:
         return self._templates.get_or_make((driving, excerpt), make)
 
     def describe_origin(self, file: Path) -> str:
-        """Return in one sentence what a file says of its origin."""
+        """Return what a file says of its origin, a list in Markdown."""
         check_size(file, self.limits)
         with self._at_once():
-            return describe_origin(file)
+            return "\n".join(f"- {line}" for line in describe_inspection(inspect_file(file)))
 
     # -- jobs ----------------------------------------------------------------------------------------
 
@@ -285,7 +285,9 @@ class Studio:
         with self._computing, warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             frame = edit(picture, change, *self._networks, like=other, framing=framing, compute=self._compute)
-        write_image(result, frame, comment=video_comment(self._networks[0].weights_hash))
+        weights = self._networks[0].weights_hash
+        marked = Marker(Origin.of(weights))(frame)
+        write_image(result, marked, comment=video_comment(weights))
         return Done(result, 1, tuple(dict.fromkeys(str(warning.message) for warning in caught)))
 
 
