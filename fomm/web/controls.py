@@ -34,8 +34,8 @@ LABELS = {
     "yaw": "Turn (yaw, degrees)",
     "pitch": "Nod (pitch, degrees)",
     "roll": "Lean (roll, degrees)",
-    "mouth": "Mouth: 1 wide open",
-    "eyes": "Eyes: 0 shut, 1 as they are",
+    "mouth": "Mouth: 1 open",
+    "eyes": "Eyes: 0 shut",
     "smile": "Smile",
     "brows": "Brows",
 }
@@ -142,7 +142,16 @@ def show_progress(how_far: HowFar | None, words: str = "") -> str:
 def describe(done: Done) -> str:
     """Return what was made, with the warnings, as HTML."""
     frames = "1 picture" if done.num_frames == 1 else f"{done.num_frames} frames"
-    lines = [f"Done: {done.result.name}, {frames}.", *(f"Note: {shown(text, 400)}" for text in done.warnings)]
+    notes = [f"Note: {shown(text, 400)}" for text in done.warnings]
+    return _as_lines([f"Done: {done.result.name}, {frames}.", *notes])
+
+
+def describe_many(lines: Sequence[str], made: int, asked: int) -> str:
+    """Return what became of each job of a table, as HTML."""
+    return _as_lines([f"Done: {made} of {asked}.", *lines])
+
+
+def _as_lines(lines: Sequence[str]) -> str:
     return (
         '<div class="progress" role="status">'
         + "".join(f"<p>{escape(line)}</p>" for line in lines)
@@ -156,6 +165,12 @@ def explain(error: Exception, *paths: str | Path | None) -> gr.Error:
         return gr.Error(f"{type(error).__name__}: {shown(error, 300)}", print_exception=True)
     given = [None if path is None else Path(path) for path in paths]
     return gr.Error(escape(without_folders(error, given)), print_exception=False, duration=None)
+
+
+def say_instead(error: FommError, *paths: str | Path | None) -> str:
+    """Return, as HTML, what stands in the place of a preview that cannot be made."""
+    given = [None if path is None else Path(path) for path in paths]
+    return f'<p class="hint">No preview: {escape(without_folders(error, given))}</p>'
 
 
 def check_consent(consent: bool) -> None:

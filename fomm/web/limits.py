@@ -28,6 +28,7 @@ class Limits:
         job_seconds: that a job may run, from its start.
         still_seconds: that a preview may take.
         waiting: jobs that may wait for the one that runs.
+        jobs: of the table, at most.
         kept_seconds: that uploaded files and results stay on the disk.
     """
 
@@ -38,6 +39,7 @@ class Limits:
     job_seconds: float = 1800.0
     still_seconds: float = 30.0
     waiting: int = 4
+    jobs: int = 20
     kept_seconds: int = 3600
 
 

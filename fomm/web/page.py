@@ -22,6 +22,7 @@ from fomm.web.controls import (
     make_photo,
 )
 from fomm.web.draw import as_figure, draw_squares
+from fomm.web.many import add_many
 from fomm.web.studio import Studio
 from fomm.web.tabs import add_animate, add_edit, add_inside, add_inspect
 
@@ -44,6 +45,8 @@ def build_page(studio: Studio) -> gr.Blocks:
                     driver = add_animate(studio, jobs, consent, place)
                 with gr.Tab("Edit photo"):
                     add_edit(studio, consent, place)
+                with gr.Tab("Many"):
+                    add_many(studio, jobs, consent)
                 with gr.Tab("What the network sees"):
                     add_inside(studio, jobs, place, driver)
                 with gr.Tab("Inspect a file"):

@@ -50,6 +50,17 @@ class Part(NamedTuple):
     face: int | str | None = None
 
 
+class _Ready(NamedTuple):
+    """A photo that can be moved, made small for previews."""
+
+    moved: MovedPhoto
+    view: tuple[slice, slice]  # rows and columns of it that a preview shows
+
+    def show(self, picture: np.ndarray) -> np.ndarray:
+        """Return the part of a result that a preview shows."""
+        return picture[self.view]
+
+
 class Done(NamedTuple):
     """What a job has made."""
 
@@ -93,7 +104,7 @@ class Studio:
         self._networks = (generator, kp_detector)
         self._compute = compute
         self._computing = threading.Lock()
-        self._photos: _Kept[MovedPhoto] = _Kept()
+        self._photos: _Kept[_Ready] = _Kept()
         self._templates: _Kept[Template] = _Kept()
         self._squares: _Kept[tuple[np.ndarray, list[Rect]]] = _Kept()
         self._moments: _Kept[tuple[FaceMotion, FaceMotion]] = _Kept()
@@ -138,7 +149,8 @@ class Studio:
         """Return a small picture of what ``edit`` makes; fast, once the photo has been met."""
         with self._at_once():
             other = None if like is None else measure_face(self._read(like), like.name)
-            return show_edit(self._prepare(part), change, other)
+            ready = self._prepare(part)
+            return ready.show(show_edit(ready.moved, change, other))
 
     def preview(
         self, part: Part, driving: Path, excerpt: Excerpt, moment: float, motion: Motion
@@ -155,36 +167,37 @@ class Studio:
         with self._at_once():
             excerpt = check_driving(driving, excerpt, self.limits)
             ready = self._prepare(part)
+            photo = ready.moved
             if is_template(driving):
                 template = self._template(driving, excerpt)
                 now = template.motion.take(round(moment * (template.num_frames - 1)))
                 starts = [
-                    animator.find_start(template.motion, template.presence) for animator in ready.animators
+                    animator.find_start(template.motion, template.presence) for animator in photo.animators
                 ]
             else:
                 start, now = self._moments.get_or_make(
                     (driving, excerpt, moment), lambda: _measure_moment(driving, excerpt, moment)
                 )
-                starts = [open_lids(start, join_motions([start, now]))] * len(ready.animators)
+                starts = [open_lids(start, join_motions([start, now]))] * len(photo.animators)
             points = []
-            for animator, start in zip(ready.animators, starts, strict=True):
+            for animator, start in zip(photo.animators, starts, strict=True):
                 assert animator.face is not None  # the mesh was asked for
                 moved = animator.face.move(now, start, motion)
-                points.append(moved.map(lambda tensor: tensor.to(ready.device)))
-            return ready.show(points)
+                points.append(moved.map(lambda tensor: tensor.to(photo.device)))
+            return ready.show(photo.show(points))
 
     def _read(self, photo: Path) -> np.ndarray:
         check_photo(photo, self.limits)
         return read_image(photo, max_pixels=self.limits.photo_pixels)
 
-    def _prepare(self, part: Part) -> MovedPhoto:
+    def _prepare(self, part: Part) -> _Ready:
         """Return the photo ready to be moved.
 
         It is made small, ``SHOWN`` pixels long, unless the head would have fewer than the networks' picture.
         """
         return self._photos.get_or_make(part, lambda: self._make_ready(part))
 
-    def _make_ready(self, part: Part) -> MovedPhoto:
+    def _make_ready(self, part: Part) -> _Ready:
         picture, crop = self._read(part.photo), part.crop
         squares = photo_squares(picture, crop, part.face, part.photo.name, 1)
         least = min(min(square.width, square.height) for square in squares)
@@ -196,7 +209,9 @@ class Studio:
             if isinstance(crop, tuple):
                 x, y, across, down = (round(value * scale) for value in crop)
                 crop = (x, y, max(across, 1), max(down, 1))
-        return MovedPhoto(
+        else:
+            scale = 1.0
+        moved = MovedPhoto(
             picture,
             part.photo.name,
             *self._networks,
@@ -204,6 +219,7 @@ class Studio:
             motion=Motion(driver="mesh"),
             compute=self._compute,
         )
+        return _Ready(moved, _choose_view(squares, scale, moved.picture.shape))
 
     # -- what the networks see -----------------------------------------------------------------------
 
@@ -219,7 +235,7 @@ class Studio:
         """Return pictures of each step to one frame, with what they show. ``watch`` comes first."""
         with self._at_once():
             excerpt = check_driving(driving, excerpt, self.limits)
-            ready, template = self._prepare(part), self._template(driving, excerpt)
+            ready, template = self._prepare(part).moved, self._template(driving, excerpt)
             animator, source = ready.animators[0], ready.sources[0]
             starts = [one.find_start(template.motion, template.presence) for one in ready.animators]
             now = template.motion.take(min(number, template.num_frames - 1))
@@ -289,6 +305,20 @@ class Studio:
         marked = Marker(Origin.of(weights))(frame)
         write_image(result, marked, comment=video_comment(weights))
         return Done(result, 1, tuple(dict.fromkeys(str(warning.message) for warning in caught)))
+
+
+def _choose_view(squares: list[Rect], scale: float, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the rows and columns of a photo that a preview shows: all, unless a face is small in it."""
+    square, (height, width) = squares[0], shape[:2]
+    if len(squares) > 1 or max(height, width) <= 3 * scale * square.width:
+        return slice(0, height), slice(0, width)
+    x, y = scale * (square.x0 + square.x1) / 2, scale * (square.y0 + square.y1) / 2
+    reach = 1.2 * scale * square.width
+    rows, columns = (
+        slice(max(round(middle - reach), 0), min(max(round(middle + reach), 1), most))
+        for middle, most in ((y, height), (x, width))
+    )
+    return rows, columns
 
 
 def _measure_moment(driving: Path, excerpt: Excerpt, moment: float) -> tuple[FaceMotion, FaceMotion]:

@@ -11,6 +11,7 @@ import gradio as gr
 from fomm.animation.options import PARTS, Edit, Excerpt, Motion
 from fomm.animation.template import SUFFIX
 from fomm.bundled import MOTIONS
+from fomm.errors import FommError
 from fomm.web.controls import (
     DEGREES,
     DRIVERS,
@@ -27,6 +28,7 @@ from fomm.web.controls import (
     find_driving,
     make_photo,
     name_result,
+    say_instead,
     show_progress,
 )
 from fomm.web.draw import as_figure
@@ -35,23 +37,24 @@ from fomm.web.studio import Studio
 from fomm.web.work import Stopped, Work
 
 PLACE = len(Place._fields)
-FRESH: dict[str, Any] = {
+FRESH: dict[str, Any] = {  # of previews: the last one counts
     "trigger_mode": "always_last",
     "concurrency_id": "preview",
     "show_progress": "hidden",
-}  # of previews
+}
 
 
-def _add_edit_sliders() -> list[gr.Slider]:
-    """Add a slider for each number of ``Edit``."""
+def _add_edit_sliders(where: str) -> list[gr.Slider]:
+    """Add a slider for each number of ``Edit``; ``where``: the tab, for their names in the page."""
     rest = Edit()
     sliders = []
     for name in EDIT_NAMES:
         least, most, step = (-45, 45, 1) if name in DEGREES else (-1, 1, 0.05)
         if name == "eyes":
             least, most = 0, 2
+        place = f"{where}-{name}"
         sliders.append(
-            gr.Slider(least, most, getattr(rest, name), step=step, label=LABELS[name], elem_id=None)
+            gr.Slider(least, most, getattr(rest, name), step=step, label=LABELS[name], elem_id=place)
         )
     return sliders
 
@@ -72,7 +75,7 @@ def add_animate(studio: Studio, jobs: Jobs, consent: gr.Checkbox, place: list[An
     """Add the tab; return the controls that say what drives, in the order of ``find_driving``."""
     driver = gr.Dropdown(DRIVERS, value=MOTIONS[0], label="What drives the photo", elem_id="driver")
     video = gr.Video(
-        label="Driving video", sources=["upload", "webcam"], visible=False, height=260, elem_id="video"
+        label="Driving video", sources=["upload", "webcam"], visible=False, height=310, elem_id="video"
     )
     file = gr.File(
         label=f"A motion: NAME{SUFFIX}", file_types=[".safetensors"], visible=False, elem_id="motion"
@@ -84,9 +87,11 @@ def add_animate(studio: Studio, jobs: Jobs, consent: gr.Checkbox, place: list[An
             moment = gr.Slider(0, 100, 50, step=1, label="Preview at, percent of the driver")
         with gr.Column(min_width=260):
             with gr.Accordion("How much of the driver's motion", open=True):
-                strengths = [gr.Slider(0, 2, 1, step=0.05, label=f"{part}".capitalize()) for part in PARTS]
+                strengths = [
+                    gr.Slider(0, 2, 1, step=0.05, label=part.capitalize(), elem_id=part) for part in PARTS
+                ]
             with gr.Accordion("Changes on top", open=False):
-                edits = _add_edit_sliders()
+                edits = _add_edit_sliders("animate")
             with gr.Accordion("Which part of the video", open=False):
                 start = gr.Number(0, label="Start, seconds", minimum=0)
                 duration = gr.Number(0, label="Duration, seconds; 0 for all", minimum=0)
@@ -147,8 +152,8 @@ def add_animate(studio: Studio, jobs: Jobs, consent: gr.Checkbox, place: list[An
                 at / 100,
                 Motion(strength=options["strength"], edit=_as_edit([options[name] for name in EDIT_NAMES])),
             )
-        except Exception as error:
-            raise explain(error, given.photo, *sources[1:]) from error
+        except FommError as error:
+            return say_instead(error, given.photo, *sources[1:])
         return as_figure(picture, "Preview")
 
     gr.on(
@@ -218,7 +223,7 @@ def add_edit(studio: Studio, consent: gr.Checkbox, place: list[Any]) -> None:
         with gr.Column(min_width=260):
             still = gr.HTML('<p class="hint">Give a photo, and a preview stands here.</p>', elem_id="edited")
         with gr.Column(min_width=260):
-            sliders = _add_edit_sliders()
+            sliders = _add_edit_sliders("edit")
             with gr.Accordion("Like another face", open=False):
                 like = make_photo(label="Take its pose and expression first", height=200, elem_id="like")
             reset = gr.Button("Back to the photo", size="sm")
@@ -242,8 +247,8 @@ def add_edit(studio: Studio, consent: gr.Checkbox, place: list[Any]) -> None:
             picture = studio.preview_edit(
                 as_part(studio, given), _as_edit(numbers), Path(other) if other else None
             )
-        except Exception as error:
-            raise explain(error, given.photo, other) from error
+        except FommError as error:
+            return say_instead(error, given.photo, other)
         return as_figure(picture, "Preview")
 
     gr.on(

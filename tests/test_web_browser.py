@@ -1,0 +1,160 @@
+"""The page in a real browser: Chromium, driven by Playwright. Skipped where either is missing."""
+
+import shutil
+import socket
+import time
+
+import pytest
+
+from fomm import load_checkpoints
+from fomm.bundled import bundled
+from fomm.media import VideoReader, read_image
+
+pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'fomm[web]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
+
+from fomm.web import start_server  # noqa: E402
+
+pytestmark = pytest.mark.slow
+HOPPER = bundled("examples", "grace_hopper.jpg")
+PATIENCE = 60_000  # milliseconds; other work may share the machine
+
+
+@pytest.fixture(scope="module")
+def server():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with start_server(*load_checkpoints(cpu=True), port=port) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
+def page(server, browser, request):
+    """Give the page, open; at the end it has asked no other host for anything, and said nothing is wrong."""
+    context = browser.new_context(viewport={"width": request.param[0], "height": request.param[1]})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    foreign, wrong = [], []
+    own = (server.url, "data:", "blob:")
+    page.on("request", lambda asked: None if asked.url.startswith(own) else foreign.append(asked.url))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(server.url)
+    page.wait_for_selector("#consent")
+    yield page
+    context.close()
+    assert not foreign and not wrong
+
+
+def give_photo(page, path):
+    page.set_input_files("#photo input[type=file]", str(path))
+
+
+def agree(page):
+    page.check("#consent input")
+
+
+def test_a_photo_is_animated_and_played(page, tmp_path):
+    give_photo(page, HOPPER)
+    page.wait_for_selector("#squares img")
+    page.wait_for_selector("#still img")
+    before = page.get_attribute("#still img", "src")
+    number = page.locator("#mouth input[type=number]")
+    number.fill("0")
+    number.press("Enter")
+    page.wait_for_function("before => document.querySelector('#still img').src != before", arg=before)
+    page.click("#driver input")
+    page.get_by_role("option", name="Motion: blink").click()
+    agree(page)
+    page.click("#animate")
+    page.wait_for_function("/\\d+ of \\d+ frames · about \\d+ s left/.test(document.body.innerText)")
+    page.wait_for_selector("#result video")
+    assert "Done: " in page.inner_text("#progress")
+    page.evaluate("document.querySelector('#result video').play()")
+    page.wait_for_function("document.querySelector('#result video').currentTime > 0.2")
+    words = page.inner_text("#command").replace("\n", " ")
+    assert "fomm animate grace_hopper.jpg --motion blink" in words and "--strength=mouth=0" in words
+    with page.expect_download() as download:
+        page.locator("#result a[download]").click()
+    download.value.save_as(tmp_path / "r.mp4")
+    with VideoReader(tmp_path / "r.mp4") as reader:
+        assert reader.size == (256, 256) and next(reader).any()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_photo_is_edited_and_downloaded(page, tmp_path):
+    give_photo(page, HOPPER)
+    agree(page)
+    page.get_by_role("tab", name="Edit photo").click()
+    page.wait_for_selector("#edited img")
+    before = page.get_attribute("#edited img", "src")
+    slider = page.locator("#edit-yaw input[type=range]")
+    slider.focus()
+    for _ in range(10):
+        slider.press("ArrowRight")
+    page.wait_for_function("before => document.querySelector('#edited img').src != before", arg=before)
+    page.click("#edit")
+    with page.expect_download() as download:
+        page.locator("#edit-result a").first.click()
+    download.value.save_as(tmp_path / "r.png")
+    picture, photo = read_image(tmp_path / "r.png"), read_image(HOPPER)
+    assert picture.shape == photo.shape and (picture != photo).any()
+
+
+def test_text_named_as_a_picture_is_refused(page, tmp_path):
+    path = tmp_path / "cat.jpg"
+    path.write_text("this is no picture")
+    give_photo(page, path)
+    page.wait_for_selector("text=cat.jpg is not a picture")
+
+
+def test_cancel_ends_a_job(page, server):
+    give_photo(page, HOPPER)
+    agree(page)
+    page.wait_for_selector("#still img")
+    page.click("#animate")
+    page.wait_for_function("/of \\d+ frames/.test(document.body.innerText)")
+    page.click("#cancel")
+    page.wait_for_function("/Stopped: cancelled/.test(document.body.innerText)")
+    assert not list(server.studio.folder.iterdir())
+    assert page.is_enabled("#animate") and not page.is_visible("#result video")
+
+
+def test_consent_is_asked_for_once(page):
+    give_photo(page, HOPPER)
+    page.wait_for_selector("#still img")
+    page.click("#animate")
+    page.wait_for_selector("text=first tick the sentence")
+    agree(page)
+    other = page.context.new_page()
+    other.goto(page.url)
+    other.wait_for_function("document.querySelector('#consent input')?.checked")
+
+
+def test_a_page_that_is_closed_ends_its_job(server, browser):
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(server.url)
+    give_photo(page, HOPPER)
+    page.wait_for_selector("#still img")
+    agree(page)
+    page.click("#animate")
+    page.wait_for_function("/of \\d+ frames/.test(document.body.innerText)")
+    assert list(server.studio.folder.iterdir())
+    page.close()
+    end = time.monotonic() + PATIENCE / 1000
+    while list(server.studio.folder.iterdir()) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not list(server.studio.folder.iterdir())
