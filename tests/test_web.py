@@ -29,6 +29,7 @@ from fomm.cli import main
 from fomm.commands.options import given_options
 from fomm.commands.parser import build_parser
 from fomm.face import detect_faces, face_mesh
+from fomm.marks import read_mark
 from fomm.media import VideoReader, read_image, save_video, video_comment, write_image
 from fomm.media.ffmpeg import find_executable, probe
 
@@ -38,7 +39,11 @@ httpx = pytest.importorskip("httpx")
 client_module = pytest.importorskip("gradio_client")
 
 import fomm.web  # noqa: E402
-from fomm.web import Limits, start_server  # noqa: E402
+from fomm.web import (  # noqa: E402
+    Limits,
+    start_server,
+    studio,
+)
 from fomm.web.many import fill_table, read_rows  # noqa: E402
 from fomm.web.spell import spell_command  # noqa: E402
 from fomm.web.work import Stopped, Work  # noqa: E402
@@ -122,7 +127,11 @@ def test_a_preview_is_what_the_library_makes(client, networks):
     assert np.abs(shown_picture(html).astype(int) - wanted).mean() < 2  # it comes as a JPEG
 
 
-def test_two_sliders_move_the_mouth_and_the_brows_and_leave_the_rest(client, server):
+def test_two_sliders_move_the_mouth_and_the_brows_and_leave_the_rest(client, server, monkeypatch):
+    """Without the mark, which changes every pixel by some levels; the first picture has one."""
+    status, file, _ = client.predict(True, give(HOPPER), *PLACE, None, *REST, api_name="/edit")
+    assert "Done" in status and read_mark(read_image(value(file))) is not None
+    monkeypatch.setattr(studio, "Marker", lambda origin: lambda frame: frame)
     photo = read_image(HOPPER)
     (face,) = detect_faces(photo)
     points = face_mesh(photo, face).points
