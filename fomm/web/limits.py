@@ -44,7 +44,9 @@ class Limits:
 
 
 def check_size(path: Path, limits: Limits) -> None:
-    """Raise MediaError if a file is larger than the page takes."""
+    """Raise MediaError if a file is larger than the page takes, or was deleted since it was given."""
+    if not path.is_file():
+        raise MediaError(f"{path.name} is no longer kept; give it again")
     size = path.stat().st_size
     if size > limits.file_bytes:
         raise MediaError(f"{path.name} has {size} bytes; the page takes {limits.file_bytes} at most")
