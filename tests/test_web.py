@@ -28,6 +28,7 @@ from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.commands.options import given_options
 from fomm.commands.parser import build_parser
+from fomm.errors import FommError
 from fomm.face import detect_faces, face_mesh
 from fomm.marks import read_mark
 from fomm.media import VideoReader, read_image, save_video, video_comment, write_image
@@ -480,6 +481,25 @@ def test_all_files_are_deleted_at_the_end(networks):
         folder = server.studio.folder.parent
         assert list(folder.rglob("grace_hopper.jpg"))
     assert not folder.exists()
+
+
+def test_uploads_are_deleted_after_a_while(networks):
+    with start_server(*networks, port=7997, limits=replace(LIMITS, kept_seconds=1)) as server:
+        client = client_module.Client(server.url, verbose=False)
+        client.predict(give(HOPPER), api_name="/photo")
+        folder = server.studio.folder.parent
+        (kept,) = folder.rglob("grace_hopper.jpg")
+        assert wait_for(lambda: not kept.exists())
+        given = {"path": str(kept), "meta": {"_type": "gradio.FileData"}}
+        words = refused(lambda: client.predict(given, api_name="/photo"))
+        assert "grace_hopper.jpg" in words and "root" not in words
+
+
+def test_a_port_that_is_taken(networks):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(FommError, match=f"cannot serve the page on 127.0.0.1, port {port}"):
+            start_server(*networks, port=port)
 
 
 def test_without_gradio_one_sentence_says_what_to_install(monkeypatch, capsys):

@@ -1,14 +1,20 @@
 """The page in a real browser: Chromium, driven by Playwright. Skipped where either is missing."""
 
+import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fomm import load_checkpoints
 from fomm.bundled import bundled
-from fomm.media import VideoReader, read_image
+from fomm.media import VideoReader, read_image, save_video
+from fomm.media.ffmpeg import find_executable
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'fomm[web]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
@@ -33,11 +39,19 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def browser():
+def chromium():
+    """Give a function that starts a browser; all end with the tests."""
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+        yield lambda *options: playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", *options]
+        )
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    browser = chromium()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(params=[(1280, 900), (390, 844)], ids=["desktop", "phone"])
@@ -158,3 +172,51 @@ def test_a_page_that_is_closed_ends_its_job(server, browser):
     while list(server.studio.folder.iterdir()) and time.monotonic() < end:
         time.sleep(0.1)
     assert not list(server.studio.folder.iterdir())
+
+
+def test_the_camera_gives_photo_and_video(server, chromium, tmp_path):
+    """The camera shows the astronaut."""
+    picture = read_image(bundled("examples", "astronaut.png"))
+    save_video(tmp_path / "face.mp4", [picture] * 20, fps=20)
+    film = tmp_path / "face.y4m"
+    command = [find_executable(), "-v", "error", "-i", tmp_path / "face.mp4", "-pix_fmt", "yuv420p", film]
+    subprocess.run(command, check=True)
+    camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    browser = chromium(*camera, f"--use-file-for-fake-video-capture={film}")
+    page = browser.new_context(permissions=["camera", "microphone"]).new_page()
+    page.set_default_timeout(20_000)
+    page.goto(server.url)
+    photo, video = page.locator("#photo"), page.locator("#video")
+    photo.get_by_label("Capture from camera").click()
+    photo.locator("button").filter(has_text=re.compile("access|webcam", re.I)).first.click()
+    photo.get_by_label("capture photo").click()
+    page.wait_for_function("/\\d faces? found/.test(document.body.innerText)")
+    page.wait_for_selector("#still img")
+    page.click("#driver input")
+    page.get_by_role("option", name="My video: a file, or my camera").click()
+    before = page.get_attribute("#still img", "src")
+    video.get_by_label("Capture from camera").click()
+    video.locator("button").filter(has_text=re.compile("access|webcam", re.I)).first.click()
+    video.get_by_text("Record", exact=True).click()
+    video.get_by_text("Stop", exact=True).wait_for()
+    page.wait_for_timeout(2000)
+    video.get_by_text("Stop", exact=True).click()
+    page.wait_for_function("before => document.querySelector('#still img')?.src != before", arg=before)
+    assert "No preview" not in page.inner_text("#still")
+    browser.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_and_its_files(number, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "fomm", "web", "--port", str(port)]
+    surroundings = os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=surroundings) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"the page is at http://127.0.0.1:{port}/; Ctrl-C ends it\n"
+        assert list(tmp_path.glob("fomm-web-*"))
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    assert not list(tmp_path.glob("fomm-web-*"))

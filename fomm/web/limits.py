@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from fomm.animation.options import Excerpt
 from fomm.animation.template import SUFFIX, is_template
 from fomm.errors import InputError, MediaError
+from fomm.media import VideoReader
 from fomm.media.ffmpeg import probe
 from fomm.media.images import open_picture
 
@@ -44,7 +46,9 @@ class Limits:
 
 
 def check_size(path: Path, limits: Limits) -> None:
-    """Raise MediaError if a file is larger than the page takes."""
+    """Raise MediaError if a file is larger than the page takes, or was deleted since it was given."""
+    if not path.is_file():
+        raise MediaError(f"{path.name} is no longer kept; give it again")
     size = path.stat().st_size
     if size > limits.file_bytes:
         raise MediaError(f"{path.name} has {size} bytes; the page takes {limits.file_bytes} at most")
@@ -69,7 +73,8 @@ def check_photo(path: Path, limits: Limits) -> None:
 def check_driving(path: Path, excerpt: Excerpt, limits: Limits) -> Excerpt:
     """Return the part of a driving video that is used; of a motion template the part that was asked for.
 
-    Only the first frame is decoded. A video that does not tell how long it is is cut.
+    Only the first frame is decoded. A video that does not tell how long it is, as browsers record it, is cut
+    to what is taken, and its frames are counted.
 
     Raises:
         MediaError: it is no video, or its frames are too large. InputError: it is too long.
@@ -95,7 +100,16 @@ def check_driving(path: Path, excerpt: Excerpt, limits: Limits) -> Excerpt:
             f"{path.name} gives {asked:.0f} seconds; the page takes {longest:g} at most: "
             "give a start and a duration"
         )
-    return excerpt if info.seconds is not None else replace(excerpt, duration=asked or longest)
+    if info.seconds is not None:
+        return excerpt
+    return replace(excerpt, duration=_measure_seconds(path, excerpt.start, asked or longest))
+
+
+@lru_cache(maxsize=16)
+def _measure_seconds(path: Path, start: float, most: float) -> float:
+    """Return how long a video is from ``start`` on, at most ``most`` seconds: its frames are counted."""
+    with VideoReader(path, start=start, duration=most) as reader:
+        return sum(1 for _ in reader) / reader.fps
 
 
 def without_folders(error: Exception, paths: Iterable[Path | None]) -> str:

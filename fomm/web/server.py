@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tempfile
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ class Server:
 
     def wait(self) -> None:
         """Wait until somebody interrupts."""
-        self._page.block_thread()
+        threading.Event().wait()
 
     def close(self) -> None:
         """End it. Files that were uploaded or made are deleted."""
