@@ -8,6 +8,7 @@ import zlib
 
 import hostile
 import numpy as np
+import PIL
 import pytest
 from doors import check_sentence, knock_with_image
 from in_processes import Case, check_refused, read_each, write_each
@@ -92,7 +93,11 @@ def bombs() -> dict[str, Case]:
         "a BMP that is upside down": (lambda: claim_size("BMP", 12_000, -12_000), ours),
         "a TIFF of 16 quintillion": (lambda: claim_size("TIFF", 2**32 - 1, 2**32 - 1), pillows),
         "a TIFF of 144 million": (lambda: claim_size("TIFF", 12_000, 12_000), ours),
-        "a WEBP of 281 trillion": (lambda: claim_size("WEBP", 2**24, 2**24), pillows),
+        # before Pillow 13 its decoder is the one that refuses
+        "a WEBP of 281 trillion": (
+            lambda: claim_size("WEBP", 2**24, 2**24),
+            pillows if int(PIL.__version__.partition(".")[0]) >= 13 else "could not create decoder object",
+        ),
         "an AVIF of 132 million": (lambda: claim_size("AVIF", 12_000, 11_000), ours),
         "an AVIF of 900 million": (lambda: claim_size("AVIF", 30_000, 30_000), "is not a picture"),
         "a text of 100 megabytes within": (
