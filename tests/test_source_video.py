@@ -5,7 +5,7 @@ import pytest
 from test_framing import backdrop, head
 
 from fomm import Framing, InputError, Motion, animate_file, load_checkpoints
-from fomm.animation.options import Edit
+from fomm.animation.options import Edit, Marking
 from fomm.animation.presence import Presence
 from fomm.animation.source_video import replace_expression
 from fomm.animation.template import SUFFIX, Template, find_template, match_lengths, write_template
@@ -70,7 +70,10 @@ def test_where_either_shows_no_face_the_frame_stays(tmp_path, networks):
     late = Template(act([Edit(mouth=0.9)] * 30), Presence(((0, 20),), 25.0))
     write_template(tmp_path / f"late{SUFFIX}", late)
     out = tmp_path / "out"
-    replace_expression(tmp_path / "source.mp4", tmp_path / f"late{SUFFIX}", out, *networks, progress=False)
+    replace_expression(
+        tmp_path / "source.mp4", tmp_path / f"late{SUFFIX}", out, *networks,
+        marking=Marking(mark=False), progress=False,
+    )  # fmt: skip
     source = read_frames(tmp_path / "source.mp4")
     changes = [
         int(np.abs(read_image(file).astype(int) - frame).max())
