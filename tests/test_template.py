@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from fomm import Excerpt, Framing, animate_file, load_checkpoints
+from fomm import Excerpt, Framing, Marking, animate_file, load_checkpoints
 from fomm.animation.motion import neutral_face
 from fomm.animation.presence import Presence
 from fomm.animation.template import (
@@ -92,8 +92,9 @@ def test_a_template_moves_a_photo_as_its_video_does(tmp_path, networks, watched)
     framing, excerpt = Framing(paste_back=False), Excerpt(0.0, 1.5)
     for driving, name in ((CLIP, "video"), (file, "template")):
         animate_file(
-            HOPPER, driving, tmp_path / name, *networks, framing=framing, excerpt=excerpt, progress=False
-        )
+            HOPPER, driving, tmp_path / name, *networks,
+            framing=framing, excerpt=excerpt, marking=Marking(mark=False), progress=False,
+        )  # fmt: skip
     made = [
         [read_image(f).astype(int) for f in sorted((tmp_path / n).iterdir())] for n in ("video", "template")
     ]
