@@ -195,7 +195,7 @@ class Animator:
         """
         assert self.face is not None
         number = choose_reference(motion, self.face.rest, self.motion.best_frame, presence)
-        seen = [number for number in range(len(motion)) if presence.is_seen(number)]
+        seen = presence.seen_among(len(motion))
         if self.motion.best_frame is None and number != seen[0]:
             warnings.warn(
                 "the driving face is turned away from the photo's pose at first; motion starts from frame "

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
-from fomm.animation.frames import check_picture, to_uint8
+from fomm.animation.frames import Picture, take_picture
 from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Compute, Edit, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.watch import measure_face
-from fomm.media import read_image
 from fomm.model import KPDetector, OcclusionAwareGenerator
-
-Picture = str | os.PathLike[str] | np.ndarray  # a file, or HxWx3, uint8 or floats in [0, 1]
 
 
 def edit(
@@ -49,10 +44,10 @@ def edit(
         InputError: a picture or an option cannot be used, or no face was found.
         MediaError: a file cannot be read.
     """
-    name, picture = _read(photo, "the photo")
+    name, picture = take_picture(photo, "the photo")
     other = None
     if like is not None:
-        other_name, other_picture = _read(like, "the picture of the other face")
+        other_name, other_picture = take_picture(like, "the picture of the other face")
         other = measure_face(other_picture, other_name)
     moved = MovedPhoto(
         picture,
@@ -71,10 +66,3 @@ def show_edit(
 ) -> np.ndarray:
     """Return what ``edit`` does, of a photo that is ready; ``like``: a face, one frame."""
     return photo.show([animator.edit(change, like, relative=relative) for animator in photo.animators])
-
-
-def _read(picture: Picture, what: str) -> tuple[str, np.ndarray]:
-    """Return a picture's name and its pixels, HxWx3 uint8."""
-    if isinstance(picture, np.ndarray):
-        return what, to_uint8(check_picture(picture, what))
-    return str(picture), read_image(picture)

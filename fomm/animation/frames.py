@@ -1,5 +1,6 @@
 """Pictures as arrays, and as the tensors that the networks take."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from torch import Tensor
 
 from fomm.engines.gpu import to_device
 from fomm.errors import InputError, shown
+from fomm.media.images import read_image
 
+Picture = str | os.PathLike[str] | np.ndarray  # a file, or HxWx3, uint8 or floats in [0, 1]
 _ROUNDING = 1e-2  # how far resizing may have carried a float beyond [0, 1]
 
 
@@ -87,6 +90,16 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     if picture.dtype == np.uint8:
         return picture
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def take_picture(picture: Picture, what: str) -> tuple[str, np.ndarray]:
+    """Return a picture's name for errors, and its pixels, HxWx3 uint8; one in memory is called ``what``.
+
+    Raises MediaError, InputError.
+    """
+    if isinstance(picture, np.ndarray):
+        return what, to_uint8(check_picture(picture, what))
+    return str(picture), read_image(picture)
 
 
 def iterate_frames(video: Any) -> Iterator[np.ndarray]:

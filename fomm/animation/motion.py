@@ -197,7 +197,7 @@ def choose_reference(
         return best_frame
     if best_frame not in (None, "auto"):
         raise InputError(f"best_frame is {best_frame!r}; expected a frame's number or 'auto'")
-    seen = [number for number in range(len(motion)) if presence.is_seen(number)]
+    seen = presence.seen_among(len(motion))
     angles = angle_between(wanted.rotation[0], motion.rotation[seen])
     other_shape = np.sqrt(np.square(motion.shape[seen] - wanted.shape).sum(-1).mean(-1))  # in face's sizes
     best = int(np.argmin(np.radians(angles) + other_shape))

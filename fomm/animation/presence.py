@@ -27,6 +27,10 @@ class Presence:
         """Return whether the frame shows a face; frames count from 0."""
         return not any(begin <= number < end for begin, end in self.gaps)
 
+    def seen_among(self, count: int) -> list[int]:
+        """Return the numbers of those of the first ``count`` frames that show a face."""
+        return [number for number in range(count) if self.is_seen(number)]
+
     def strength(self, number: int) -> float:
         """Return how far the photo follows the driver in a frame: 1 is as ever, 0 is at rest."""
         return min((self._ease(number, begin, end) for begin, end in self.gaps), default=1.0)

@@ -136,12 +136,12 @@ class _SourceFace:
             for square in follow(boxes, part.num_frames, reader.fps, side)
         ]
         self.presence: Presence = part.presence
-        seen = self.motion.take([n for n in range(len(self.motion)) if part.presence.is_seen(n)])
+        seen = self.motion.take(part.presence.seen_among(len(self.motion)))
         median = replace(seen.take(0), shape=np.median(seen.shape, axis=0)[None])
         self.usual = open_lids(median, seen)
         self.driver, self.painter, self.options = driver, painter, motion
         number = choose_reference(driver.motion, self.usual, motion.best_frame, driver.presence)
-        awake = driver.motion.take([n for n in range(driver.num_frames) if driver.presence.is_seen(n)])
+        awake = driver.motion.take(driver.presence.seen_among(driver.num_frames))
         self.reference = open_lids(driver.motion.take(number), awake)
         self.pace = driver.fps / reader.fps  # frames of the driver in one of the source
         self.num_frames = min(len(self.motion), max(round(driver.num_frames / self.pace), 1))

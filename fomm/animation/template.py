@@ -159,7 +159,7 @@ def write_template(path: str | os.PathLike[str], template: Template) -> None:
     Raises InputError: the name does not end with ``.motion.safetensors``, or the file cannot be written.
     """
     target, motion, presence = check_template_name(path), template.motion, template.presence
-    seen = motion.take([number for number in range(len(motion)) if presence.is_seen(number)])
+    seen = motion.take(presence.seen_among(len(motion)))
     size = np.median(seen.size)
     values = {
         "turn": Rotation.from_matrix(motion.rotation).as_rotvec(),

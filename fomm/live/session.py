@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fomm.animation.frames import check_picture, to_uint8
+from fomm.animation.frames import check_picture, take_picture, to_uint8
 from fomm.animation.options import Compute, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.errors import InputError, MediaError
@@ -26,7 +26,6 @@ from fomm.live.drivers import Driver, KeypointDriver, MeshDriver
 from fomm.live.fitting import fit_to_rate
 from fomm.live.screens import Screen, Status
 from fomm.live.smoothing import Easing
-from fomm.media import read_image
 from fomm.model import KPDetector, OcclusionAwareGenerator
 
 PATIENCE = 0.05  # seconds to wait for a frame before the user's wishes are looked at
@@ -83,10 +82,7 @@ class Live:
         Raises:
             MediaError, InputError, MissingExtraError: it or an option cannot be used; the last photo stays.
         """
-        if isinstance(photo, np.ndarray):
-            name, picture = "the photo", to_uint8(check_picture(photo, "the photo"))
-        else:
-            name, picture = str(photo), read_image(photo)
+        name, picture = take_picture(photo, "the photo")
         moved = MovedPhoto(
             picture, name, *self._networks, framing=self._framing, motion=self._motion, compute=self._compute
         )
