@@ -2,6 +2,7 @@
 
 import threading
 import time
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -278,7 +279,7 @@ def test_the_true_motion_comes_from_the_surface_beside_a_clip(tmp_path):
 
 
 def write_more(folder: Path, *names: str, first: int) -> None:
-    """Write clips of 4 frames as ``clips`` does, each truth before its clip."""
+    """Write clips of 4 frames as ``clips`` does: each truth before its clip, no file half written."""
     for clip, name in enumerate(names, first):
         frames = np.zeros((4, SIZE, SIZE, 3), np.uint8)
         frames[:, 0, 0, 0], frames[:, 0, 0, 1] = clip, np.arange(4)
@@ -288,7 +289,16 @@ def write_more(folder: Path, *names: str, first: int) -> None:
             keypoints=np.tile(number[:, None, None], (1, 3, 2)),
             jacobians=np.tile(number[:, None, None, None], (1, 3, 2, 2)),
         )
-        np.savez(folder / f"{name}.npz", frames=frames)
+        content = BytesIO()
+        np.savez(content, frames=frames)
+        put(folder / f"{name}.npz", content.getvalue())
+
+
+def put(path: Path, content: bytes) -> None:
+    """Write a file that others see whole or not at all."""
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_bytes(content)
+    unfinished.rename(path)
 
 
 def wait_between(stream):
@@ -306,14 +316,14 @@ def test_clips_that_are_written_meanwhile_are_drawn_from_too(clips, monkeypatch)
     stream = pairs.stream(0, 10**6)
     assert set(numbers(next(stream).source)[:, 0].tolist()) == {0, 1, 2} and pairs.num_clips == 3
     write_more(clips, "c#0", "a#1", first=3)
-    (clips / "d#0.npz").write_bytes((clips / "c#0.npz").read_bytes())  # its truth is not there yet
+    put(clips / "d#0.npz", (clips / "c#0.npz").read_bytes())  # its truth is not there yet
     batch = next(batch for batch in wait_between(stream) if pairs.num_clips == 5)
     assert pairs.num_items == 5
     source, driving = numbers(batch.source), numbers(batch.driving)
     assert set(source[:, 0].tolist()) == {0, 1, 2, 3, 4}
     for frame, truth in ((source[:, 1], batch.truth_source), (driving[:, 1], batch.truth_driving)):
         assert torch.equal(truth.value, (frame.float() / 100).view(-1, 1, 1).expand(-1, 3, 2))
-    (clips / "d#0.landmarks.npz").write_bytes((clips / "c#0.landmarks.npz").read_bytes())
+    put(clips / "d#0.landmarks.npz", (clips / "c#0.landmarks.npz").read_bytes())
     next(batch for batch in wait_between(stream) if pairs.num_clips == 6)
     stream.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("reader")]
@@ -330,7 +340,7 @@ def test_a_clip_that_is_damaged_is_named_when_it_comes_too(clips, monkeypatch):
     monkeypatch.setattr(dataset, "_LOOK", 0.0)
     stream = open_on_cpu(clips, 4, growing=True).stream(0, 10**6)
     next(stream)
-    write_more(clips, "c#0", first=3)
-    (clips / "c#0.npz").write_bytes(b"no")
+    put(clips / "c#0.landmarks.npz", (clips / "a#0.landmarks.npz").read_bytes())
+    put(clips / "c#0.npz", b"no")
     with pytest.raises(MediaError, match=r"c#0\.npz"):
         list(wait_between(stream))
