@@ -12,7 +12,6 @@ Every random number of a batch comes from the generator that is given.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -76,8 +75,8 @@ def load_faces(faces: FaceSet, size: int, name: str) -> Pictures:
     """
     if faces.size < size:
         raise InputError(
-            f"{name} has faces of {faces.size} pixels, and {size} are wanted; extract them with --size {size} "
-            "or larger, or choose a smaller preset"
+            f"{name} has faces of {faces.size} pixels, and {size} are wanted; extract them with --size "
+            f"{size} or larger, or choose a smaller preset"
         )
     pictures = torch.from_numpy(faces.pictures).permute(0, 3, 1, 2)
     chosen = [MASKS.index("face"), MASKS.index("eyes")]
@@ -234,9 +233,10 @@ def draw_warp(count: int, size: int, rng: torch.Generator, spread: float = WARP)
 
 def change_light(pictures: Tensor, rng: torch.Generator) -> Tensor:
     """Return pictures Bx3xSxS in [0, 1] of other brightness, contrast and tint."""
-    draw: Callable[[int], Tensor] = lambda channels: (
-        torch.rand(len(pictures), channels, 1, 1, generator=rng) * 2 - 1
-    )
+
+    def draw(channels: int) -> Tensor:
+        return torch.rand(len(pictures), channels, 1, 1, generator=rng) * 2 - 1
+
     mean = pictures.mean(dim=(1, 2, 3), keepdim=True)
     contrast, brightness, tint = 1 + LIGHT * draw(1), 1 + LIGHT * draw(1), 1 + TINT * draw(3)
     return (((pictures - mean) * contrast + mean) * brightness * tint).clamp(0, 1)

@@ -63,7 +63,7 @@ def check_name(path: str | os.PathLike[str]) -> None:
 
 
 def load_swap(path: str | os.PathLike[str]) -> Family:
-    """Return the family of a checkpoint, in eval mode, on the CPU; ``family.card`` tells what it learned from.
+    """Return the family of a checkpoint, in eval mode, on the CPU; its ``card`` tells what it learned from.
 
     Names and shapes are compared before memory is taken, and no code in the file runs. What only training
     needs, a discriminator, has random weights.

@@ -51,7 +51,7 @@ class Family(nn.Module):
     warp: ClassVar[float] = WARP  # how far what the encoder sees is bent, see ``draw_batch``
     paired: ClassVar[bool] = False  # whether picture i of side a belongs to picture i of side b
 
-    faces: nn.Module
+    faces: nn.ModuleDict
 
     def __init__(self, size: int, **settings: int | float | bool) -> None:
         super().__init__()

@@ -1,26 +1,27 @@
-"""``autoencoder``: one encoder, two decoders. The latent of a face of A, through the decoder of B, is the swap.
+"""``autoencoder``: one encoder, two decoders. A face of A, encoded, through the decoder of B, is the swap.
 
-The first face swaps by networks were made so (program "deepfakes", 2017; described in Nguyen et al., "Deep
-Learning for Deepfakes Creation and Detection", 2022, and in Perov et al., "DeepFaceLab", 2020). The encoder sees
-both persons, and each decoder makes one of them alone, so that the latent has to tell pose, expression and
-light, and the decoder knows who it is:
+The first face swaps by networks were made so (the program "deepfakes", 2017; described in Nguyen et al.,
+"Deep Learning for Deepfakes Creation and Detection", 2022). The encoder sees both persons, and each decoder
+makes one of them alone. So the latent has to tell pose, expression and light, and the decoder who it is:
 
-    L = |D_a(E(warp(x_a))) - x_a| + |D_b(E(warp(x_b))) - x_b|,    swap of x_a: D_b(E(x_a))
+    L = |D_a(E(warp(x_a))) - x_a| + |D_b(E(warp(x_b))) - x_b|        the swap of x_a is D_b(E(x_a))
 
-|.| is the mean over pixels, weighted, see ``picture_loss``; the masks are learned by their mean difference.
+|.| is a weighted mean over pixels, see ``picture_loss``. Masks are learned by their mean difference.
 
-Shapes at 64 pixels with width w: 3x64x64 -> w x32x32 -> 2w x16x16 -> 4w x8x8 -> 8w x4x4, all by convolutions 5x5
-of stride 2; dense to the bottleneck of 8w numbers, dense to 8w x4x4, Upscale (PixelShuffle) to the latent of
-4w x8x8. A decoder: 2w x16x16 -> w x32x32 -> w/2 x64x64 -> picture and mask, 4x64x64. One level more at 128.
+Shapes at 64 pixels with width w: 3x64x64 -> w x32x32 -> 2w x16x16 -> 4w x8x8 -> 8w x4x4 by convolutions 5x5
+of stride 2. Dense to a bottleneck of 8w numbers, dense to 8w x4x4, ``Upscale`` to the latent of 4w x8x8.
+A decoder: 2w x16x16 -> w x32x32 -> w/2 x64x64 -> 4x64x64, picture and mask. One level more at 128 pixels.
 
-Trained jointly by default. ``staged`` trains in three stages: encoder and a decoder for both persons in the first
-half; then decoder A alone and decoder B alone, a quarter each, from the weights of that common decoder, while the
-encoder is frozen. The decoders are switched for the swap.
+Both persons train jointly by default. ``staged`` trains in three stages. In the first half, the encoder and
+one decoder for both persons. Then, a quarter each, decoder A and decoder B alone, from the weights of that
+common decoder, while the encoder is frozen. For the swap the decoders are switched.
 
-Defaults: width 64 (quick) or 128 (full), Adam of rate 2e-4, batches of 16 faces of each person.
+Defaults: width 64 (quick) or 128 (full), Adam of rate 2e-4, 16 faces of each person a step.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -51,8 +52,8 @@ class Autoencoder(Family):
     """
 
     name = "autoencoder"
-    rates = dict.fromkeys(("faces", *_STAGES), 2e-4)
-    presets = {"quick": {"width": 64}, "full": {"width": 128}}
+    rates: ClassVar = dict.fromkeys(("faces", *_STAGES), 2e-4)
+    presets: ClassVar = {"quick": {"width": 64}, "full": {"width": 128}}
 
     def __init__(self, size: int = 64, width: int = 64, staged: bool = False) -> None:
         super().__init__(size, width=width, staged=staged)
