@@ -60,8 +60,9 @@ class Family(nn.Module):
         for name, value in settings.items():
             if isinstance(value, bool):
                 continue
-            if not isinstance(value, int | float) or not 0 < value <= 4096:
-                raise InputError(f"{name} of {self.name} is a number above 0 and up to 4096, not {value!r}")
+            least = 1 if isinstance(value, int) else 0.0
+            if not isinstance(value, int | float) or not least <= value <= 4096:
+                raise InputError(f"{name} of {self.name} is a number from {least} to 4096, not {value!r}")
         self.settings: dict[str, Any] = {"size": size, **settings}
         self.size = size
         self.card = Card()

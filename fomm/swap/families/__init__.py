@@ -5,30 +5,36 @@ from typing import Any
 
 from fomm.errors import InputError, shown
 from fomm.swap.families.autoencoder import Autoencoder
+from fomm.swap.families.conv_vae import ConvVAE
+from fomm.swap.families.cyclegan import CycleGAN
+from fomm.swap.families.pix2pix import Pix2Pix
+from fomm.swap.families.sagan import SAGAN
+from fomm.swap.families.vae import VAE
+from fomm.swap.families.vae_gan import VAEGAN
 from fomm.swap.family import Family
 
-FAMILIES: dict[str, type[Family]] = {family.name: family for family in (Autoencoder,)}
+# What learns from two persons' faces.
+FAMILIES: dict[str, type[Family]] = {
+    family.name: family for family in (Autoencoder, VAE, ConvVAE, VAEGAN, CycleGAN, SAGAN)
+}
+# What learns from two folders of any pictures.
+PLAIN: dict[str, type[Family]] = {family.name: family for family in (CycleGAN, Pix2Pix)}
 
 
 def build_family(name: str, settings: Mapping[str, Any]) -> Family:
     """Build a family with random weights.
 
     Args:
-        name: one of ``FAMILIES``.
+        name: one of ``FAMILIES`` or ``PLAIN``.
         settings: the arguments of its constructor.
 
     Raises:
         InputError: there is no such family, or it does not take these settings.
     """
-    family = find_family(name)
+    known = {**FAMILIES, **PLAIN}
+    if name not in known:
+        raise InputError(f"there is no family {shown(name)!r}; choose one of {', '.join(known)}")
     try:
-        return family(**settings)
+        return known[name](**settings)
     except TypeError as reason:
         raise InputError(f"{name} does not take these settings: {shown(reason)}") from reason
-
-
-def find_family(name: str) -> type[Family]:
-    """Return the class of a family. Raises InputError for an unknown name."""
-    if name not in FAMILIES:
-        raise InputError(f"there is no family {shown(name)!r}; choose one of {', '.join(FAMILIES)}")
-    return FAMILIES[name]

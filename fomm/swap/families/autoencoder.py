@@ -35,6 +35,7 @@ from fomm.swap.families.blocks import (
     init_weights,
     mask_loss,
     picture_loss,
+    split_output,
 )
 from fomm.swap.family import SIDES, Family, check_side
 
@@ -81,16 +82,15 @@ class Autoencoder(Family):
 
     def decode(self, z: Tensor, side: str) -> tuple[Tensor, Tensor]:
         check_side(side)
-        return self.faces[f"decoder_{side}"](z)
+        return split_output(self.faces[f"decoder_{side}"](z))
 
     def losses(self, batch: Batch, player: str) -> dict[str, Tensor]:
         losses = {}
         for side, faces in batch._asdict().items():
             if player in ("faces", "encoder", f"decoder_{side}"):
                 z = self.encode(faces.warped)
-                picture, mask = (
-                    self.common(z) if player == "encoder" and self.common else self.decode(z, side)
-                )
+                decoder = self.common if player == "encoder" else self.faces[f"decoder_{side}"]
+                picture, mask = split_output(decoder(z))
                 losses[f"picture_{side}"] = picture_loss(picture, faces)
                 losses[f"mask_{side}"] = mask_loss(mask, faces)
         return losses

@@ -62,7 +62,7 @@ class Upscale(nn.Sequential):
 
 
 class UpStack(nn.Module):
-    """From features to a picture and a mask.
+    """From features to the four channels that ``split_output`` takes.
 
     Args:
         channels: of the features.
@@ -85,9 +85,8 @@ class UpStack(nn.Module):
         self.up = nn.Sequential(*layers)
         self.out = nn.Conv2d(channels, 4, 5, 1, 2)
 
-    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Return Bx3xSxS and Bx1xSxS, both float32 in [0, 1]."""
-        return split_output(self.out(self.up(z)))
+    def forward(self, z: Tensor) -> Tensor:
+        return self.out(self.up(z))
 
 
 def split_output(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,3 +169,13 @@ def hinge(real: Tensor, made: Tensor) -> Tensor:
     Lim and Ye 2017, as Zhang et al. 2019 use it: real is pushed above 1, made below -1.
     """
     return F.relu(1 - real).mean() + F.relu(1 + made).mean()
+
+
+def draw_latent(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return z = mu + sigma * eps with eps from N(0, 1), by torch's own generator."""
+    return mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+
+
+def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return KL(N(mu, sigma^2) || N(0, 1)) = -1/2 sum(1 + log sigma^2 - mu^2 - sigma^2), B numbers."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).flatten(1).sum(1)
