@@ -1,4 +1,4 @@
-"""``conv_vae``: a variational autoencoder whose latent has places, as the first stage of latent diffusion has.
+"""``conv_vae``: a variational autoencoder whose latent has places, as that of latent diffusion.
 
 Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", 2022, encode a picture as
 4 x S/8 x S/8 numbers, each a normal distribution. Here one such encoder has two decoders. The equations are
@@ -21,6 +21,7 @@ Defaults: width 24 (quick) or 64 (full), c = 4, spread 0.02, Adam of rate 2e-4, 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -68,14 +69,14 @@ class ConvVAE(Variational):
         self.latent_shape, self.spread = (channels, size // FACTOR, size // FACTOR), spread
         widths = [width * wider for wider in _WIDER]
         down: list[nn.Module] = [nn.Conv2d(3, widths[0], 3, 1, 1)]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             down += [ResidualBlock(before), nn.Conv2d(before, after, 3, 2, 1)]
         down += [ResidualBlock(widths[-1]), _norm(widths[-1]), nn.SiLU()]
         encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], 2 * channels, 1))
 
         def build_decoder() -> nn.Module:
             up: list[nn.Module] = [nn.Conv2d(channels, widths[-1], 3, 1, 1), ResidualBlock(widths[-1])]
-            for before, after in zip(widths[::-1], widths[-2::-1], strict=False):
+            for before, after in pairwise(widths[::-1]):
                 up += [nn.Upsample(scale_factor=2), nn.Conv2d(before, after, 3, 1, 1), ResidualBlock(after)]
             return nn.Sequential(*up, _norm(widths[0]), nn.SiLU(), nn.Conv2d(widths[0], 4, 3, 1, 1))
 

@@ -17,8 +17,8 @@ of each generator is the mask of its input. It is learned by its mean difference
 
 A generator at 64 pixels with width w: 7x7 to w x64x64, stride 2 to 2w x32x32 and 4w x16x16, residual blocks,
 transposed convolutions back to 2w x32x32 and w x64x64, 7x7 to 4x64x64. Instance norm, ReLU, reflected
-borders. The paper has 9 residual blocks at 256 pixels and 6 at 128, so the quick preset has 6. Discriminators:
-PatchGAN of 70x70 pixels. Pictures are not warped.
+borders. The paper has 9 residual blocks at 256 pixels and 6 at 128, so the quick preset has 6.
+Discriminators: PatchGAN of 70x70 pixels. Pictures are not warped.
 
 Defaults: width 32 and 6 blocks (quick) or 64 and 9 (full), Adam of rate 2e-4, 1 picture of each side a step
 in the paper, 4 here.

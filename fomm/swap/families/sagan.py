@@ -1,9 +1,9 @@
 """``sagan``: the shared-encoder autoencoder as a generator with self-attention, against discriminators.
 
 Zhang et al., "Self-Attention Generative Adversarial Networks", 2019, put attention into generator and
-discriminator, the spectral norm (Miyato et al. 2018) on all their layers, and use the hinge loss. Face swaps
-use it with the generator of ``autoencoder``, whose output has an alpha mask. For each person, with x the face,
-w its warp, m the binary mask of the face, and G_s(w) = (c, alpha):
+discriminator, use the spectral norm (Miyato et al. 2018), and the hinge loss. Face swaps take the generator
+of ``autoencoder`` for it, whose output has an alpha mask. For each person, with x the face, w its warp, m
+the binary mask of the face, and G_s(w) = (c, alpha):
 
     made:           y = alpha c + (1 - alpha) w
     picture:        |c - x|, weight 1 in the mask, 0.2 outside, and 3 more on the eyes
@@ -15,16 +15,16 @@ w its warp, m the binary mask of the face, and G_s(w) = (c, alpha):
 The discriminator sees what is face alone, cut out by the binary mask. So hair and background of the other
 clip do not give a swap away. Its judgement of swaps is the only loss that sees them.
 
-Attention is at two levels of the encoder and of each decoder, S/4 and S/8: y = x + gamma o, gamma begins at 0,
-see ``SelfAttention``. The discriminator has it at S/4 and S/8, too.
+Attention is at two levels of the encoder and of each decoder, S/4 and S/8: y = x + gamma o, where gamma
+begins at 0, see ``SelfAttention``. The discriminator has it at S/4 and S/8, too.
 
 Shapes: those of ``autoencoder``. Discriminators, one a person: convolutions 4x4 of stride 2 to w x32x32 ->
-2w x16x16 -> 4w x8x8 -> 8w x4x4 at 64 pixels, leaky ReLU of slope 0.1, dense to one number. The spectral norm is
-on all layers of the discriminators and the attention. On the other layers of the generator it is off:
-the generator has to reproduce faces, and with it, it took about twice as many steps to do so.
+2w x16x16 -> 4w x8x8 -> 8w x4x4 at 64 pixels, leaky ReLU of slope 0.1, dense to one number. The spectral norm
+is on all layers of the discriminators, and on the generator's attention.
 
-Defaults: width 48 (quick) or 128 (full), adversary 0.01, Adam with betas (0, 0.9) of the paper, rate 2e-4 for
-the generator and 4e-4 for the discriminators (two time scales: 1e-4 and 4e-4 in the paper), 8 faces of each.
+Defaults: width 48 (quick) or 128 (full), adversary 0.01, Adam with betas (0, 0.9) as in the paper, rate 2e-4
+for the generator and 4e-4 for the discriminators (two time scales; in the paper 1e-4 and 4e-4), 8 faces of
+each person a step.
 """
 
 from __future__ import annotations
