@@ -300,6 +300,9 @@ def test_nothing_is_left_where_signing_fails(files, tiny, key, tmp_path):
             files / "photo.png", files / "driving.mp4", files / "r.mp4", *tiny, marking=marking, framing=WHOLE
         )
     assert set(files.iterdir()) == before
+    marking = Marking(credentials=str(files / "none.pem"))
+    with pytest.raises(InputError, match=r"none\.pem"):  # before the photo is read
+        animate_file(files / "none.png", files / "driving.mp4", files / "r.mp4", *tiny, marking=marking)
 
 
 def test_without_the_extra_it_says_what_to_install():
