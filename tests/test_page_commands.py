@@ -119,3 +119,5 @@ def test_the_command_runs(folder, shown, capsys):
             made = folder / arguments[arguments.index(option) + 1]
             assert made.exists() and made.stat().st_mtime_ns > before.get(made, 0), made
             assert made.stat().st_size if made.is_file() else any(made.iterdir())
+            if option == "-o" and arguments[0] in ("animate", "edit") and made.is_file():
+                assert main(["inspect", str(made)]) == 0, "it does not say that fomm made it"
