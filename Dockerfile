@@ -12,14 +12,16 @@ COPY fomm fomm
 COPY configs configs
 COPY checkpoints checkpoints
 COPY examples examples
-RUN uv pip install --no-cache --python /venv/bin/python --torch-backend "$TORCH" -c constraints.txt .
+RUN uv pip install --no-cache --python /venv/bin/python --torch-backend "$TORCH" -c constraints.txt '.[web,heic]'
 
 FROM python:3.11-slim
 COPY --from=build /venv /venv
-RUN useradd --create-home fomm
+RUN useradd --create-home --uid 1000 fomm
 # The second: with docker run --user, nobody has a home to keep compiled code in.
 ENV PATH=/venv/bin:$PATH NUMBA_CACHE_DIR=/tmp/numba
-USER fomm
+USER 1000
 WORKDIR /data
+# of the page: fomm web --host 0.0.0.0
+EXPOSE 7860
 ENTRYPOINT ["fomm"]
 CMD ["--help"]

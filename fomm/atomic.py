@@ -2,11 +2,11 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fomm.errors import FommError
+from fomm.errors import FommError, InputError
 
 
 @contextmanager
@@ -46,6 +46,20 @@ def check_place(target: Path, error: type[FommError]) -> None:
         raise error(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise error(f"cannot write {target}: a folder of that name is there; choose the name of a file")
+
+
+def check_is_no_input(
+    result: str | os.PathLike[str], inputs: Mapping[str, str | os.PathLike[str] | None]
+) -> None:
+    """Raise InputError if a file to write is one of those that are read.
+
+    Args:
+        result: the file to write.
+        inputs: the files that are read, by what they are to the user; None where none was given.
+    """
+    for what, given in inputs.items():
+        if given is not None and os.path.realpath(result) == os.path.realpath(given):
+            raise InputError(f"{result} is the {what} itself; choose another name for the result")
 
 
 def _flush_to_disk(path: Path) -> None:

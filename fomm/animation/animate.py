@@ -16,12 +16,12 @@ from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
 from fomm.animation.painter import AnimatedFrames
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.progress import Progress, report_progress
-from fomm.animation.result import open_result
+from fomm.animation.result import Result
 from fomm.animation.template import Template, is_template, read_drivers
 from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
-from fomm.media import VideoReader, check_not_swapped, check_result, read_image
+from fomm.media import VideoReader, check_not_swapped, read_image
 from fomm.media.reader import FramesReader
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
@@ -138,10 +138,7 @@ def animate_file(
         InputError: an option cannot be used, or no face was found.
     """
     drivings = list(driving.values()) if isinstance(driving, Mapping) else [driving]
-    for what, given in (("photo", photo), *(("driving video", path) for path in drivings)):
-        if os.path.realpath(result) == os.path.realpath(given):
-            raise InputError(f"{result} is the {what} itself; choose another name for the result")
-    check_result(result)
+    written = Result(result, marking, photo=photo, drivings=drivings)
     for path in drivings:
         check_not_swapped(photo, path)
     picture = read_image(photo)
@@ -163,15 +160,8 @@ def animate_file(
     leader = reader or drivers[0]
     options = (framing, excerpt, motion, compute)
     count = 0
-    with open_result(
-        result,
-        leader.fps,
-        sound if excerpt.audio else None,
-        marking,
-        weights=generator.weights_hash,
-        photo=photo,
-        drivings=drivings,
-        options=options,
+    with written.open(
+        leader.fps, sound if excerpt.audio else None, weights=generator.weights_hash, options=options
     ) as writer:
 
         def write(animated: tuple[np.ndarray | None, tuple[AnimatedFrames, ...]]) -> None:

@@ -8,51 +8,79 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
+from fomm.atomic import check_is_no_input
 from fomm.marks import Marker, Origin, Signer, write_sidecar
-from fomm.media import VideoReader, VideoWriter
+from fomm.media import VideoReader, VideoWriter, check_result
 
 
-@contextmanager
-def open_result(
-    result: str | os.PathLike[str],
-    fps: float,
-    sound: VideoReader | None,
-    marking: Marking,
-    *,
-    weights: str | None,
-    photo: str | os.PathLike[str],
-    drivings: Sequence[str | os.PathLike[str]],
-    options: Sequence[Framing | Excerpt | Motion | Compute],
-) -> Iterator[VideoWriter]:
-    """Open a ``VideoWriter`` that marks what it writes; where the block ends well, write the sidecar.
+class Result:
+    """A video to be written, with its marks of origin. What keeps it from being written is told at once.
 
     Args:
-        result, fps, sound: see ``VideoWriter``.
+        path: see ``VideoWriter``.
         marking: what the result says of its origin.
-        weights: SHA-256 of the file that the networks are of; None if not known.
-        photo, drivings: what the result is made of, for the sidecar.
-        options: ``Framing`` and its like, for the sidecar.
+        photo, drivings: the files that it is made of.
+        photo_is: what the first of them is to the user.
 
     Raises:
-        MediaError, InputError, MissingExtraError: see ``VideoWriter``, ``Signer`` and ``write_sidecar``.
+        MediaError: no video can be written there.
+        InputError: it is one of the files that are read, or what signs cannot be used.
+        MissingExtraError: what signs is not installed.
     """
-    sign = None if marking.credentials is None else Signer(marking.credentials, result)
-    origin = Origin.of(weights)
-    with VideoWriter(
-        result,
-        fps=fps,
-        audio=sound,
-        weights_hash=weights,
-        mark=Marker(origin) if marking.mark else None,
-        sign=sign,
-    ) as writer:
-        yield writer
-    if marking.sidecar:
-        write_sidecar(
-            result,
-            weights=weights,
-            photo=photo,
-            drivings=drivings,
-            origin=origin if marking.mark else None,
-            options={name: value for group in (*options, marking) for name, value in asdict(group).items()},
-        )
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        marking: Marking,
+        *,
+        photo: str | os.PathLike[str],
+        drivings: Sequence[str | os.PathLike[str]],
+        photo_is: str = "photo",
+    ) -> None:
+        check_is_no_input(path, {photo_is: photo})
+        for driving in drivings:
+            check_is_no_input(path, {"driving video": driving})
+        check_result(path)
+        self._path, self._marking, self._photo, self._drivings = path, marking, photo, drivings
+        self._sign = None if marking.credentials is None else Signer(marking.credentials, path)
+
+    @contextmanager
+    def open(
+        self,
+        fps: float,
+        sound: VideoReader | None,
+        *,
+        weights: str | None,
+        options: Sequence[Framing | Excerpt | Motion | Compute],
+    ) -> Iterator[VideoWriter]:
+        """Open a ``VideoWriter`` that marks what it writes; where the block ends well, write the sidecar.
+
+        Args:
+            fps, sound: see ``VideoWriter``.
+            weights: SHA-256 of the file that the networks are of; None if not known.
+            options: ``Framing`` and its like, for the sidecar.
+
+        Raises:
+            MediaError, InputError: see ``VideoWriter`` and ``write_sidecar``.
+        """
+        marking, origin = self._marking, Origin.of(weights)
+        with VideoWriter(
+            self._path,
+            fps=fps,
+            audio=sound,
+            weights_hash=weights,
+            mark=Marker(origin) if marking.mark else None,
+            sign=self._sign,
+        ) as writer:
+            yield writer
+        if marking.sidecar:
+            write_sidecar(
+                self._path,
+                weights=weights,
+                photo=self._photo,
+                drivings=self._drivings,
+                origin=origin if marking.mark else None,
+                options={
+                    name: value for group in (*options, marking) for name, value in asdict(group).items()
+                },
+            )

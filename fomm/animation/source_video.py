@@ -24,12 +24,12 @@ from fomm.animation.photo import ROOM, choose_size
 from fomm.animation.photo_face import Gains, PhotoFace, find_photo_face, free_inside
 from fomm.animation.presence import Presence
 from fomm.animation.progress import Progress, report_progress
-from fomm.animation.result import open_result
+from fomm.animation.result import Result
 from fomm.animation.template import Template, read_drivers
 from fomm.animation.watch import watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, published_box
-from fomm.media import VideoReader, check_result
+from fomm.media import VideoReader
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
@@ -70,16 +70,13 @@ def replace_expression(
         MissingExtraError: the engine is not installed.
         InputError: an option cannot be used, or no face was found in one of the videos.
     """
-    for what, given in (("source video", source), ("driving video", driving)):
-        if os.path.realpath(result) == os.path.realpath(given):
-            raise InputError(f"{result} is the {what} itself; choose another name for the result")
+    written = Result(result, marking, photo=source, drivings=[driving], photo_is="source video")
     if not framing.pastes_back:
         raise InputError(
             "of a source video the whole frame is written; leave side_by_side and paste_back out"
         )
     if framing.crop != "auto" or framing.face is not None:
         raise InputError("of a source video the face that fills most is changed; leave crop and face out")
-    check_result(result)
     motion = replace(
         motion, driver="mesh", parts=tuple(part for part in motion.parts or PARTS if part != "pose")
     )
@@ -92,14 +89,10 @@ def replace_expression(
     size = choose_size(reader.size, framing.size)
     count = 0
     with (
-        open_result(
-            result,
+        written.open(
             reader.fps,
             sound if excerpt.audio else None,
-            marking,
             weights=generator.weights_hash,
-            photo=source,
-            drivings=[driving],
             options=(framing, excerpt, motion, compute),
         ) as writer,
         reader,

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from fomm.animation.option_table import COMPUTATION, EDITS, group_options
+from fomm.atomic import check_is_no_input
 from fomm.commands.options import add_options, add_weights, choose_compute, given_options
-from fomm.errors import InputError
 
 
 def add_edit(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +33,7 @@ def _edit(options: argparse.Namespace) -> None:
     from fomm.media.images import check_image_name
 
     check_image_name(options.output)  # before the networks are loaded
-    for given in (options.photo, options.like):
-        if given is not None and options.output.resolve() == given.resolve():
-            raise InputError(f"{options.output} was given as a picture; choose another name for the result")
+    check_is_no_input(options.output, {"photo": options.photo, "picture of --like": options.like})
     given = given_options(options)
     relative = given.pop("relative")
     grouped = group_options(given)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from fomm.animation.option_table import group_options
+from fomm.atomic import check_is_no_input
 from fomm.commands.options import add_options, given_options
 from fomm.errors import InputError
 
@@ -39,9 +40,9 @@ def _motion(options: argparse.Namespace) -> None:
         check_template_name(options.output)
     if options.describe is not None:
         check_description_name(options.describe)
-    for given in (options.output, options.describe):
-        if given is not None and given.resolve() == options.driving.resolve():
-            raise InputError(f"{given} is the driving file itself; choose another name for the result")
+    for result in (options.output, options.describe):
+        if result is not None:
+            check_is_no_input(result, {"driving file": options.driving})
     given = group_options(given_options(options))
     excerpt, crop = given["excerpt"], given["framing"].part_of_video
     if is_template(options.driving):

@@ -1,5 +1,20 @@
 """One person's face in another person's video, by autoencoders and adversarial networks."""
 
+from fomm.swap.align import MEAN_FACE, cut_face, fit_similarity, move_points
 from fomm.swap.faces import MASKS, FaceSet, read_faces, write_faces
+from fomm.swap.masks import draw_masks
+from fomm.swap.tracking import TrackedFace, follow_face
 
-__all__ = ["MASKS", "FaceSet", "read_faces", "write_faces"]
+__all__ = [
+    "MASKS",
+    "MEAN_FACE",
+    "FaceSet",
+    "TrackedFace",
+    "cut_face",
+    "draw_masks",
+    "fit_similarity",
+    "follow_face",
+    "move_points",
+    "read_faces",
+    "write_faces",
+]

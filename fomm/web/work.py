@@ -73,9 +73,12 @@ class Work(Generic[T]):
                 self._thread.join(TICK)
                 if time.monotonic() - self._begun > self._seconds:
                     self.stop(f"it took longer than {self._seconds:g} seconds")
+                elif self._why is not None:
+                    self.stop()  # what ffmpeg has begun since
         finally:
-            self.stop()
-            self._thread.join()
+            while self._thread.is_alive():
+                self.stop()
+                self._thread.join(TICK)
 
     def result(self) -> T:
         """Return what the function has returned, or raise what it has raised, or ``Stopped``."""
