@@ -12,6 +12,7 @@ Every random number of a batch comes from the generator that is given.
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fomm.errors import InputError
-from fomm.swap.faces import MASKS, FaceSet
+from fomm.swap.faces import MASKS, FaceSet, read_faces
 
+FEW = 50  # faces of a person
 GRID = 5  # control points along a side of the random warp
 WARP = 5 / 160  # how far a control point moves: standard deviation, as a share of the side
 TURN = 10.0  # degrees, at most
@@ -65,6 +67,50 @@ class Pictures:
     def size(self) -> int:
         """The side of the pictures in pixels."""
         return self.pictures.shape[-1]
+
+
+def load_sides(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    size: int,
+    *,
+    plain: bool = False,
+    paired: bool = False,
+) -> tuple[Pictures, Pictures]:
+    """Return what the two sides are trained on, as tensors of ``size`` pixels.
+
+    Args:
+        a, b: files that ``write_faces`` wrote, or with ``plain`` folders of pictures.
+        size: pixels.
+        plain: take any pictures of folders, see ``load_folder``.
+        paired: with ``plain``, see ``load_pairs``.
+
+    Warns of few faces.
+
+    Raises:
+        InputError: both are the same, their faces are not alike in size, or smaller than ``size``.
+        MediaError: something cannot be read.
+    """
+    if Path(a).resolve() == Path(b).resolve():
+        raise InputError(f"{a} is given for both persons; give the faces of two")
+    if plain:
+        return load_pairs(a, b, size) if paired else (load_folder(a, size), load_folder(b, size))
+    for path in (a, b):
+        if Path(path).is_dir():
+            raise InputError(f"{path} is a folder; give faces of fomm swap extract, or --any for pictures")
+    one, other = read_faces(a), read_faces(b)
+    if one.size != other.size:
+        raise InputError(
+            f"{a} has faces of {one.size} pixels and {b} of {other.size}; extract both in one size"
+        )
+    for path, faces in ((a, one), (b, other)):
+        if len(faces) < FEW:
+            warnings.warn(
+                f"{path} has {len(faces)} faces; with fewer than {FEW} networks learn them by heart: give a "
+                "longer video, or extract more of its frames",
+                stacklevel=2,
+            )
+    return load_faces(one, size, Path(a).stem), load_faces(other, size, Path(b).stem)
 
 
 def load_faces(faces: FaceSet, size: int, name: str) -> Pictures:

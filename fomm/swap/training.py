@@ -42,7 +42,6 @@ from fomm.training.logs import Logs, Meter
 from fomm.training.state import remove_leftovers
 
 PREVIEWS = 8  # faces of each side in a preview
-FEWEST = 50  # with fewer faces of a person a swap learns them by heart
 
 
 @dataclass(frozen=True)
@@ -253,6 +252,15 @@ def train_swap(
                 save_state(run, folder, kind)
                 saved = time.monotonic()
         stop.raise_again()
+
+
+def describe(family: str, settings: Mapping[str, Any]) -> str:
+    """Return how many parameters a family of these settings has, as words."""
+    with torch.device("meta"):
+        built = build_family(family, settings)
+    faces, everything = (count_parameters(part.parameters()) for part in (built.faces, built))
+    rest = f", and {everything - faces:,} in training alone" if everything > faces else ""
+    return f"{family} at {built.size} pixels: {faces:,} parameters{rest}"
 
 
 def find_progress(run: Run, steps: int | None, minutes: float | None) -> float:

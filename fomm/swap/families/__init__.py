@@ -31,10 +31,24 @@ def build_family(name: str, settings: Mapping[str, Any]) -> Family:
     Raises:
         InputError: there is no such family, or it does not take these settings.
     """
-    known = {**FAMILIES, **PLAIN}
-    if name not in known:
-        raise InputError(f"there is no family {shown(name)!r}; choose one of {', '.join(known)}")
+    family = find_family(name, plain=name in PLAIN)
     try:
-        return known[name](**settings)
+        return family(**settings)
     except TypeError as reason:
         raise InputError(f"{name} does not take these settings: {shown(reason)}") from reason
+
+
+def find_family(name: str, *, plain: bool = False) -> type[Family]:
+    """Return the class of a family of ``FAMILIES``, or with ``plain`` of ``PLAIN``.
+
+    Raises:
+        InputError: there is no such family there.
+    """
+    known = PLAIN if plain else FAMILIES
+    if name in known:
+        return known[name]
+    if name in FAMILIES:
+        raise InputError(f"{name} learns from faces; for folders of any pictures take {' or '.join(PLAIN)}")
+    if name in PLAIN:
+        raise InputError(f"{name} learns from folders of any pictures: give two, and --any")
+    raise InputError(f"there is no family {shown(name)!r}; choose one of {', '.join(FAMILIES)}")
