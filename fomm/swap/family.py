@@ -46,7 +46,7 @@ class Family(nn.Module):
     players: ClassVar[tuple[str, ...]] = ("faces",)  # groups of parameters that are optimised apart, in turns
     rates: ClassVar[dict[str, float]] = {"faces": 1e-4}  # the learning rate of each player
     betas: ClassVar[tuple[float, float]] = (0.5, 0.999)  # of Adam
-    batch_size: ClassVar[int] = 16  # pictures of each side
+    batch_size: ClassVar[int] = 8  # pictures of each side
     presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "full": {}}  # arguments beside the size
     warp: ClassVar[float] = WARP  # how far what the encoder sees is bent, see ``draw_batch``
     paired: ClassVar[bool] = False  # whether picture i of side a belongs to picture i of side b
