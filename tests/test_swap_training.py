@@ -246,7 +246,7 @@ def test_a_state_that_is_damaged_is_refused(damage, tmp_path):
         content = torch.load(state, weights_only=True)
         content["run"] = {} if damage == "keys" else {**content["run"], "family": {"x": torch.zeros(1)}}
         torch.save(content, state)
-    with pytest.raises(CheckpointError, match="state.pt (is damaged|does not fit).*delete the folder"):
+    with pytest.raises(CheckpointError, match=r"state\.pt (is damaged|does not fit).*delete the folder"):
         train(out)
     assert out.read_bytes() == before
 

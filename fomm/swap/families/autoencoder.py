@@ -16,8 +16,8 @@ Both persons train jointly by default. ``staged`` trains in three stages. In the
 one decoder for both persons. Then, a quarter each, decoder A and decoder B alone, from the weights of that
 common decoder, while the encoder is frozen. For the swap the decoders are switched.
 
-Defaults: width 32 (quick, 5,137,992 parameters) or 64 (full, 31,803,016), Adam of rate 5e-4, 8 faces of each
-person a step.
+Defaults: width 32 (quick, 5,137,992 parameters) or 64 (full, 31,803,016), Adam of rate 5e-4, 8 faces of
+each person a step.
 """
 
 from __future__ import annotations

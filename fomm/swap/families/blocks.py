@@ -31,12 +31,21 @@ def find_levels(size: int) -> int:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Draw the weights of convolutions and dense layers as He et al. 2015 do, biases 0."""
+    """Draw the weights of convolutions and dense layers as He et al. 2015 do, biases 0.
+
+    What an ``Upscale`` makes of one pixel begins as four alike (Aitken et al. 2017), so that pictures do not
+    begin with a pattern of its random weights.
+    """
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(part.weight, SLOPE, nonlinearity="leaky_relu")
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
+    for part in module.modules():
+        if isinstance(part, Upscale):
+            weight = part[0].weight
+            with torch.no_grad():
+                weight.copy_(weight[::4].repeat_interleave(4, 0))
 
 
 def down_stack(

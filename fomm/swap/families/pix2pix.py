@@ -16,8 +16,8 @@ norm but in the first level and the innermost. Dropout of 1/2 in the innermost t
 paper's noise. It is on in training alone here, so that a result is the same each time. Discriminator:
 PatchGAN of 70x70 pixels.
 
-Defaults: width 32 (quick, 16,020,810 parameters, the discriminators included) or 64 (full, 89,191,050), Adam
-of rate 2e-4, 4 pairs a step.
+Defaults: width 32 (quick, 16,020,810 parameters, the discriminators included) or 64 (full, 89,191,050),
+Adam of rate 2e-4, 4 pairs a step.
 """
 
 from __future__ import annotations

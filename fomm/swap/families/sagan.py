@@ -22,9 +22,10 @@ Shapes: those of ``autoencoder``. Discriminators, one a person: convolutions 4x4
 2w x16x16 -> 4w x8x8 -> 8w x4x4 at 64 pixels, leaky ReLU of slope 0.1, dense to one number. The spectral norm
 is on all layers of the discriminators, and on the generator's attention.
 
-Defaults: width 32 (quick, 6,654,484 parameters, the discriminators included) or 64 (full, 37,893,652), adversary
-0.01, Adam with betas (0, 0.9) as in the paper, rate 5e-4 for the generator, which has to reproduce faces, and
-4e-4 for the discriminators (in the paper 1e-4 and 4e-4), 8 faces of each person a step.
+Defaults: width 32 (quick, 6,654,484 parameters, the discriminators included) or 64 (full, 37,893,652),
+adversary 0.01, Adam with betas (0, 0.9) as in the paper, rate 5e-4 for the generator, which has to
+reproduce faces, and 4e-4 for the discriminators (in the paper 1e-4 and 4e-4), 8 faces of each person a
+step.
 """
 
 from __future__ import annotations

@@ -25,9 +25,9 @@ dense to one number. The batch norms see real and made pictures in one batch and
 Encoder and decoders have no batch norm, unlike in the paper: in a swap, decoder B gets latents of A, and
 statistics of B would not fit them.
 
-Defaults: width 32 (quick, 10,585,802 parameters, the discriminators included) or 64 (full, 45,213,066), latent
-256, adversary 0.03, pixels 1, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8 faces of each
-person a step.
+Defaults: width 32 (quick, 10,585,802 parameters, the discriminators included) or 64 (full, 45,213,066),
+latent 256, adversary 0.03, pixels 1, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8 faces of
+each person a step.
 """
 
 from __future__ import annotations
