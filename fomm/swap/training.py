@@ -292,7 +292,7 @@ def digest(side: Pictures) -> str:
     """Return what tells one set of pictures from another."""
     found = hashlib.sha256(repr(tuple(side.pictures.shape)).encode())
     for part in (side.pictures, side.masks):
-        found.update(part.numpy())
+        found.update(part.numpy().tobytes())
     return found.hexdigest()
 
 

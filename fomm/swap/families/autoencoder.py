@@ -90,7 +90,9 @@ class Autoencoder(Family):
         for side, faces in batch._asdict().items():
             if player in ("faces", "encoder", f"decoder_{side}"):
                 z = self.encode(faces.warped)
-                decoder = self.common if player == "encoder" else self.faces[f"decoder_{side}"]
+                decoder = (
+                    self.common if player == "encoder" and self.common else self.faces[f"decoder_{side}"]
+                )
                 picture, mask = split_output(decoder(z))
                 losses[f"picture_{side}"] = picture_loss(picture, faces)
                 losses[f"mask_{side}"] = mask_loss(mask, faces)

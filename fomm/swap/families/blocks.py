@@ -43,7 +43,7 @@ def init_weights(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
     for part in module.modules():
         if isinstance(part, Upscale):
-            weight = part[0].weight
+            weight = part.convolution.weight
             with torch.no_grad():
                 weight.copy_(weight[::4].repeat_interleave(4, 0))
 
@@ -67,7 +67,15 @@ class Upscale(nn.Sequential):
     """Double the sides: a convolution 3x3 to four times the channels, PixelShuffle (Shi et al. 2016)."""
 
     def __init__(self, channels: int, out: int) -> None:
-        super().__init__(nn.Conv2d(channels, 4 * out, 3, 1, 1), nn.LeakyReLU(SLOPE), nn.PixelShuffle(2))
+        convolution = nn.Conv2d(channels, 4 * out, 3, 1, 1)
+        super().__init__(convolution, nn.LeakyReLU(SLOPE), nn.PixelShuffle(2))
+
+    @property
+    def convolution(self) -> nn.Conv2d:
+        """The one layer that has weights."""
+        layer = self[0]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
 
 
 class UpStack(nn.Module):

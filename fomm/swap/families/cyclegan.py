@@ -186,7 +186,9 @@ class CycleGAN(Family):
                 made = {side: pictures[:count] for side, (pictures, _) in self._translate(batch).items()}
         losses = {}
         for side, faces in batch._asdict().items():
-            seen = self.pools[side].exchange(made[side])
+            pool = self.pools[side]
+            assert isinstance(pool, Pool)
+            seen = pool.exchange(made[side])
             real, fake = (self.discriminator[side](pictures) for pictures in (faces.target, seen))
             losses[f"discriminator_{side}"] = (least_squares(real, 1) + least_squares(fake, 0)) / 2
         return losses
