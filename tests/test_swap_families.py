@@ -93,7 +93,7 @@ def test_its_loss_falls_and_who_is_shown_by_the_own_side_is_shown_best(name, set
     torch.manual_seed(0)
     family = build_family(name, {"size": 32, "width": 8, **settings})
     family.rates = dict.fromkeys(family.players, 0.002)
-    run, sides, steps = Run(family, CPU), (draw_side("a"), draw_side("b")), 60
+    run, sides, steps = Run(family, CPU), (draw_side("a"), draw_side("b")), 30 if name == "cyclegan" else 60
     sums = []
     for step in range(steps):
         torch.manual_seed(step)
@@ -194,7 +194,9 @@ def test_picture_and_mask_losses_by_hand():
     side = Side(target, target, torch.tensor([[[[0.0, 1.0, 1.0]]]]), torch.tensor([[[[0.0, 0.0, 1.0]]]]))
     assert math.isclose(picture_loss(picture, side).item(), (0.25 + 0.5) / 2.2, rel_tol=1e-6)
     assert math.isclose(picture_loss(picture, side, eyes=3.0).item(), (0.25 + 4 * 0.5) / 5.2, rel_tol=1e-6)
-    assert math.isclose(mask_loss(torch.full((1, 1, 1, 3), 0.25), side).item(), (0.25 + 2 * 0.75) / 3)
+    assert math.isclose(
+        mask_loss(torch.full((1, 1, 1, 3), 0.25), side).item(), (0.25 + 2 * 0.75) / 3, rel_tol=1e-6
+    )
 
 
 # -- attention ---------------------------------------------------------------------------------------
@@ -297,12 +299,13 @@ def test_latents_of_the_prior_decode_to_faces(kind):
 
 
 def test_conv_vae_keeps_places():
+    torch.manual_seed(0)
     family = ConvVAE(size=64, width=8).eval()
     x = torch.rand(1, 3, 64, 64)
     changed = x.clone()
     changed[..., :8, :8] = 0
     moved = (family.encode(x) - family.encode(changed)).abs().sum(1)[0]
-    assert moved.argmax() == 0 and moved.shape == (8, 8)
+    assert moved.shape == (8, 8) and moved[:4, :4].mean() > 3 * moved[4:, 4:].mean()
 
 
 def test_distance_in_features_by_hand():
@@ -314,12 +317,14 @@ def test_distance_in_features_by_hand():
     mean, log_variance = family.find_posterior(batch.a.warped)
     z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
     pictures, _ = family.decode(torch.cat([z, z, torch.randn_like(z)]), "a")
-    logits, features = family.discriminator["a"](torch.cat([batch.a.target, pictures]))
-    assert features.shape == (8, 16, 4, 4)  # the third convolution's
-    expected = 0.5 * (features[:2] - features[2:4]).square().mean()
+    _, features = family.discriminator["a"](torch.cat([batch.a.target, pictures[:2]]))
+    assert features.shape == (4, 16, 4, 4)  # the third convolution's
+    expected = 0.5 * (features[:2] - features[2:]).square().mean()
     torch.testing.assert_close(losses["features_a"], expected)
     torch.testing.assert_close(losses["kl_a"], kl_divergence(mean, log_variance).mean() / (16 * 4 * 4))
-    torch.testing.assert_close(losses["adversary_a"], 0.03 * nn.functional.softplus(-logits[4:]).mean())
+    logits, _ = family.discriminator["a"](torch.cat([batch.a.target, pictures[2:]]))
+    fooled = family.adversary * nn.functional.softplus(-logits[2:]).mean()
+    torch.testing.assert_close(losses["adversary_a"], fooled)
 
 
 def test_the_encoder_is_not_moved_by_the_adversary_and_the_decoder_is():
@@ -327,11 +332,8 @@ def test_the_encoder_is_not_moved_by_the_adversary_and_the_decoder_is():
     family.losses(random_batch(), "faces")["adversary_a"].backward()
     for parameter in family.faces["encoder"].parameters():
         assert parameter.grad is None or not parameter.grad.any()
-    assert all(
-        parameter.grad.any()
-        for key, parameter in family.faces["decoder_a"].named_parameters()
-        if key != "1.out.bias" and "weight" in key
-    )
+    for key, parameter in family.faces["decoder_a"].named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), key
 
 
 @pytest.mark.parametrize(("wins", "skipped"), [(0.01, False), (10.0, True)])

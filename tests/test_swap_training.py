@@ -94,13 +94,14 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from test_swap_training import train
-train(Path(sys.argv[2]), steps=int(sys.argv[3]), family="vae_gan", save_seconds=0)
+for out in sys.argv[3:]:
+    train(Path(out), steps=int(sys.argv[2]), family="vae_gan", save_seconds=0)
 """
 
 
-def start(out, steps) -> subprocess.Popen:
-    here = str(Path(__file__).parent)
-    return subprocess.Popen([sys.executable, "-c", KILLS, here, str(out), str(steps)], stderr=subprocess.PIPE)
+def start(steps, *outs) -> subprocess.Popen:
+    command = [sys.executable, "-c", KILLS, str(Path(__file__).parent), str(steps), *map(str, outs)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
 
 
 def wait_for(condition, process) -> None:
@@ -110,29 +111,38 @@ def wait_for(condition, process) -> None:
         time.sleep(0.01)
 
 
-def test_killed_the_run_goes_on_as_if_nothing_had_been(tmp_path):
+def check_kills(kills, steps, tmp_path) -> None:
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
-    steps, log = 60, killed.with_suffix(".run") / "log.jsonl"
-    for least in (5, 20):
-        process = start(killed, steps)
+    log, part = killed.with_suffix(".run") / "log.jsonl", tmp_path / ".killed.0123abcd.part.safetensors"
+    for kill in range(kills):
+        process, least = start(steps, killed), (kill + 1) * steps // (kills + 2)
         wait_for(lambda least=least: log.exists() and log.read_text().count("\n") > least, process)
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
+        part.touch()  # as if it had been killed while it wrote
     assert 0 < state_of(killed)["step"] < steps
-    for out in (killed, whole):
-        assert start(out, steps).wait(120) == 0
+    assert start(steps, killed, whole).wait(200) == 0
     assert_same(state_of(whole), state_of(killed))
     assert_same(load_file(whole), load_file(killed))
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, steps + 1))
     assert not list(tmp_path.rglob("*.part*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_killed_the_run_goes_on_as_if_nothing_had_been(tmp_path):
+    check_kills(1, 15, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_six_times_the_run_goes_on_as_if_nothing_had_been(tmp_path):
+    check_kills(6, 120, tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_asked_to_stop_it_saves_first(tmp_path, number):
     out = tmp_path / "swap.safetensors"
     log = out.with_suffix(".run") / "log.jsonl"
-    process = start(out, 10**6)
+    process = start(10**6, out)
     wait_for(lambda: log.exists() and log.read_text().count("\n") > 3, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -16,6 +16,7 @@ import hashlib
 import math
 import os
 import pickle
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -217,6 +218,7 @@ def train_swap(
     }
     folder = out.with_suffix(".run")
     resume(run, folder, kind)
+    remove_unfinished(out)
 
     with StopSignals() as stop, closing(Logs(folder, run.step)) as logs:
         logs.write_settings(
@@ -326,6 +328,21 @@ def resume(run: Run, folder: Path, kind: Mapping[str, Any]) -> None:
         run.load_state_dict(state["run"])
     except damage as reason:
         raise CheckpointError(f"{path} does not fit {kind['family']}; {anew}") from reason
+
+
+def remove_unfinished(out: Path) -> None:
+    """Remove what a run that was killed had written of the network ``out``.
+
+    Raises:
+        TrainingError: it cannot be removed.
+    """
+    name = re.compile(rf"\.{re.escape(out.stem)}\.[0-9a-f]{{8}}\.part\.safetensors")
+    for path in out.parent.iterdir():
+        if name.fullmatch(path.name):
+            try:
+                path.unlink()
+            except OSError as reason:
+                raise TrainingError(f"cannot remove {path}: {reason.strerror or reason}; do it") from reason
 
 
 def save_state(run: Run, folder: Path, kind: Mapping[str, Any]) -> None:

@@ -139,14 +139,17 @@ class VAEGAN(Variational):
         for side, faces in batch._asdict().items():
             pictures, mask, mean, log_variance = self._make(faces, side)
             made[side] = pictures.detach()
-            logits, features = self.discriminator[side](torch.cat([faces.target, pictures]))
-            real, decoded, *_ = features.chunk(4)
+            decoded, judged = pictures[: len(mask)], pictures[len(mask) :]
+            _, features = self.discriminator[side](torch.cat([faces.target, decoded]))
+            real_features, made_features = features.chunk(2)
+            # apart, since the norms of one batch would let the encoder see this gradient
+            logits, _ = self.discriminator[side](torch.cat([faces.target, judged]))
             kl = kl_divergence(mean, log_variance).mean()
-            losses[f"kl_{side}"] = kl / real[0].numel()
-            losses[f"features_{side}"] = 0.5 * (real.detach() - decoded).square().mean()
-            losses[f"picture_{side}"] = self.pixels * picture_loss(pictures[: len(mask)], faces)
+            losses[f"kl_{side}"] = kl / real_features[0].numel()
+            losses[f"features_{side}"] = 0.5 * (real_features - made_features).square().mean()
+            losses[f"picture_{side}"] = self.pixels * picture_loss(decoded, faces)
             losses[f"mask_{side}"] = mask_loss(mask, faces)
-            fooled = cross_entropy(logits[2 * len(mask) :], 1)
+            fooled = cross_entropy(logits[len(mask) :], 1)
             losses[f"adversary_{side}"] = self.adversary * fooled
         self.keep(batch, made)
         return losses
