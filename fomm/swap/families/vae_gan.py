@@ -26,7 +26,7 @@ Encoder and decoders have no batch norm, unlike in the paper: in a swap, decoder
 statistics of B would not fit them.
 
 Defaults: width 32 (quick, 10,585,802 parameters, the discriminators included) or 64 (full, 45,213,066),
-latent 256, adversary 0.03, pixels 1, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8 faces of
+latent 256, adversary 0.003, pixels 3, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8 faces of
 each person a step.
 """
 
@@ -98,8 +98,8 @@ class VAEGAN(Variational):
         size: int = 64,
         width: int = 32,
         latent: int = 256,
-        adversary: float = 0.03,
-        pixels: float = 1.0,
+        adversary: float = 0.003,
+        pixels: float = 3.0,
         wins: float = 0.35,
     ) -> None:
         super().__init__(size, width=width, latent=latent, adversary=adversary, pixels=pixels, wins=wins)
