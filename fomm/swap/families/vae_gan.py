@@ -84,6 +84,7 @@ class VAEGAN(Variational):
     Args:
         size, width, latent: see ``VAE``.
         adversary: the weight of L_GAN for the decoders.
+        prior: the weight of L_prior; 1 for the paper's loss.
         pixels: the weight of the mean difference of pixels; 0 for the paper's loss.
         wins: the discriminator is skipped where its loss is below.
     """
@@ -100,11 +101,14 @@ class VAEGAN(Variational):
         latent: int = 256,
         adversary: float = 0.003,
         pixels: float = 3.0,
+        prior: float = 1.0,
         wins: float = 0.35,
     ) -> None:
-        super().__init__(size, width=width, latent=latent, adversary=adversary, pixels=pixels, wins=wins)
+        super().__init__(
+            size, width=width, latent=latent, adversary=adversary, pixels=pixels, prior=prior, wins=wins
+        )
         self.latent_shape = (latent,)
-        self.adversary, self.pixels, self.wins = adversary, pixels, wins
+        self.adversary, self.pixels, self.prior, self.wins = adversary, pixels, prior, wins
         self.faces = build_dense(size, width, latent)
         self.discriminator = nn.ModuleDict({side: FeatureDiscriminator(size, width) for side in SIDES})
 
@@ -145,7 +149,7 @@ class VAEGAN(Variational):
             # apart, since the norms of one batch would let the encoder see this gradient
             logits, _ = self.discriminator[side](torch.cat([faces.target, judged]))
             kl = kl_divergence(mean, log_variance).mean()
-            losses[f"kl_{side}"] = kl / real_features[0].numel()
+            losses[f"kl_{side}"] = self.prior * kl / real_features[0].numel()
             losses[f"features_{side}"] = 0.5 * (real_features - made_features).square().mean()
             losses[f"picture_{side}"] = self.pixels * picture_loss(decoded, faces)
             losses[f"mask_{side}"] = mask_loss(mask, faces)
