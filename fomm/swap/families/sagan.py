@@ -23,7 +23,7 @@ Shapes: those of ``autoencoder``. Discriminators, one a person: convolutions 4x4
 is on all layers of the discriminators, and on the generator's attention.
 
 Defaults: width 32 (quick, 6,654,484 parameters, the discriminators included) or 64 (full, 37,893,652),
-adversary 0.01, Adam with betas (0, 0.9) as in the paper, rate 5e-4 for the generator, which has to
+adversary 0.003, Adam with betas (0, 0.9) as in the paper, rate 5e-4 for the generator, which has to
 reproduce faces, and 4e-4 for the discriminators (in the paper 1e-4 and 4e-4), 8 faces of each person a
 step.
 """
@@ -91,7 +91,7 @@ class SAGAN(Family):
     betas = (0.0, 0.9)
     presets: ClassVar = {"quick": {"width": 32}, "full": {"width": 64}}
 
-    def __init__(self, size: int = 64, width: int = 32, adversary: float = 0.01) -> None:
+    def __init__(self, size: int = 64, width: int = 32, adversary: float = 0.003) -> None:
         super().__init__(size, width=width, adversary=adversary)
         self.adversary = adversary
         down, channels = down_stack(size, width)
