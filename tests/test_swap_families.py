@@ -321,7 +321,7 @@ def test_distance_in_features_by_hand():
     assert features.shape == (4, 16, 4, 4)  # the third convolution's
     expected = 0.5 * (features[:2] - features[2:]).square().mean()
     torch.testing.assert_close(losses["features_a"], expected)
-    torch.testing.assert_close(losses["kl_a"], kl_divergence(mean, log_variance).mean() / (16 * 4 * 4))
+    torch.testing.assert_close(losses["kl_a"], family.prior * kl_divergence(mean, log_variance).mean() / 256)
     logits, _ = family.discriminator["a"](torch.cat([batch.a.target, pictures[2:]]))
     fooled = family.adversary * nn.functional.softplus(-logits[2:]).mean()
     torch.testing.assert_close(losses["adversary_a"], fooled)

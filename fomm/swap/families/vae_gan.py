@@ -12,9 +12,10 @@ Dis_l is what the third convolution of the discriminator gives. The encoder mini
 decoders gamma L_llike - L_GAN, the discriminator -L_GAN. The encoder gets no gradient of L_GAN, as in the
 paper. L_prior and L_llike are divided by the number of features. The decoders' loss is divided by gamma,
 which changes nothing for Adam: the weight ``adversary`` = 1 / gamma stands at L_GAN. The decoders maximise
-log Dis(x~) + log Dis(x_p), whose gradient does not vanish when the discriminator wins, and not the logarithm
-of what is left. ``pixels`` weighs the mean difference of pixels beside L_llike (0 in the paper): with few
-steps it keeps colours right. Masks are learned by their mean difference.
+log Dis(x~) + log Dis(x_p), whose gradient does not vanish when the discriminator wins, and not the
+logarithm of what is left. ``prior`` weighs L_prior (1 in the paper): with 1, decoder B broke up on some
+latents of A, with 5 it did not. ``pixels`` weighs the mean difference of pixels beside L_llike (0 in the
+paper): with few steps it keeps colours right. Masks are learned by their mean difference.
 
 The discriminator is skipped in a step where it wins: where its loss, the mean of the cross entropies of
 real, decoded and drawn pictures, is below ``wins``. (2 log 2 / 2 = 0.69 means that it cannot tell.)
@@ -26,8 +27,8 @@ Encoder and decoders have no batch norm, unlike in the paper: in a swap, decoder
 statistics of B would not fit them.
 
 Defaults: width 32 (quick, 10,585,802 parameters, the discriminators included) or 64 (full, 45,213,066),
-latent 256, adversary 0.003, pixels 3, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8 faces of
-each person a step.
+latent 256, adversary 0.003, pixels 3, prior 5, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8
+faces of each person a step.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class VAEGAN(Variational):
         latent: int = 256,
         adversary: float = 0.003,
         pixels: float = 3.0,
-        prior: float = 1.0,
+        prior: float = 5.0,
         wins: float = 0.35,
     ) -> None:
         super().__init__(
