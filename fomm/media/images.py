@@ -17,11 +17,14 @@ WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # HEVC in a HEIF file
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
+SEEN = 16  # of 255: alpha from which the colour of a pixel counts in full
 _MAX_PIXELS_VARIABLE = "FOMM_MAX_PIXELS"  # of the environment: another number of pixels
 
 
-def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
+def read_image(path: PathLike, *, max_pixels: int | None = None, alpha: bool = False) -> np.ndarray:
     """Read one picture as HxWx3 uint8, RGB, upright (EXIF orientation applied), transparency laid over white.
+
+    With ``alpha`` a picture that is transparent anywhere is HxWx4, RGBA (alpha not premultiplied).
 
     PNG, JPEG, WEBP, GIF, BMP, TIFF and AVIF, whatever the file's name; HEIC needs the extra ``heic``. 16-bit
     grayscale is scaled to 8 bits. Of an animation the first frame is taken. ``max_pixels`` is how many pixels
@@ -34,7 +37,7 @@ def read_image(path: PathLike, *, max_pixels: int | None = None) -> np.ndarray:
     try:
         with open_picture(file) as image:
             check_pixels(path, (image.height, image.width), limit)  # before anything is decoded
-            return _to_rgb(_turn_upright(image))
+            return _to_array(_turn_upright(image), alpha)
     except MediaError:
         raise
     except Image.DecompressionBombError as reason:
@@ -151,8 +154,8 @@ def _turn_upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _to_rgb(image: Image.Image) -> np.ndarray:
-    """Convert a picture of any mode to HxWx3 uint8."""
+def _to_array(image: Image.Image, alpha: bool) -> np.ndarray:
+    """Convert a picture of any mode to HxWx3 uint8, or with ``alpha`` to HxWx4 if it is transparent anywhere."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
@@ -162,7 +165,8 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
     if image.has_transparency_data:
-        return lay_over_white(np.asarray(image.convert("RGBA")))
+        rgba = np.array(image.convert("RGBA"))
+        return rgba if alpha and rgba[..., 3].min() < 255 else lay_over_white(rgba)
     return np.array(image.convert("RGB"))
 
 
@@ -200,3 +204,43 @@ def lay_over_white(rgba: np.ndarray) -> np.ndarray:
     """Lay HxWx4 uint8 (alpha not premultiplied) over white: HxWx3 uint8, rounded to the nearest level."""
     alpha = rgba[..., 3:].astype(np.uint16)
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def fill_transparent(rgba: np.ndarray) -> np.ndarray:
+    """Return HxWx4 uint8 in which the colours under transparent pixels continue those around them.
+
+    Nobody sees these colours, and files often hold black there. But what resamples or repaints the picture
+    mixes them with those beside them. They become softer the further they lie from what is seen. Where alpha
+    is ``SEEN`` or more, colours stay as they are; below, they give way in proportion.
+    """
+    hidden = rgba[..., 3] < SEEN
+    share = rgba[..., 3].astype(np.float32) / 255
+    # an edge often has a little of the background that it was cut from, so what is opaque counts most
+    around = _continue_colours([rgba[..., c].astype(np.float32) for c in range(3)], share**4)
+    kept = share[hidden] * np.float32(255 / SEEN)
+    filled = rgba.copy()
+    for c, plane in enumerate(around):
+        filled[hidden, c] = np.rint(kept * rgba[hidden, c] + (1 - kept) * plane[hidden])
+    return filled
+
+
+def _continue_colours(planes: list[np.ndarray], weight: np.ndarray) -> list[np.ndarray]:
+    """Return planes of colours, HxW float32, that are the given ones as far as their ``weight``, HxW, is 1.
+
+    The rest comes from their weighted means at half the size, which are continued in the same way. Where
+    nothing has a weight the colours are a medium gray.
+    """
+    if weight.size == 1:
+        return [weight * plane + (1 - weight) * 128 for plane in planes]
+    share = np.maximum(_halve(weight), 1e-12)
+    means = [_halve(plane * weight) / share for plane in planes]
+    coarse = _continue_colours(means, np.minimum(4 * share, 1))
+    around = [
+        np.asarray(Image.fromarray(plane).resize(weight.shape[::-1], Image.Resampling.BILINEAR))
+        for plane in coarse
+    ]
+    return [more + weight * (plane - more) for plane, more in zip(planes, around, strict=True)]
+
+
+def _halve(plane: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(plane).reduce(2))
