@@ -91,12 +91,17 @@ class MovedPhoto:
         ]
         self.device = self.animators[0].device
         self.beside = SideStream(self.device)
-        self.still = to_bytes(self.animators[0].painter.source)[0] if framing.side_by_side else None
         self._parts = parts if framing.pastes_back else []
-        self._alpha: Tensor | None = None  # 1x1xhxw in [0, 1], of the part that moves, if that alone is written
+        self._alpha: Tensor | None = (
+            None  # 1x1xhxw in [0, 1], of the part that moves, if that alone is written
+        )
         if self.picture.shape[2] == 4 and not framing.pastes_back:
-            part = self.picture if framing.crop == "none" else cut_out(self.picture, parts[0], self.network_size)
+            part = (
+                self.picture if framing.crop == "none" else cut_out(self.picture, parts[0], self.network_size)
+            )
             self._alpha = to_tensor(part[..., 3:], self.network_size, self.device)
+        source = self._add_alpha(self.animators[0].painter.source)
+        self.still = to_bytes(source)[0] if framing.side_by_side else None
         if self.is_watching:
             self._cut_pastes()
         else:
@@ -134,7 +139,7 @@ class MovedPhoto:
         return resize(to_bytes(self._add_alpha(self.animators[0].painter.at_rest()))[0], self.size)
 
     def _add_alpha(self, painted: Tensor, deformation: Tensor | None = None) -> Tensor:
-        """Return what the networks painted, 1x3xhxw, with the alpha that goes with it, if the photo has some."""
+        """Return what the networks painted, 1x3xhxw, as 1x4xhxw with its alpha where the picture has some."""
         if self._alpha is None:
             return painted
         alpha = self._alpha
@@ -230,7 +235,8 @@ class MovedPhoto:
     def finish_frame(self, driving: np.ndarray | None, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
         """Return the frame that is written, of one driving frame and the parts moved by it.
 
-        It is HxWx3 uint8, or HxWx4 where the picture has alpha. This may run in another thread than ``animate``.
+        It is HxWx3 uint8, or HxWx4 where the picture has alpha. It may be made in another thread than
+        ``animate`` runs in.
         """
         with (
             self.beside.after(part.done for part in parts),
@@ -244,14 +250,19 @@ class MovedPhoto:
             prediction, deformation, _ = parts[0].rendered
             panels = [to_bytes(self._add_alpha(prediction, deformation))[0]]
         if self.still is not None and driving is not None:
-            panels = [self.still, to_uint8(driving), *panels]
+            shown = to_uint8(driving)
+            if self._alpha is not None:
+                shown = np.dstack((shown, np.full(shown.shape[:2], 255, np.uint8)))
+            panels = [self.still, shown, *panels]
         return np.concatenate([resize(panel, self.size) for panel in panels], axis=1)
 
 
 def _take_transparent(picture: np.ndarray, name: str) -> np.ndarray:
     """Return a picture with alpha, HxWx4 uint8, whose transparent pixels have colours that do no harm."""
     if not picture[..., 3].any():
-        raise InputError(f"{name} is transparent everywhere, so no face is seen; give a picture that shows one")
+        raise InputError(
+            f"{name} is transparent everywhere, so no face is seen; give a picture that shows one"
+        )
     return fill_transparent(picture)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from fomm.errors import InputError, MediaError, shown
 from fomm.media.paths import PathLike, check_exists
 
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # Pillow tries these and no others
-WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+WRITTEN_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".avif")
+ALPHA_SUFFIXES = (".png", ".webp", ".avif")  # of written pictures that keep transparency
 DESCRIPTION = 0x010E  # the EXIF tag of a picture's description
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}  # HEVC in a HEIF file
 MAX_PIXELS = 120_000_000  # of a picture or a frame: 360 MB of colours, more than phones and 8K video have
@@ -115,12 +117,12 @@ def is_still(path: PathLike) -> bool:
 
 
 def write_image(path: PathLike, frame: np.ndarray, *, comment: str = "") -> None:
-    """Write HxWx3 uint8, RGB, as .png, .jpg or .webp (by the suffix of ``path``), whole or not at all.
+    """Write HxWx3 uint8, RGB, as .png, .jpg, .webp or .avif (by the suffix of ``path``), whole or not at all.
 
-    ``comment``: what the file says of itself, see ``video_comment``.
+    HxWx4 is RGBA, which a .jpg cannot keep. ``comment``: what the file says of itself, see ``video_comment``.
     """
     target = check_image_name(path)
-    check_frame(frame)
+    check_frame(frame, None if target.suffix.lower() in ALPHA_SUFFIXES else target)
     with atomic_path(target, MediaError) as temporary:
         save_image(temporary, frame, {"Comment": comment} if comment else {}, target)
 
@@ -134,14 +136,22 @@ def check_image_name(path: PathLike) -> Path:
     return target
 
 
-def check_frame(frame: np.ndarray) -> None:
-    """Raise ``InputError`` unless ``frame`` is HxWx3 uint8."""
+def check_frame(frame: np.ndarray, opaque: PathLike | None = None) -> None:
+    """Raise ``InputError`` unless ``frame`` is HxWx3 uint8, or HxWx4.
+
+    ``opaque`` is the name of a file that keeps no transparency: then HxWx4 is refused too.
+    """
     if not isinstance(frame, np.ndarray):
         raise InputError(f"a frame must be a numpy array, HxWx3 uint8, not {type(frame).__name__}")
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] not in (3, 4) or not frame.size:
         shape = "x".join(map(str, frame.shape))
         raise InputError(
             f"a frame must be HxWx3 uint8, not {shape} {frame.dtype}; floats in [0, 1] times 255"
+        )
+    if opaque is not None and frame.shape[2] == 4:
+        raise InputError(
+            f"a frame is HxWx4 uint8, and {opaque} keeps no transparency; drop the alpha with [..., :3], or "
+            f"write {_ways_to_keep_alpha(opaque)}"
         )
 
 
@@ -155,7 +165,7 @@ def _turn_upright(image: Image.Image) -> Image.Image:
 
 
 def _to_array(image: Image.Image, alpha: bool) -> np.ndarray:
-    """Convert a picture of any mode to HxWx3 uint8, or with ``alpha`` to HxWx4 if it is transparent anywhere."""
+    """Convert a picture of any mode to HxWx3 uint8, with ``alpha`` to HxWx4 if it is transparent anywhere."""
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.int64)
         if levels.min() < 0 or levels.max() > 65535:
@@ -170,32 +180,60 @@ def _to_array(image: Image.Image, alpha: bool) -> np.ndarray:
     return np.array(image.convert("RGB"))
 
 
+def warn_of_lost_alpha(path: PathLike, result: PathLike) -> None:
+    """Warn if a picture is transparent anywhere and is laid over white because ``result`` keeps no alpha.
+
+    Of pictures in formats and modes without alpha the header alone is read. Raises ``MediaError`` as
+    ``read_image``.
+    """
+    # of a broken file ``read_image`` tells what is wrong
+    with suppress(Exception), open_picture(check_exists(path)) as image:
+        if not image.has_transparency_data:
+            return
+    if read_image(path, alpha=True).shape[2] == 4:
+        warnings.warn(
+            f"{path} is transparent in parts, which {result} does not keep: it is laid over white; "
+            f"to keep it, write {_ways_to_keep_alpha(result)}",
+            stacklevel=3,
+        )
+
+
+def _ways_to_keep_alpha(result: PathLike) -> str:
+    """Return what to write instead of ``result`` for transparency to be kept."""
+    if Path(result).suffix.lower() in WRITTEN_SUFFIXES:
+        return "a .png, .webp or .avif"
+    return "a .webm, or a folder of PNGs"
+
+
 def save_image(path: Path, frame: np.ndarray, texts: dict[str, str], target: Path) -> None:
     """Write a picture in the format of the suffix of ``path``.
 
     Args:
         path: where.
-        frame: HxWx3 uint8.
+        frame: HxWx3 uint8, or HxWx4 where the format keeps transparency.
         texts: by their keys; they go into a PNG as text chunks, elsewhere the "Comment" is written alone: as
-            that of a JPEG, and in a WebP as the EXIF's description.
+            that of a JPEG, and in a WebP or AVIF as the EXIF's description.
         target: the name that the user knows, for the error.
     """
     from imageio.v3 import imwrite  # late: importing it takes time
 
-    options: dict[str, Any] = {"quality": 95, "subsampling": 0}
+    suffix = path.suffix.lower()
+    options: dict[str, Any] = {"quality": 95, "subsampling": "4:4:4"}
+    if suffix == ".webp":
+        options["exact"] = True  # with the colours under transparent pixels, which hold a part of the mark
     comment = texts.get("Comment")
-    if path.suffix.lower() in (".jpg", ".jpeg") and comment:
+    if suffix in (".jpg", ".jpeg") and comment:
         options["comment"] = comment
-    elif path.suffix.lower() == ".webp" and comment:
+    elif suffix in (".webp", ".avif") and comment:
         options["exif"] = Image.Exif()
         options["exif"][DESCRIPTION] = comment
-    if path.suffix.lower() == ".png":
+    if suffix == ".png":
         options = {"pnginfo": PngImagePlugin.PngInfo()}
         for key, value in texts.items():
             options["pnginfo"].add_text(key, value)
     try:
         with open(path, "wb") as file:  # an open file, since imageio could take a name for something else
-            imwrite(file, frame, plugin="pillow", extension=path.suffix.lower(), is_batch=False, **options)
+            imwrite(file, frame, plugin="pillow", extension=suffix, is_batch=False, **options)
     except OSError as reason:
         raise MediaError(f"cannot write {target}: {reason.strerror or reason}") from reason
 
