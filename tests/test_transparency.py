@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.ndimage import distance_transform_edt
 
 from fomm import Edit, Framing, InputError, Motion, animate_file, edit, load_checkpoints
 from fomm.animation.edit import show_edit
@@ -28,7 +29,7 @@ from fomm.model.geometry import coordinate_grid
 PLAIN = Marking(mark=False)
 ASTRONAUT = bundled("examples", "astronaut.png")
 NOD = bundled("examples", "nod.motion.safetensors")
-HEAD = (132, 76, 76, 78)  # centre x and y, half axes: the head of the portrait with its hair
+HEAD = (132, 76, 58, 62)  # centre x and y, half axes: an ellipse that cuts through the hair all around
 
 
 def cut_portrait(square: np.ndarray) -> np.ndarray:
@@ -213,28 +214,29 @@ def centre_of_alpha(frame: np.ndarray, top: int, bottom: int) -> float:
 
 
 def test_the_outline_of_a_head_rolls_with_it(moved, cut):
-    """Upper and lower half of the head go to opposite sides; the sums have the signs of the roll."""
-    at_rest = centre_of_alpha(cut, 10, 60), centre_of_alpha(cut, 100, 130)
+    """The head leans to one side, above the neck; what is seen of it goes to that side."""
     for roll in (12, -12):
         frame = show_edit(moved, Edit(roll=roll))
-        upper, lower = centre_of_alpha(frame, 10, 60), centre_of_alpha(frame, 100, 130)
-        shift = (upper - at_rest[0]) - (lower - at_rest[1])
-        assert shift * np.sign(roll) > 2, (roll, shift)
+        for rows in ((10, 60), (100, 130)):
+            shift = centre_of_alpha(frame, *rows) - centre_of_alpha(cut, *rows)
+            assert 2 < shift * np.sign(roll) < 8, (roll, rows, shift)
 
 
 def test_no_dark_fringe_and_no_background_beside_a_head_that_moves(networks, moved, cut):
-    """What a black background under clear pixels does to the picture that is seen: nothing."""
+    """What colour lies under clear pixels in the file, black or green, changes nothing."""
     green = cut.copy()
     green[cut[..., 3] == 0, :3] = (0, 255, 0)
     other = MovedPhoto(green, "green.png", *networks, compute=EXACT)
     for change in (Edit(yaw=15), Edit(roll=-12)):
         assert np.array_equal(show_edit(moved, change), show_edit(other, change))
-    # the ring of what is newly seen is as bright as the hair beside it, not as black as the file
-    frame = show_edit(moved, Edit(roll=12)).astype(int)
-    new = (frame[..., 3] > 128) & (cut[..., 3] == 0)
-    new[140:] = False
-    around = (cut[..., 3] == 255) & (np.indices(new.shape)[0] < 140)
-    assert new.sum() > 50 and frame[new][:, :3].mean() > 0.6 * cut[around][:, :3].mean()
+    # what is newly seen is as bright as the nearest hair that was seen before
+    rows, columns = distance_transform_edt(cut[..., 3] < 255, return_distances=False, return_indices=True)
+    for roll in (12, -12):
+        frame = show_edit(moved, Edit(roll=roll))
+        new = (frame[..., 3] > 128) & (cut[..., 3] == 0)
+        new[140:] = False
+        bright, hair = frame[new][:, :3].mean(), cut[rows[new], columns[new], :3].mean()
+        assert new.sum() > 100 and bright > 0.85 * hair, (roll, new.sum(), bright, hair)
 
 
 # -- from file to file -------------------------------------------------------------------------------
@@ -336,7 +338,7 @@ def test_the_result_may_have_another_size(networks, photo, tmp_path):
 # -- stills ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("suffix", "tolerance"), [("png", 0), ("webp", 0), ("avif", 6)])
+@pytest.mark.parametrize(("suffix", "tolerance"), [("png", 0), ("webp", 0), ("avif", 16)])
 def test_stills_keep_the_alpha(tmp_path, cut, suffix, tolerance):
     path = tmp_path / f"a.{suffix}"
     picture = fill_transparent(cut)
