@@ -20,6 +20,7 @@ NOT_RUN = {
     "fuzz": "it runs for minutes",
     "live": "it needs a camera; test_live.py runs it with a file",
     "make-weights": "it trains for minutes; test_make_weights.py runs it",
+    "swap": "it needs faces of two persons, and minutes; test_swap_training.py runs it",
     "train": "it runs for hours; test_training.py runs it",
     "web": "it serves until it is stopped; test_web.py runs it",
 }
