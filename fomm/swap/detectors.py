@@ -59,9 +59,7 @@ def find_faces_by(detector: Detector, pictures: Sequence[np.ndarray]) -> list[li
 
 
 def _find_by_mtcnn(picture: np.ndarray) -> list[Face]:
-    return [
-        face_from_five(item.points, item.score) for item in detect_by_mtcnn(picture, smallest=_SMALLEST)
-    ]
+    return [face_from_five(item.points, item.score) for item in detect_by_mtcnn(picture, smallest=_SMALLEST)]
 
 
 def face_from_five(points: np.ndarray, score: float) -> Face:

@@ -271,8 +271,6 @@ def suppress(
         kept.append(best)
         shared = np.minimum(boxes[best, 2:], boxes[left, 2:]) - np.maximum(boxes[best, :2], boxes[left, :2])
         common = shared.clip(min=0).prod(1)
-        whole = (
-            np.minimum(areas[best], areas[left]) if of_smaller else areas[best] + areas[left] - common
-        )
+        whole = np.minimum(areas[best], areas[left]) if of_smaller else areas[best] + areas[left] - common
         left = left[common <= overlap * whole]
     return kept
