@@ -8,7 +8,7 @@ from fomm.swap.kalman import KalmanFilter
 
 
 def test_one_step_by_hand():
-    """With r = 1, P = ((1, 0), (0, 4)), q = 9 and dt = 1:
+    """With r = 1, P = ((1, 0), (0, 4)), q = 9 and dt = 1.
 
     F P F' = ((5, 4), (4, 4)), Q = ((3, 4.5), (4.5, 9)), P- = ((8, 8.5), (8.5, 13)), K = (8, 8.5) / 9.
     From 10 a measurement of 19 gives 10 + 8 / 9 * 9 = 18, velocity 8.5, and

@@ -33,6 +33,12 @@ _CASCADE_NEIGHBOURS = 5  # so many answers at one place make a face
 _SMALLEST = 24  # pixels of the reduced picture: the smallest faces that are looked for
 
 
+def check_detector(detector: str) -> None:
+    """Raise ``InputError`` unless there is such a detector."""
+    if detector not in DETECTORS:
+        raise InputError(f"detector is one of {', '.join(DETECTORS)}, not {detector!r}")
+
+
 def find_faces_by(detector: Detector, pictures: Sequence[np.ndarray]) -> list[list[Face]]:
     """Find the faces of pictures, HxWx3 uint8 RGB, and return a list for each, the best score first.
 
@@ -41,8 +47,7 @@ def find_faces_by(detector: Detector, pictures: Sequence[np.ndarray]) -> list[li
     Raises:
         InputError: there is no such detector. MissingExtraError: its package cannot be loaded.
     """
-    if detector not in DETECTORS:
-        raise InputError(f"detector is one of {', '.join(DETECTORS)}, not {detector!r}")
+    check_detector(detector)
     if detector == "blazeface":
         finder = FaceFinder(confirm=True)
         for number, picture in enumerate(pictures):

@@ -57,7 +57,7 @@ class PNet(nn.Module):
         self.face, self.box = nn.Conv2d(32, 2, 1), nn.Conv2d(32, 4, 1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how sure the network is of a face, BxHxW in [0, 1], and by how much to move its box, Bx4xHxW.
+        """Return how sure the network is of a face, BxHxW in [0, 1], and the moves of its box, Bx4xHxW.
 
         Args:
             image: Bx3xHxW in [-1, 1], RGB. Answer (i, j) is of the 12x12 pixels from (2i, 2j) on.
