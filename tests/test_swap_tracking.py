@@ -9,15 +9,14 @@ from fomm.face import detect_faces, face_mesh
 from fomm.media import read_image
 from fomm.media.reader import FramesReader
 from fomm.media.resize import resize
-from fomm.swap.extract import find_person
-from fomm.swap.tracking import FaceTracker, follow_face
+from fomm.swap.tracking import FaceTracker, find_identity, follow_face
 
 SIDE = 256
 FPS = 25.0
 
 
 def portrait(name: str) -> np.ndarray:
-    """The upper square of a portrait that ships, 256x256."""
+    """Return the upper square of a portrait that ships, 256x256."""
     picture = read_image(bundled("examples", name))
     side = min(picture.shape[:2])
     return resize(picture[:side, :side], (SIDE, SIDE), "lanczos")
@@ -69,7 +68,7 @@ def test_another_person_after_a_cut_is_foreign(astronaut, hopper):
 
 
 def test_like_chooses_the_person(astronaut, hopper):
-    person = find_person(bundled("examples", "grace_hopper.jpg"))
+    person = find_identity(bundled("examples", "grace_hopper.jpg"))
     both = np.concatenate([astronaut, hopper], axis=1)
     swapped = np.concatenate([hopper, astronaut], axis=1)
     found = follow([both, both, swapped, swapped], like=person)

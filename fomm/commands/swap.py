@@ -42,7 +42,8 @@ def _add_extract(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 
 def _swap_extract(options: argparse.Namespace) -> None:
-    from fomm.swap.extract import extract_faces, find_person
+    from fomm.swap.extract import extract_faces
+    from fomm.swap.tracking import find_identity
 
     replaced = options.output.is_file()
     done = extract_faces(
@@ -51,7 +52,7 @@ def _swap_extract(options: argparse.Namespace) -> None:
         every=options.every,
         detector=options.detector,
         size=options.size,
-        like=None if options.like is None else find_person(options.like),
+        like=None if options.like is None else find_identity(options.like),
         progress=True,
     )
     told = {

@@ -13,11 +13,9 @@ from fomm.animation.progress import Progress, report_progress
 from fomm.atomic import atomic_path, check_is_no_input, check_place
 from fomm.errors import InputError, MediaError
 from fomm.evaluation.metrics import sharpness
-from fomm.face import face_identities, face_mesh
-from fomm.face.crop import published_box
+from fomm.face import face_identities
 from fomm.face.mesh import POINTS, Mesh
-from fomm.face.search import find_faces
-from fomm.media import VideoReader, read_image
+from fomm.media import VideoReader
 from fomm.swap.align import cut_face, fit_similarity, move_points
 from fomm.swap.detectors import Detector
 from fomm.swap.faces import MASKS, SIZES, FaceSet, read_arrays, write_faces
@@ -129,20 +127,6 @@ def extract_faces(
         foreign=done.missing["foreign"] + int(foreign.sum()),
         nobody=done.missing["nobody"],
     )
-
-
-def find_person(picture: str | os.PathLike[str]) -> np.ndarray:
-    """Return who is in a picture, 128 numbers, see ``face_identities``; the largest face counts.
-
-    Raises:
-        InputError: no face was found in it. MediaError: it cannot be read.
-    """
-    pixels = read_image(picture)
-    faces = find_faces(pixels, confirm=True)
-    if not faces:
-        raise InputError(f"{picture}: no face was found; give a picture that shows the person's face")
-    mesh = face_mesh(pixels, max(faces, key=lambda face: published_box(face).area))
-    return face_identities([pixels], [mesh])[0]
 
 
 _WORDS = {

@@ -84,7 +84,7 @@ def read_faces(path: str | os.PathLike[str]) -> FaceSet:
         return FaceSet(**{field.name: arrays[field.name] for field in fields(FaceSet)})
     except KeyError as reason:
         raise MediaError(
-            f"{where} cannot be read as faces: there is no array {reason}; fomm swap extract writes such files"
+            f"{where} cannot be read as faces: it holds no {reason}; fomm swap extract writes such files"
         ) from reason
     except InputError as reason:
         raise MediaError(f"{where} does not hold faces: {reason}") from reason

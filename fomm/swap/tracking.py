@@ -13,7 +13,8 @@ from fomm.animation.progress import Progress, report_progress
 from fomm.errors import InputError
 from fomm.face import Face, Mesh, face_identities, face_mesh, face_meshes
 from fomm.face.crop import Rect, iou, published_box
-from fomm.media import VideoReader
+from fomm.face.search import find_faces
+from fomm.media import VideoReader, read_image
 from fomm.swap.detectors import Detector as Detector
 from fomm.swap.detectors import check_detector, find_faces_by
 from fomm.swap.kalman import KalmanFilter
@@ -76,6 +77,20 @@ def follow_face(
         for number, frame in enumerate(frames):
             if number % every == 0:
                 yield tracker.add(number, frame)
+
+
+def find_identity(picture: str | os.PathLike[str]) -> np.ndarray:
+    """Return who is in a picture, 128 numbers, see ``face_identities``; the largest face counts.
+
+    Raises:
+        InputError: no face was found in it. MediaError: it cannot be read.
+    """
+    pixels = read_image(picture)
+    faces = find_faces(pixels, confirm=True)
+    if not faces:
+        raise InputError(f"{picture}: no face was found; give a picture that shows the person's face")
+    mesh = face_mesh(pixels, max(faces, key=lambda face: published_box(face).area))
+    return face_identities([pixels], [mesh])[0]
 
 
 def check_every(every: int) -> None:
