@@ -123,7 +123,7 @@ def load_cascade() -> tuple[Any, Any]:
         raise MissingExtraError(f"OpenCV cannot be loaded ({reason}); {advice}") from reason
     if not hasattr(cv2, "CascadeClassifier"):
         raise MissingExtraError(f"OpenCV {cv2.__version__} has no cascades; {advice}")
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + _CASCADE)
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + _CASCADE)  # type: ignore[attr-defined]
     if cascade.empty():
         raise MissingExtraError(f"OpenCV {cv2.__version__} came without {_CASCADE}; {advice}")
     return cv2, cascade

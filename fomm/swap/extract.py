@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -225,16 +226,12 @@ class _Done:
 
     def write(self, part: Path, job: str, tracker: FaceTracker, following: int) -> None:
         """Save all of it, and the tracker; ``following`` is the number of the next frame."""
-        counts = np.array([following, *self.missing.values()], np.int64)
-        state = {f"tracker_{name}": array for name, array in tracker.state().items()}
+        arrays: dict[str, Any] = {name: self.stack(name) for name in self._lists}
+        arrays |= {f"tracker_{name}": array for name, array in tracker.state().items()}
+        arrays["job"] = np.frombuffer(job.encode(), np.uint8)
+        arrays["counts"] = np.array([following, *self.missing.values()], np.int64)
         with atomic_path(part) as unfinished, unfinished.open("wb") as file:
-            np.savez(
-                file,
-                job=np.frombuffer(job.encode(), np.uint8),
-                counts=counts,
-                **{name: self.stack(name) for name in self._lists},
-                **state,
-            )
+            np.savez(file, **arrays)
 
     def read(self, part: Path, job: str, tracker: FaceTracker) -> int:
         """Take up what a stopped call saved, and return the number of the frame to go on with.
