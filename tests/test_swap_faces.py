@@ -107,7 +107,7 @@ def test_compressed_files_are_refused(tmp_path):
     assert len(read_faces(path)) == 3, "the same, not compressed"
 
 
-def test_every_cut_and_every_flipped_byte_is_refused_or_read(tmp_path):
+def test_files_that_are_cut_or_changed_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     write_faces(path, make_faces(1))
     data = path.read_bytes()
@@ -117,7 +117,7 @@ def test_every_cut_and_every_flipped_byte_is_refused_or_read(tmp_path):
         for place in rng.integers(len(broken) or 1, size=5) if broken else ():
             broken[place] = rng.integers(256)
         edge = slice(-600, None) if rng.random() < 0.5 else slice(0, 300)
-        broken[edge] = bytes(rng.permutation(np.frombuffer(bytes(broken[edge]), np.uint8)))
+        broken[edge] = bytes(rng.permutation(np.array(list(broken[edge]), np.uint8)))
         path.write_bytes(bytes(broken))
         with pytest.raises(MediaError):
             read_faces(path)

@@ -60,7 +60,7 @@ def test_parts_have_the_size_of_their_outlines(points):
 
 
 def test_the_forehead_is_lifted_to_the_hairline():
-    """Chin at y = 100, eyes at 40, top at 0: e = 0.6. A point at 20 has h = 0.8, and half of the top's lift."""
+    """Chin at y = 100, eyes at 40, top at 0: e = 0.6. A point at 20 has h = 0.8: half the top's lift."""
     points = np.full((FACE_POINTS, 2), [3.0, 60.0])
     points[152], points[10], points[151] = (0, 100), (0, 0), (5, 20)
     points[[33, 263]] = [[-30, 40], [30, 40]]

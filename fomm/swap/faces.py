@@ -108,6 +108,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 raise ValueError("it is compressed, or shorter than it says")
         return clips.read_arrays(path, *(entry.filename.removesuffix(".npy") for entry in entries))
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as reason:  # MediaError is a ValueError
+        what = shown(reason.__cause__ or reason)
         raise MediaError(
-            f"{path} cannot be read as faces ({shown(reason)}); fomm swap extract writes such files"
+            f"{path} cannot be read as faces ({what}); fomm swap extract writes such files"
         ) from reason

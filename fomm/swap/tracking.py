@@ -29,9 +29,10 @@ NEAR = 0.3  # a box that overlaps the expected one by so much is the same face: 
 JUMP = 0.2  # widths of the face: where its points lie so far from where they were expected, the shot changed
 REMEMBERED = 10  # the identity is the mean of the first so many times that the person was recognised
 # The filters' noises, in widths of the face's box: a standard deviation of one measurement, and how fast the
-# velocity may change (widths a second, within one second).
+# velocity may change (widths a second, within one second). On the driving clip that ships these of the points
+# leave three quarters of what the raw points tremble, and lie 0.3 % of the width from them; lids stay as quick.
 BOX_NOISE, BOX_ACCELERATION = 0.02, 2.0
-POINT_NOISE, POINT_ACCELERATION = 0.004, 1.0
+POINT_NOISE, POINT_ACCELERATION = 0.004, 0.6
 SPEED = 1.0  # widths a second: how fast a face may move when it is first seen
 
 
