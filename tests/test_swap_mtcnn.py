@@ -38,7 +38,7 @@ def test_no_faces():
 
 
 def test_pyramid_by_hand():
-    assert pyramid_scales((40, 60), 20) == pytest.approx([0.6, 0.6 * 0.709])
+    assert pyramid_scales((39, 60), 20) == pytest.approx([0.6, 0.6 * 0.709])
     assert pyramid_scales((19, 60), 20) == []
 
 

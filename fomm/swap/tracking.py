@@ -10,11 +10,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fomm.animation.progress import Progress, report_progress
+from fomm.data.shots import CUT_LEVELS, THUMBNAIL
 from fomm.errors import InputError
 from fomm.face import Face, Mesh, face_identities, face_mesh, face_meshes
 from fomm.face.crop import Rect, iou, published_box
-from fomm.face.search import find_faces
+from fomm.face.search import find_faces, shrink_for_detection
 from fomm.media import VideoReader, read_image
+from fomm.media.resize import resize
 from fomm.swap.detectors import Detector as Detector
 from fomm.swap.detectors import check_detector, find_faces_by
 from fomm.swap.kalman import KalmanFilter
@@ -29,8 +31,8 @@ NEAR = 0.3  # a box that overlaps the expected one by so much is the same face: 
 JUMP = 0.2  # widths of the face: where its points lie so far from where they were expected, the shot changed
 REMEMBERED = 10  # the identity is the mean of the first so many times that the person was recognised
 # The filters' noises, in widths of the face's box: a standard deviation of one measurement, and how fast the
-# velocity may change (widths a second, within one second). On the driving clip that ships these of the points
-# leave three quarters of what the raw points tremble, and lie 0.3 % of the width from them; lids stay as quick.
+# velocity may change (widths a second, within one second). On the driving clip that ships, points so smoothed
+# tremble by three quarters of what they did, lie 0.3 % of the width from where they were, and lids blink on.
 BOX_NOISE, BOX_ACCELERATION = 0.02, 2.0
 POINT_NOISE, POINT_ACCELERATION = 0.004, 0.6
 SPEED = 1.0  # widths a second: how fast a face may move when it is first seen
@@ -104,8 +106,8 @@ class FaceTracker:
     """Follows one person's face, frame by frame: ``add`` them in order.
 
     The person's face is the one that overlaps the place where it is expected. Where there is none, or more
-    than one, after a gap, and where the points jump as at a cut, it is the face whose identity is nearest to
-    the person's, if it is near enough.
+    than one, after a gap, and where the picture or the points change as at a cut, it is the face whose
+    identity is nearest to the person's, if it is near enough.
 
     Kalman filters smooth the detector's box and points, from which the mesh starts, and the points of the
     mesh. They begin anew after a gap and at a jump.
@@ -125,6 +127,7 @@ class FaceTracker:
         self._fps, self._detector = fps, detector
         self._person = None if like is None else like.astype(np.float64)
         self._recognised = REMEMBERED if like is not None else 0  # times, up to REMEMBERED
+        self._thumbnail: np.ndarray | None = None  # of the frame before
         self._last: int | None = None  # the frame in which the face was seen last
         self._boxes = KalmanFilter(noise=BOX_NOISE, acceleration=BOX_ACCELERATION, speed=SPEED)
         self._points = KalmanFilter(noise=POINT_NOISE, acceleration=POINT_ACCELERATION, speed=SPEED)
@@ -136,11 +139,13 @@ class FaceTracker:
 
     def add(self, number: int, frame: np.ndarray) -> TrackedFace:
         """Find the person's face in frame ``number``, HxWx3 uint8 RGB; numbers ascend."""
+        before, self._thumbnail = self._thumbnail, _reduce(frame)
         faces = find_faces_by(self._detector, [frame])[0]
         if not faces:
             return TrackedFace(number, frame, None, "nobody")
+        cut = before is not None and float(np.abs(self._thumbnail - before).mean()) >= CUT_LEVELS
         seconds = 0.0 if self._last is None else (number - self._last) / self._fps
-        if self._last is not None and seconds <= GAP:
+        if self._last is not None and seconds <= GAP and not cut:
             expected = published_box(_to_face(self._boxes.predict(seconds)))
             near = [face for face in faces if iou(published_box(face), expected) >= NEAR]
             if len(near) == 1:
@@ -157,9 +162,10 @@ class FaceTracker:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all that ``restore`` needs to go on from here, as arrays; empty before a face was seen."""
-        if self._person is None:
+        if self._person is None or self._thumbnail is None:
             return {}
         arrays = {"person": self._person, "numbers": np.array([self._recognised, -1], np.int64)}
+        arrays["thumbnail"] = self._thumbnail
         if self._last is not None:
             arrays["numbers"][1] = self._last
             for name, smooth in {"box": self._boxes, "point": self._points}.items():
@@ -171,7 +177,7 @@ class FaceTracker:
         """Go on from where ``state`` was asked for."""
         if not arrays:
             return
-        self._person = arrays["person"]
+        self._person, self._thumbnail = arrays["person"], arrays["thumbnail"]
         self._recognised, last = arrays["numbers"].tolist()
         self._last = None if last < 0 else last
         if self._last is not None:
@@ -216,6 +222,12 @@ class FaceTracker:
 def _to_face(values: np.ndarray, score: float = 1.0) -> Face:
     """Return the face whose box and points are ``values``, 16 numbers."""
     return Face(values[:4].astype(np.float32), score, values[4:].reshape(-1, 2).astype(np.float32))
+
+
+def _reduce(frame: np.ndarray) -> np.ndarray:
+    """Return a thumbnail of the frame less its mean colour, as ``CutFinder`` compares them."""
+    thumbnail = resize(shrink_for_detection(frame), (THUMBNAIL, THUMBNAIL), "box").astype(np.float32)
+    return thumbnail - thumbnail.mean(axis=(0, 1))
 
 
 def _width(face: Face) -> float:
