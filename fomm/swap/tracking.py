@@ -32,7 +32,7 @@ JUMP = 0.2  # widths of the face: where its points lie so far from where they we
 REMEMBERED = 10  # the identity is the mean of the first so many times that the person was recognised
 # The filters' noises, in widths of the face's box: a standard deviation of one measurement, and how fast the
 # velocity may change (widths a second, within one second). On the driving clip that ships, points so smoothed
-# tremble by three quarters of what they did, lie 0.3 % of the width from where they were, and lids blink on.
+# tremble by three quarters of what they did, lie 0.3 % of the width from where they were.
 BOX_NOISE, BOX_ACCELERATION = 0.02, 2.0
 POINT_NOISE, POINT_ACCELERATION = 0.004, 0.6
 SPEED = 1.0  # widths a second: how fast a face may move when it is first seen
