@@ -218,7 +218,9 @@ def test_commands_in_documents_exist(name, capsys):
         arguments = fomm_arguments(words)
         if not arguments:
             continue
-        command = [word for word in arguments[: 2 if arguments[0] == "data" else 1] if word[0] != "-"]
+        command = [
+            word for word in arguments[: 2 if arguments[0] in ("data", "swap") else 1] if word[0] != "-"
+        ]
         status = main([*command, "--help"])
         shown = capsys.readouterr()
         assert status == 0, f"fomm {command}: {shown.err}"

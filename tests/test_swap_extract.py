@@ -174,3 +174,10 @@ def test_the_command(clip, tmp_path, capsys):
     assert "a.npz: 1 faces of 4 frames looked at; left out: 3 of other people" in said
     assert main([*command]) == 0
     assert "(replaced): 3 faces of 4 frames looked at; left out: 1 of other people" in capsys.readouterr().out
+
+
+def test_no_face_is_good_enough(clip, tmp_path):
+    """The frames that are looked at, 0 and 12, show two people, and neither is meant."""
+    person = np.full(128, 0.5)  # far from everybody
+    with pytest.raises(InputError, match=r"no face could be taken .*\(2 with other people alone\)"):
+        extract_faces(clip, tmp_path / "a.npz", every=12, size=64, like=person)

@@ -123,8 +123,8 @@ def extract_faces(
     if not kept.any():
         raise InputError(
             f"{video}: of {len(faces)} faces {foreign.sum()} are other people's, {covered.sum()} are covered "
-            f"and {blurred.sum()} are blurred or too small; give a sharper video, a smaller --size, or another "
-            "--like"
+            f"and {blurred.sum()} are blurred or too small; give a sharper video, a smaller size, or the "
+            "person meant"
         )
     write_faces(target, FaceSet(*(getattr(faces, field.name)[kept] for field in fields(FaceSet))))
     part.unlink(missing_ok=True)
