@@ -13,6 +13,7 @@ WEIGHTS = {
     "detector.safetensors": "514f2c099111a9aa0bc2fd7a586ad7f3d55ea1bc3b6bb88a8b6151e46b216206",
     "mesh.safetensors": "28082867de76df852b886eb2549138e82124a98e09b1b052f9201bea47cbe765",
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",
+    "mtcnn.safetensors": "6bf9617927a20013c9db898b8c6bb8dab656bf6228bbd554f6d953a741ff8206",
 }
 
 # Motion templates that ship: NAME.motion.safetensors in examples/.

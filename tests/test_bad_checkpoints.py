@@ -34,6 +34,7 @@ from fomm.config import load_config
 from fomm.errors import CheckpointError
 from fomm.face import blocks, identity
 from fomm.face.detector import BlazeFace
+from fomm.swap.mtcnn import load_mtcnn
 
 FORMATS = {"zip": False, "legacy": True}
 
@@ -720,6 +721,7 @@ def test_every_file_of_weights_that_ships_has_its_sum():
     [
         ("detector.safetensors", lambda: blocks.load_weights(BlazeFace(), "detector", torch.device("cpu"))),
         ("identity.safetensors", lambda: identity.load_identity_network.__wrapped__(torch.device("cpu"))),
+        ("mtcnn.safetensors", lambda: load_mtcnn.__wrapped__(torch.device("cpu"))),
         (DEFAULT_WEIGHTS, load_checkpoints),
     ],
 )

@@ -35,7 +35,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "skimage": "scikit-image",
     "yaml": "pyyaml",
-    "cv2": "opencv-python",
+    "cv2": "opencv-python-headless",
     "c2pa": "c2pa-python",
 }
 

@@ -1,5 +1,7 @@
 """Files of faces: what is written is read, and what is not such a file is refused."""
 
+import tracemalloc
+import zipfile
 from dataclasses import fields, replace
 
 import numpy as np
@@ -66,3 +68,56 @@ def test_files_that_are_none(tmp_path):
     np.savez(path, format=1, pictures=np.array([{}], dtype=object))
     with pytest.raises(MediaError, match=r"a\.npz cannot be read as faces"):
         read_faces(path)
+
+
+def npz_with(path, shape, *, compressed=False):
+    """Write faces, the header of whose pictures declares another shape than there are bytes."""
+    write_faces(path, make_faces())
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                declared = shape if name == "pictures" else array.shape
+                header = {"descr": array.dtype.str, "fortran_order": False, "shape": declared}
+                np.lib.format.write_array_header_1_0(member, header)
+                member.write(array.tobytes())
+
+
+@pytest.mark.parametrize("shape", [(10**6, 160, 160, 3), (2**40, 64, 64, 3), (2**62, 4), (4, 64, 64, 3)])
+def test_declared_arrays_take_no_memory_before_they_are_refused(shape, tmp_path):
+    path = tmp_path / "a.npz"
+    npz_with(path, shape)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediaError, match=r"a\.npz cannot be read as faces.*ends within"):
+            read_faces(path)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_compressed_files_are_refused(tmp_path):
+    """A few kilobytes may hold gigabytes of zeros."""
+    path = tmp_path / "a.npz"
+    npz_with(path, (3, 64, 64, 3), compressed=True)
+    with pytest.raises(MediaError, match=r"a\.npz cannot be read as faces.*compressed"):
+        read_faces(path)
+    npz_with(path, (3, 64, 64, 3))
+    assert len(read_faces(path)) == 3, "the same, not compressed"
+
+
+def test_files_that_are_cut_or_changed_are_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    write_faces(path, make_faces(1))
+    data = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        broken = bytearray(data[: rng.integers(len(data))] if rng.random() < 0.5 else data)
+        for place in rng.integers(len(broken) or 1, size=5) if broken else ():
+            broken[place] = rng.integers(256)
+        edge = slice(-600, None) if rng.random() < 0.5 else slice(0, 300)
+        broken[edge] = bytes(rng.permutation(np.array(list(broken[edge]), np.uint8)))
+        path.write_bytes(bytes(broken))
+        with pytest.raises(MediaError):
+            read_faces(path)

@@ -10,7 +10,63 @@ from fomm.errors import InputError
 def add_swap(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fomm swap``, and what it calls."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    _add_extract(kinds)
     _add_train(kinds)
+
+
+def _add_extract(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Cut one person's faces out of a video, for training. Ask the person first."
+    extract = kinds.add_parser("extract", help=summary, description=summary, formatter_class=Help)
+    extract.add_argument(
+        "video", metavar="VIDEO", type=Path, help="a video, or a folder of numbered pictures"
+    )
+    extract.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True,
+        help="NAME.npz; after a stop the same command goes on from NAME.part.npz beside it",
+    )  # fmt: skip
+    extract.add_argument("--every", metavar="N", type=int, default=10, help="look at every N-th frame")
+    extract.add_argument(
+        "--detector", choices=("blazeface", "mtcnn", "haar"), default="blazeface",
+        help="what finds faces; haar needs OpenCV 4",
+    )  # fmt: skip
+    extract.add_argument(
+        "--size", metavar="S", type=int, choices=(64, 128, 160), default=128,
+        help="pixels along each side of a face: 64, 128 or 160",
+    )  # fmt: skip
+    extract.add_argument(
+        "--like", metavar="PICTURE", type=Path,
+        help="the person meant, where others are in the video too; without it, the largest face of the first "
+        "frame that shows one",
+    )  # fmt: skip
+    extract.set_defaults(run=_swap_extract)
+
+
+def _swap_extract(options: argparse.Namespace) -> None:
+    from fomm.swap.extract import extract_faces
+    from fomm.swap.tracking import find_identity
+
+    replaced = options.output.is_file()
+    done = extract_faces(
+        options.video,
+        options.output,
+        every=options.every,
+        detector=options.detector,
+        size=options.size,
+        like=None if options.like is None else find_identity(options.like),
+        progress=True,
+    )
+    told = {
+        "blurred or too small": done.blurred,
+        "covered": done.covered,
+        "of other people": done.foreign,
+        "without a face": done.nobody,
+    }
+    why = ", ".join(f"{count} {what}" for what, count in told.items() if count)
+    left_out = f"; left out: {why}" if why else ""
+    print(
+        f"{options.output}{' (replaced)' if replaced else ''}: {done.kept} faces of {done.looked_at} frames "
+        f"looked at{left_out}"
+    )
 
 
 def _add_train(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -1,7 +1,8 @@
 """Tell people apart with dlib's network, which maps a face to 128 numbers.
 
 The Euclidean distance of two faces of one person is usually below 0.6, that of two people above. fomm uses
-the network to measure whether a result still shows the same person, and for nothing else.
+the network to measure whether a result still shows the same person, and to follow the person whose faces are
+taken from a video, and for nothing else.
 """
 
 from __future__ import annotations

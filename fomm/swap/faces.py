@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from fomm.atomic import atomic_path
-from fomm.errors import InputError, MediaError
+from fomm.data import clips
+from fomm.errors import InputError, MediaError, shown
 
 FORMAT = 1  # goes up when the file's arrays change
 SIZES = (64, 128, 160)  # sides of the aligned pictures, pixels
@@ -67,23 +67,48 @@ def write_faces(path: str | os.PathLike[str], faces: FaceSet) -> None:
 
 
 def read_faces(path: str | os.PathLike[str]) -> FaceSet:
-    """Read faces that ``write_faces`` wrote. Pickled objects are not loaded.
+    """Read faces that ``write_faces`` wrote. No pickled object is loaded.
 
     Raises:
         MediaError: the file cannot be read, or is not such a file.
     """
     where = Path(path)
+    arrays = read_arrays(where)
     try:
-        with np.load(where, allow_pickle=False) as archive:
-            version = int(archive["format"])
-            if version != FORMAT:
-                raise MediaError(
-                    f"{where} has format {version}, and this fomm reads {FORMAT}; run fomm swap extract again"
-                )
-            return FaceSet(**{field.name: archive[field.name] for field in fields(FaceSet)})
+        version = arrays["format"].tolist()
+        if version != FORMAT:
+            raise MediaError(
+                f"{where} has format {shown(version)}, and this fomm reads {FORMAT}; "
+                "run fomm swap extract again"
+            )
+        return FaceSet(**{field.name: arrays[field.name] for field in fields(FaceSet)})
+    except KeyError as reason:
+        raise MediaError(
+            f"{where} cannot be read as faces: it holds no {reason}; fomm swap extract writes such files"
+        ) from reason
     except InputError as reason:
         raise MediaError(f"{where} does not hold faces: {reason}") from reason
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as reason:
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file that is not compressed.
+
+    A header may declare an array of any size. So it is compared with the bytes that the file has before
+    memory is taken.
+
+    Raises:
+        MediaError: the file cannot be read, is compressed, or holds something other than arrays of numbers.
+    """
+    try:
+        size = path.stat().st_size
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+            if packed or sum(entry.file_size for entry in entries) > size:
+                raise ValueError("it is compressed, or shorter than it says")
+        return clips.read_arrays(path, *(entry.filename.removesuffix(".npy") for entry in entries))
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as reason:  # MediaError is a ValueError
+        what = shown(reason.__cause__ or reason)
         raise MediaError(
-            f"{where} cannot be read as faces ({reason}); fomm swap extract writes such files"
+            f"{path} cannot be read as faces ({what}); fomm swap extract writes such files"
         ) from reason
