@@ -86,10 +86,10 @@ def blend(
     if method not in BLENDS:
         raise InputError(f"a face is blended by {' or '.join(BLENDS)}, not by {method!r}")
     result = frame.copy()
-    corner = _find_rectangle(mask.shape[0], transform, frame.shape[:2])
+    corner = _find_rectangle(mask, transform, frame.shape[:2])
     if corner is None:
         return result
-    (x0, y0, x1, y1) = corner
+    x0, y0, x1, y1 = corner
     there = result[y0:y1, x0:x1]
     pixels, share = _warp_back(face, mask, transform, corner)
     if method == "alpha":
@@ -205,16 +205,21 @@ def _solve(values: np.ndarray, unknown: np.ndarray) -> np.ndarray:
 
 
 def _find_rectangle(
-    size: int, transform: np.ndarray, frame: tuple[int, ...]
+    mask: np.ndarray, transform: np.ndarray, frame: tuple[int, ...]
 ) -> tuple[int, int, int, int] | None:
-    """Return the part of a frame (height, width) that the aligned picture covers: x0, y0, x1, y1, or None."""
+    """Return the part of a frame (height, width) where a mask (SxS) shows: x0, y0, x1, y1; None: nowhere."""
     linear, shift = np.asarray(transform, np.float64)[:, :2], np.asarray(transform, np.float64)[:, 2]
     if not np.isfinite(transform).all() or abs(np.linalg.det(linear)) < 1e-9:
         raise InputError(f"the transform of a face cannot be inverted: {np.asarray(transform).tolist()}")
-    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - shift
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not len(rows):
+        return None
+    # Interpolation carries the mask one pixel further, and Poisson's equation needs what lies around it.
+    left, right, top, bottom = columns[0] - 2, columns[-1] + 3, rows[0] - 2, rows[-1] + 3
+    corners = np.array([[left, top], [right, top], [left, bottom], [right, bottom]]) - shift
     corners = corners @ np.linalg.inv(linear).T
-    x0, y0 = np.floor(corners.min(0)).clip(0).astype(int)
-    x1, y1 = np.ceil(corners.max(0)).clip(None, frame[::-1]).astype(int)
+    x0, y0 = (np.floor(corners.min(0)) - 2).clip(0).astype(int)
+    x1, y1 = (np.ceil(corners.max(0)) + 2).clip(None, frame[::-1]).astype(int)
     return (int(x0), int(y0), int(x1), int(y1)) if x0 < x1 and y0 < y1 else None
 
 
