@@ -21,6 +21,7 @@ from fomm.commands.make_weights import add_make_weights
 from fomm.commands.motion import add_motion
 from fomm.commands.options import Help
 from fomm.commands.score import add_score
+from fomm.commands.swap import add_swap
 from fomm.commands.train import add_train
 from fomm.commands.web import add_web
 
@@ -38,6 +39,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "data": (add_data, "Make a data set."),
     "train": (add_train, "Train, or go on training."),
     "make-weights": (add_make_weights, "Draw data, train on them meanwhile and measure, in so many minutes."),
+    "swap": (add_swap, "Put one person's face into another person's video."),
     "evaluate": (add_evaluate, "Measure a checkpoint on held-out clips."),
     "score": (add_score, "Measure how well a result follows the video that drove it."),
 }

@@ -19,6 +19,7 @@ from fomm.animation.result import Result
 from fomm.animation.threads import BackgroundWorker, prefetch
 from fomm.atomic import check_is_no_input
 from fomm.bundled import sha256_of
+from fomm.checkpoint import choose_device
 from fomm.errors import InputError, MediaError
 from fomm.face import face_identities, face_mesh
 from fomm.face.crop import published_box
@@ -102,7 +103,7 @@ def convert_video(
     detector: Detector = "blazeface",
     like: str | os.PathLike[str] | None = None,
     marking: Marking = Marking(),
-    device: str = "cpu",
+    device: str | None = None,
     progress: Progress = True,
 ) -> Converted:
     """Put another person's face into a video or a picture, from file to file.
@@ -119,7 +120,7 @@ def convert_video(
         like: a picture of the person whose face is replaced, where others are in the video too; None takes
             the face that fills most.
         marking: what the result says of its origin.
-        device: where the swapping network runs.
+        device: where the swapping network runs; None: where there is CUDA, there, else on the CPU.
         progress: see ``animate_file``.
 
     Returns:
@@ -140,7 +141,7 @@ def convert_video(
     else:
         result = Result(out, marking, photo=video, drivings=(), photo_is="video")
     person = None if like is None else find_identity(like)
-    family = load_swap(checkpoint).to(device)
+    family = load_swap(checkpoint).to(choose_device(False, device))
     weights = sha256_of(Path(checkpoint))
     record = _Record(family.name, family.card.steps, Path(checkpoint).name, like and Path(like).name)
     made_by = f"face swap by {family.name}"
