@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fomm.errors import InputError
-from fomm.swap.colour import COLOURS, match_colours
+from fomm.swap.colour import COLOURS, draw_skin, match_colours
 
 
 @pytest.fixture
@@ -87,3 +87,17 @@ def test_what_does_not_go_together(face):
         match_colours(picture, picture, mask, "lab")
     with pytest.raises(InputError, match="expected HxWx3 twice and HxW"):
         match_colours(picture, picture, mask[1:], "mean")
+
+
+def test_skin_is_measured_below_the_eyes():
+    """Of a mesh that lies on a disc, what is below the eyes counts, less the rim."""
+    rng = np.random.default_rng(0)
+    angles, radii = rng.uniform(0, 2 * np.pi, 478), 20 * np.sqrt(rng.random(478))
+    points = 32 + radii[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    points[[33, 263]] = (16, 28), (48, 28)
+    skin = draw_skin(points.astype(np.float32), 64)
+    y, x = np.indices((64, 64)) + 0.5
+    assert not skin[:28].any()
+    assert skin[(np.hypot(x - 32, y - 32) < 14) & (y > 32)].all()
+    assert not skin[np.hypot(x - 32, y - 32) > 20].any()
+    assert not skin[50:].any()

@@ -12,30 +12,28 @@ from fomm.errors import InputError
 BLENDS = ("alpha", "poisson")
 MASK_CHOICES = ("learned", "hull", "eroded", "feathered")
 MARGIN = 0.06  # of the aligned picture's side: there every mask falls to 0, so that its edge never shows
-ERODED = 0.06  # how far the eroded mask stays inside the hull, a share of the face
-FEATHER = 0.15  # how wide the feathered mask's edge is, a share of the face
+# Shares of the face: how far the eroded mask stays inside the hull, and how wide edges are.
+ERODED, EDGE, FEATHER = 0.04, 0.03, 0.14
 _SMALL = 24  # pixels: a grid no wider than this is solved exactly
 _SWEEPS = 8  # over each larger grid
 
 
-def choose_mask(
-    choice: str, learned: np.ndarray, hull: np.ndarray, *, eroded: float = ERODED, feather: float = FEATHER
-) -> np.ndarray:
+def choose_mask(choice: str, learned: np.ndarray, hull: np.ndarray) -> np.ndarray:
     """Return how much of the face shows in each pixel of the aligned picture.
 
     - ``learned``: the mask that the network made with the face.
-    - ``hull``: the face of the mesh, see ``masks.draw_masks``, with a sharp edge.
-    - ``eroded``: the hull less a rim of ``eroded`` of the face, with a sharp edge.
-    - ``feathered``: the eroded hull with a soft edge inside of it, ``feather`` of the face wide.
+    - ``hull``: the face of the mesh, see ``masks.draw_masks``.
+    - ``eroded``: the hull less a rim of ``ERODED`` of the face.
+    - ``feathered``: the hull, with a soft edge that is ``FEATHER`` of the face wide.
 
-    The face's size is the side of the square that has the hull's area. All fall to 0 towards the border of
-    the picture, beyond which no face is known.
+    The edges of hull and eroded hull are ``EDGE`` of the face wide: narrow, and yet without steps. All edges
+    lie inside. The face's size is the side of the square that has the hull's area. All masks fall to 0
+    towards the border of the picture, beyond which no face is known.
 
     Args:
         choice: one of ``MASK_CHOICES``.
         learned: SxS in [0, 1].
         hull: SxS bool.
-        eroded, feather: shares of the face.
 
     Returns:
         SxS float32 in [0, 1].
@@ -50,13 +48,10 @@ def choose_mask(
     fade = _fade(hull.shape[0])
     if choice == "learned":
         return learned.astype(np.float32).clip(0, 1) * fade
-    if choice == "hull":
-        return hull * fade
-    face = np.sqrt(hull.sum())
-    inside = distance_transform_edt(np.pad(hull, 1))[1:-1, 1:-1] - eroded * face  # pixels from the new edge
-    if choice == "eroded":
-        return (inside > 0) * fade
-    return _smooth_step(inside / max(feather * face, 1e-6)) * fade
+    face = float(np.sqrt(max(hull.sum(), 1)))
+    inset, width = {"hull": (0.0, EDGE), "eroded": (ERODED, EDGE), "feathered": (0.0, FEATHER)}[choice]
+    inside = distance_transform_edt(np.pad(hull, 1))[1:-1, 1:-1] / face
+    return _smooth_step((inside - inset) / width) * fade
 
 
 def blend(

@@ -5,8 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from fomm.errors import InputError
+from fomm.face.mesh import FACE_POINTS
+from fomm.swap.masks import find_hull
 
 COLOURS = ("none", "mean", "reinhard", "histogram")
+_EYE_CORNERS = (33, 263)  # the outer ones, among the points of the mesh
+_INNER = 0.85  # of the outline's size, what is measured
+
+
+def draw_skin(points: np.ndarray, size: int) -> np.ndarray:
+    """Return where the colours of an aligned face are measured, SxS bool: from the eyes down, less a rim.
+
+    So neither hair on a forehead nor what lies behind a cheek counts as skin.
+
+    Args:
+        points: 478x2, pixels of the picture: the points of the face mesh.
+        size: S, side of the picture in pixels.
+    """
+    from skimage.draw import polygon2mask
+
+    outline = points[:FACE_POINTS][points[:FACE_POINTS, 1] >= points[list(_EYE_CORNERS), 1].min()]
+    middle = outline.mean(0)
+    corners = middle + (find_hull(outline.astype(np.float64)) - middle) * _INNER
+    return polygon2mask((size, size), corners[:, ::-1] - 0.5)
 
 
 def match_colours(picture: np.ndarray, to: np.ndarray, mask: np.ndarray, method: str) -> np.ndarray:

@@ -31,7 +31,7 @@ from fomm.media.reader import FramesReader
 from fomm.swap.align import cut_face, fit_similarity, move_points
 from fomm.swap.blend import BLENDS, MASK_CHOICES, blend, choose_mask
 from fomm.swap.checkpoint import load_swap
-from fomm.swap.colour import COLOURS, match_colours
+from fomm.swap.colour import COLOURS, draw_skin, match_colours
 from fomm.swap.faces import MASKS
 from fomm.swap.family import Family, check_side
 from fomm.swap.masks import draw_masks
@@ -244,11 +244,10 @@ def _swap_faces(
     pictures, learned = _run_network(originals, family, how.side)
     parts = zip(found, transforms, originals, pictures, learned, strict=True)
     for (frame, points), transform, original, picture, seen in parts:
-        hull = draw_masks(move_points(points, transform), size)[..., MASKS.index("face")]
+        points = move_points(points, transform)
+        hull = draw_masks(points, size)[..., MASKS.index("face")]
         mask = choose_mask(how.mask, seen, hull)
-        # What of the mask lies on the face itself: hair and background do not colour the skin.
-        measured = hull & (mask > 0.5)
-        picture = match_colours(picture, original, measured if measured.any() else hull, how.colour)
+        picture = match_colours(picture, original, draw_skin(points, size), how.colour)
         yield blend(frame, picture, mask, transform, how.blend)
 
 
