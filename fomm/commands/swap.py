@@ -11,6 +11,7 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fomm swap``, and what it calls."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     _add_convert(kinds)
+    _add_compare(kinds)
     _add_draw(kinds)
 
 
@@ -28,19 +29,7 @@ def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.add_argument(
         "--side", choices=("a", "b"), default="b", help="whose face comes out: A's or B's of the training"
     )
-    convert.add_argument(
-        "--colour", choices=("none", "mean", "reinhard", "histogram"), default="reinhard",
-        help="how the face gets the light of the video",
-    )  # fmt: skip
-    convert.add_argument(
-        "--mask", choices=("learned", "hull", "eroded", "feathered"), default="learned",
-        help="which part of the face shows: what the network learned, the outline of the face's mesh, this "
-        "less a rim, or with a soft edge",
-    )  # fmt: skip
-    convert.add_argument(
-        "--blend", choices=("alpha", "poisson"), default="alpha",
-        help="mix by the mask, or keep the face's gradients and let its edge meet the frame",
-    )  # fmt: skip
+    _add_blending(convert)
     convert.add_argument(
         "--like", metavar="PICTURE", type=Path,
         help="the person whose face is replaced, where others are there too; without it, the largest face",
@@ -51,6 +40,23 @@ def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )  # fmt: skip
     add_options(convert, only=(*MARKING, "device"))
     convert.set_defaults(run=_swap_convert)
+
+
+def _add_blending(parser: argparse.ArgumentParser) -> None:
+    """Add how a face meets the frame."""
+    parser.add_argument(
+        "--colour", choices=("none", "mean", "reinhard", "histogram"), default="reinhard",
+        help="how the face gets the light of the video",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask", choices=("learned", "hull", "eroded", "feathered"), default="learned",
+        help="which part of the face shows: what the network learned, the outline of the face's mesh, this "
+        "less a rim, or with a soft edge",
+    )  # fmt: skip
+    parser.add_argument(
+        "--blend", choices=("alpha", "poisson"), default="alpha",
+        help="mix by the mask, or keep the face's gradients and let its edge meet the frame",
+    )  # fmt: skip
 
 
 def _swap_convert(options: argparse.Namespace) -> None:
@@ -99,3 +105,43 @@ def _swap_draw(options: argparse.Namespace) -> None:
 
     for path in draw_pair(options.folder, frames=options.frames, size=options.size, seed=options.seed):
         print(path)
+
+
+def _add_compare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Compare trained swaps on one video: a page with pictures and numbers."
+    compare = kinds.add_parser("compare", help=summary, description=summary, formatter_class=Help)
+    compare.add_argument("a", metavar="A", type=Path, help="the video whose face is replaced")
+    compare.add_argument("b", metavar="B", type=Path, help="a video of the person whose face comes in")
+    compare.add_argument(
+        "checkpoints", metavar="CHECKPOINT", type=Path, nargs="+",
+        help="weights of fomm swap train, of the same two people",
+    )  # fmt: skip
+    compare.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True,
+        help="gets compare.html and compare.json",
+    )  # fmt: skip
+    compare.add_argument(
+        "--truth",
+        metavar="VIDEO",
+        type=Path,
+        help="B in A's motion, where that is known, as of fomm swap draw",
+    )
+    compare.add_argument("--frames", metavar="N", type=int, default=100, help="how many are compared")
+    _add_blending(compare)
+    compare.set_defaults(run=_swap_compare)
+
+
+def _swap_compare(options: argparse.Namespace) -> None:
+    from fomm.swap.compare import compare_swaps
+    from fomm.swap.convert import Conversion
+
+    compare_swaps(
+        options.a,
+        options.b,
+        options.checkpoints,
+        options.output,
+        truth=options.truth,
+        how=Conversion(colour=options.colour, mask=options.mask, blend=options.blend),
+        frames=options.frames,
+    )
+    print(options.output / "compare.html")

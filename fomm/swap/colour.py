@@ -22,12 +22,16 @@ def draw_skin(points: np.ndarray, size: int) -> np.ndarray:
         points: 478x2, pixels of the picture: the points of the face mesh.
         size: S, side of the picture in pixels.
     """
-    from skimage.draw import polygon2mask
-
     outline = points[:FACE_POINTS][points[:FACE_POINTS, 1] >= points[list(_EYE_CORNERS), 1].min()]
     middle = outline.mean(0)
-    corners = middle + (find_hull(outline.astype(np.float64)) - middle) * _INNER
-    return polygon2mask((size, size), corners[:, ::-1] - 0.5)
+    return fill_hull(middle + (outline - middle) * _INNER, (size, size))
+
+
+def fill_hull(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return which pixels of a picture, ``size`` (height, width), lie in the convex hull of points, Nx2 xy."""
+    from skimage.draw import polygon2mask
+
+    return polygon2mask(size, find_hull(points.astype(np.float64))[:, ::-1] - 0.5)
 
 
 def match_colours(picture: np.ndarray, to: np.ndarray, mask: np.ndarray, method: str) -> np.ndarray:

@@ -223,7 +223,7 @@ def swap_frames(
 
 
 @torch.no_grad()
-def _run_network(pictures: np.ndarray, family: Family, side: str) -> tuple[np.ndarray, np.ndarray]:
+def run_network(pictures: np.ndarray, family: Family, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the faces of a side, NxSxSx3 in [0, 1], and their masks, NxSxS; pictures are NxSxSx3 too."""
     device = next(family.parameters()).device
     batch = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(device)
@@ -241,7 +241,7 @@ def _swap_faces(
     transforms = [fit_similarity(points, size) for _, points in found]
     cuts = [cut_face(frame, move, size) for (frame, _), move in zip(found, transforms, strict=True)]
     originals = np.stack(cuts).astype(np.float32) / 255
-    pictures, learned = _run_network(originals, family, how.side)
+    pictures, learned = run_network(originals, family, how.side)
     parts = zip(found, transforms, originals, pictures, learned, strict=True)
     for (frame, points), transform, original, picture, seen in parts:
         points = move_points(points, transform)
