@@ -29,7 +29,7 @@ def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.add_argument(
         "--side", choices=("a", "b"), default="b", help="whose face comes out: A's or B's of the training"
     )
-    _add_blending(convert)
+    _add_blending(convert, "reinhard")
     convert.add_argument(
         "--like", metavar="PICTURE", type=Path,
         help="the person whose face is replaced, where others are there too; without it, the largest face",
@@ -42,10 +42,10 @@ def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     convert.set_defaults(run=_swap_convert)
 
 
-def _add_blending(parser: argparse.ArgumentParser) -> None:
-    """Add how a face meets the frame."""
+def _add_blending(parser: argparse.ArgumentParser, colour: str) -> None:
+    """Add how a face meets the frame; ``colour`` is the default of --colour."""
     parser.add_argument(
-        "--colour", choices=("none", "mean", "reinhard", "histogram"), default="reinhard",
+        "--colour", choices=("none", "mean", "reinhard", "histogram"), default=colour,
         help="how the face gets the light of the video",
     )  # fmt: skip
     parser.add_argument(
@@ -127,7 +127,7 @@ def _add_compare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="B in A's motion, where that is known, as of fomm swap draw",
     )
     compare.add_argument("--frames", metavar="N", type=int, default=100, help="how many are compared")
-    _add_blending(compare)
+    _add_blending(compare, "none")  # a truth has B's own skin
     compare.set_defaults(run=_swap_compare)
 
 

@@ -146,7 +146,7 @@ def _enlarge(values: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def _relax(values: np.ndarray, unknown: np.ndarray) -> None:
     """Change the unknown values towards the mean of their four neighbours, in sweeps of red and black."""
-    rows, columns = np.indices(unknown.shape, sparse=True)
+    rows, columns = np.ogrid[: unknown.shape[0], : unknown.shape[1]]
     red = unknown & ((rows + columns) % 2 == 0)
     planes = np.ascontiguousarray(np.moveaxis(values, -1, 0))  # quicker than with the colours innermost
     for plane, output in zip(planes, np.moveaxis(values, -1, 0), strict=True):

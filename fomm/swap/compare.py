@@ -45,7 +45,7 @@ METRICS = (
     Metric("mouth", "mouth", "low", 3, "Difference of the opening from A's, over the distance of the eyes."),
     Metric("eyes", "eyes", "low", 3, "Difference of the opening from A's, over the width of an eye."),
     Metric("missing", "no face", "low", 3, "Share of the frames in which no face is found any more."),
-    Metric("reconstruction", "A to A, SSIM", "high", 3, "A's aligned faces, and what A's own side makes of them."),
+    Metric("reconstruction", "A to A, SSIM", "high", 3, "A's aligned faces, and what side a makes of them."),
     Metric("sharpness", "sharpness", "one", 3, "Variance of the face's Laplacian over that of A's frame."),
     Metric(
         "flicker", "flicker", "low", 2,
@@ -59,7 +59,8 @@ METRICS = (
     Metric("parameters", "parameters, millions", "", 2, "Of the network that swaps, both sides together."),
 )  # fmt: skip
 
-AS_USUAL = Conversion()
+# The truth has B's own skin, which matched colours would turn into A's.
+UNMATCHED = Conversion(colour="none")
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def compare_swaps(
     out: str | os.PathLike[str],
     *,
     truth: str | os.PathLike[str] | None = None,
-    how: Conversion = AS_USUAL,
+    how: Conversion = UNMATCHED,
     frames: int = FRAMES,
     progress: Progress = True,
 ) -> dict[str, Any]:

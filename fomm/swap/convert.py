@@ -143,7 +143,9 @@ def convert_video(
     person = None if like is None else find_identity(like)
     family = load_swap(checkpoint).to(choose_device(False, device))
     weights = sha256_of(Path(checkpoint))
-    record = _Record(family.name, family.card.steps, Path(checkpoint).name, like and Path(like).name)
+    record = _Record(
+        family.name, family.card.steps, Path(checkpoint).name, None if like is None else Path(like).name
+    )
     made_by = f"face swap by {family.name}"
     unchanged: Counter[str] = Counter()
     count = 0
