@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import torch
 from checkout import ROOT
+from golden_data import TINY_FILES
 
-from fomm import Edit, InputError, Marking, animate_file
-from fomm.animation.options import Excerpt
+from fomm import Edit, Framing, InputError, Marking, Motion, animate_file, edit
+from fomm.animation.options import PARTS, Excerpt
 from fomm.animation.template import write_template
 from fomm.bundled import bundled
 from fomm.face import detect_faces, face_mesh
@@ -28,6 +29,7 @@ from fomm.marks import read_mark
 from fomm.media import VideoReader, read_image
 
 ASTRONAUT, CLIP = bundled("examples", "astronaut.png"), bundled("examples", "driving.mp4")
+HOPPER, GROUP = bundled("examples", "grace_hopper.jpg"), bundled("examples", "group.jpg")
 EXCERPT = Excerpt(start=1.6, duration=0.16, audio=False)  # four frames
 
 
@@ -112,6 +114,7 @@ def nodes():
         Mask=make_type("MASK", COMMON),
         String=make_type("STRING", WIDGET | {"multiline", "placeholder"}),
         Boolean=make_type("BOOLEAN", WIDGET | {"label_on", "label_off"}),
+        Int=make_type("INT", NUMBER | {"control_after_generate"}),
         Float=make_type("FLOAT", NUMBER | {"round"}),
         Combo=make_type("COMBO", (WIDGET - {"force_input"}) | {"options"}),
     )
@@ -180,12 +183,21 @@ def test_each_node_has_its_sockets_and_a_function_for_them(nodes):
                 "driving": "IMAGE",
                 "motion": "FOMM_MOTION",
                 "fps": "FLOAT",
+                **dict.fromkeys(PARTS, "FLOAT"),
+                "face": "INT",
                 "mark": "BOOLEAN",
             },
             ["IMAGE", "MASK"],
         ),
         "FommEdit": (
-            {"weights": "FOMM_WEIGHTS", "photo": "IMAGE", **numbers, "mark": "BOOLEAN"},
+            {
+                "weights": "FOMM_WEIGHTS",
+                "photo": "IMAGE",
+                "like": "IMAGE",
+                **numbers,
+                "face": "INT",
+                "mark": "BOOLEAN",
+            },
             ["IMAGE"],
         ),
     }
@@ -214,6 +226,21 @@ def test_sliders_have_the_range_of_an_edit(nodes):
                 Edit(**{name: end + beyond})
 
 
+def test_sliders_have_the_range_of_a_strength(nodes):
+    inputs = {item.id: item.extras for item in nodes["FommAnimate"].define_schema().inputs}
+    for part in PARTS:
+        assert inputs[part]["default"] == 1
+        for end, beyond in ((inputs[part]["min"], -0.05), (inputs[part]["max"], 0.05)):
+            Motion(strength={part: end})
+            with pytest.raises(InputError, match=part):
+                Motion(strength={part: end + beyond})
+
+
+@pytest.mark.parametrize("name", ["FommAnimate", "FommEdit"])
+def test_a_node_that_makes_pictures_asks_for_consent(nodes, name):
+    assert "consent" in nodes[name].define_schema().description
+
+
 # -- edit ----------------------------------------------------------------------------------------------
 
 
@@ -237,6 +264,18 @@ def test_results_are_marked_unless_asked_otherwise(nodes, weights, photo, opened
     reading = read_mark(to_levels(marked)[0])
     assert reading is not None and reading.origin.weights == weights[0].weights_hash[:6]
     assert -10 * np.log10(float(((marked - opened) ** 2).mean())) >= 40
+
+
+def test_a_picture_takes_the_pose_and_the_expression_of_another(nodes, weights, photo, opened):
+    """Hopper's mouth is shut, and her head is held in another way than the astronaut's."""
+    like = to_image(read_image(HOPPER))
+    inputs = {"weights": weights, "photo": to_image(photo), "like": like, "mark": False}
+    (plain,) = run(nodes["FommEdit"], **inputs)
+    (both,) = run(nodes["FommEdit"], **inputs, mouth=0.5)
+    for found, change in ((plain, Edit()), (both, Edit(mouth=0.5))):
+        assert np.array_equal(to_levels(found)[0], edit(photo, change, *weights, like=HOPPER))
+    for one, other in ((plain, to_image(photo)), (both, plain), (both, opened)):
+        assert np.abs(to_levels(one).astype(int) - to_levels(other)).max() > 50
 
 
 # -- animate -------------------------------------------------------------------------------------------
@@ -266,10 +305,63 @@ def test_a_motion_moves_the_photo_in_place_of_a_video(nodes, weights, photo, tmp
     motion, _ = run(nodes["FommMotion"], file=str(file))
     frames, moved = run(nodes["FommAnimate"], weights=weights, photo=to_image(photo), motion=motion)
     assert len(frames) == len(moved) == 3
+    readings = [read_mark(frame) for frame in to_levels(frames)]
+    assert {reading.origin.weights for reading in readings} == {weights[0].weights_hash[:6]}
     begins, *smiles = (float(mask.mean()) for mask in moved)
     assert begins < 0.1 and min(smiles) > 0.2, "the face is near rest, then smiles and nods"
     change = np.abs(to_levels(frames).astype(int) - photo).max(-1)
     assert 0 < change[moved.numpy() == 0].max() <= 10, "where nothing moved there is the mark alone"
+
+
+@pytest.fixture(scope="module")
+def group():
+    return read_image(GROUP)
+
+
+@pytest.fixture
+def smile(nodes, tmp_path):
+    """Give two frames of a motion, and the file that holds them."""
+    whole, _ = run(nodes["FommMotion"], name="smile")
+    file = tmp_path / "short.motion.safetensors"
+    write_template(file, replace(whole, motion=whole.motion.take([0, 30])))
+    (motion, _) = run(nodes["FommMotion"], file=str(file))
+    return motion, file
+
+
+def test_the_chosen_face_moves_by_the_strengths_of_its_parts(nodes, weights, group, smile, tmp_path):
+    motion, file = smile
+    strength = {"pose": 0.0, "mouth": 1.5}
+    options = {
+        "framing": Framing(face=1),
+        "motion": Motion(strength=strength),
+        "marking": Marking(mark=False),
+    }
+    animate_file(GROUP, file, tmp_path / "r", *weights, **options)
+    expected = np.stack([read_image(path) for path in sorted((tmp_path / "r").glob("*.png"))])
+    inputs = {"weights": weights, "photo": to_image(group), "motion": motion, "face": 1, "mark": False}
+    frames, moved = run(nodes["FommAnimate"], **inputs, **strength)
+    assert np.array_equal(to_levels(frames), expected)
+    _, faster = run(nodes["FommAnimate"], **inputs)
+    assert moved[1].sum() < 0.5 * faster[1].sum(), "the head stays, the face smiles"
+    columns = np.flatnonzero(moved[1].numpy().any(0))
+    assert columns.max() < group.shape[1] / 3, "the second face of five moves, and not the largest, the third"
+
+
+def test_weights_that_know_no_lips_take_no_strengths(nodes, photo):
+    config, file = TINY_FILES
+    (tiny,) = run(nodes["FommLoadWeights"], weights=str(file), config=str(config), device="cpu")
+    inputs = {"weights": tiny, "photo": to_image(photo), "driving": to_image(photo, photo)}
+    frames, _ = run(nodes["FommAnimate"], **inputs)
+    assert len(frames) == 2
+    with pytest.raises(InputError, match="a strength of a part of the face needs weights"):
+        run(nodes["FommAnimate"], **inputs, eyes=0.5)
+
+
+def test_an_edit_changes_the_chosen_face(nodes, weights, group):
+    (edited,) = run(nodes["FommEdit"], weights=weights, photo=to_image(group), face=0, mouth=0.5, mark=False)
+    expected = edit(group, Edit(mouth=0.5), *weights, framing=Framing(face=0))
+    assert np.array_equal(to_levels(edited)[0], expected)
+    assert not np.array_equal(expected, edit(group, Edit(mouth=0.5), *weights))
 
 
 def test_a_node_runs_again_once_its_file_has_changed(nodes, tmp_path):
@@ -293,7 +385,11 @@ def test_what_cannot_be_used_is_said_in_one_sentence(nodes, weights, photo):
         ("FommAnimate", {**animate, "driving": empty}, "no face was found in any of its 2 frames"),
         ("FommAnimate", {**animate, "driving": empty[:0]}, "driving_video has no frames"),
         ("FommAnimate", {**animate, "photo": empty, "motion": motion}, "holds 2 pictures; expected one"),
+        ("FommAnimate", {**animate, "motion": motion, "face": 3}, "face 3"),
         ("FommEdit", {"weights": weights, "photo": empty}, "the photo: no face was found"),
+        ("FommEdit", {**animate, "like": empty}, "like holds 2 pictures; expected one"),
+        ("FommEdit", {**animate, "like": empty[:1]}, "the picture of the other face: no face was found"),
+        ("FommEdit", {**animate, "face": 3}, "face 3"),
         ("FommMotion", {"file": "wave"}, "there is no motion wave"),
     ):
         with pytest.raises(InputError, match=sentence):

@@ -291,13 +291,13 @@ def full_disk(tmp_path, monkeypatch):
     return prepare
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.mp4", "a.webm", "a.gif"])
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.webp", "a.avif", "a.mp4", "a.webm", "a.gif"])
 @pytest.mark.parametrize("old", [False, True], ids=["new", "replacing"])
 def test_no_space_for_a_result(tmp_path, full_disk, name, old):
     path = full_disk(name)
     if old:
         path.write_bytes(b"old")
-    is_picture = path.suffix in (".png", ".jpg", ".webp")
+    is_picture = path.suffix in (".png", ".jpg", ".webp", ".avif")
     with pytest.raises(MediaError, match=f"writ.*{name}.*(No space left on device|encoder error)") as caught:
         write_image(path, NOISE) if is_picture else save_video(path, [NOISE] * 4, 25)
     check_sentence(caught.value, MediaError, path)

@@ -100,7 +100,7 @@ def test_every_kind_of_result_carries_the_mark(name, tmp_path):
     assert found.comment.startswith("Made with fomm") and "fd8492f161e9" in found.comment
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "avif"])
 def test_a_picture(tmp_path, suffix, capsys):
     write_image(tmp_path / f"p.{suffix}", mark(read_image(ASTRONAUT), ORIGIN))
     status, words = inspect(capsys, tmp_path / f"p.{suffix}")

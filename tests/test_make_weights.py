@@ -63,6 +63,7 @@ def draw_at_any_priority(options):
     make_dataset(**options)
 
 
+@pytest.mark.slow  # what else runs on the machine takes its time away
 def test_within_its_time_it_draws_beside_the_training_and_measures(tmp_path, monkeypatch):
     """Clips that are drawn after the training has begun are trained on; rates follow the cosine."""
     monkeypatch.setattr(make_weights_module, "_FIRST_CLIPS", 2)

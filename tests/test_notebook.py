@@ -38,18 +38,22 @@ def test_without_a_result_two_pictures(tmp_path):
         display(source[0], [source])
 
 
-def run_notebook(name):
-    """Return what the cells of a notebook in ``examples/`` show, each by its types of media."""
+def run_notebook(name, timeout=300):
+    """Return what the cells of a notebook in ``examples/`` show, each by its types of media.
+
+    What a cell prints has the type ``text/plain``. A cell may take ``timeout`` seconds.
+    """
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     path = bundled("examples", name)
     notebook = nbformat.read(path, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "outputs are not kept in the repository"
     client = nbclient.NotebookClient(
-        notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}
+        notebook, timeout=timeout, resources={"metadata": {"path": str(path.parent)}}
     )
     client.execute()
-    return [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", [])]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output.get("data", {"text/plain": output.get("text", "")}) for output in outputs]
 
 
 def read_png(shown):
@@ -81,3 +85,23 @@ def test_the_notebook_on_the_networks_shows_every_step():
     (rest, painted), source = np.split(pictures[5], 2, axis=1), pictures[0][:, :256]
     far, near = (np.abs(picture.astype(int) - source).mean() for picture in (painted, rest))
     assert near < 6 < far, "at rest the network paints the photo, and then moves it"
+
+
+@pytest.mark.slow
+def test_the_notebook_that_trains_ends_with_a_report():
+    pytest.importorskip("matplotlib")
+    shown = run_notebook("train.ipynb", timeout=1200)
+    pictures = [read_png(output) for output in shown if "image/png" in output]
+    data, _, seen, _ = pictures  # the others are curves and strips of frames
+    assert data.shape == (2 * 64, 8 * 64, 3), "two people in eight frames"
+    assert seen.shape == (2 * 4 * 64, 2 * 5 * 64, 3), "four pairs in five columns"
+    assert min(picture.std() for picture in pictures) > 10, "a picture of one colour shows nothing"
+    (row,) = (
+        line.split()
+        for output in shown
+        for line in output.get("text/plain", "").splitlines()
+        if line.strip().startswith("L1, face")
+    )
+    trained, unchanged, driving = map(float, row[-3:])
+    assert driving == 0 and trained < 0.9 * unchanged, "nearer to the truth than the source that stands still"
+    assert any("<video" in output.get("text/html", "") for output in shown)

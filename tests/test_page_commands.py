@@ -20,6 +20,7 @@ NOT_RUN = {
     "fuzz": "it runs for minutes",
     "live": "it needs a camera; test_live.py runs it with a file",
     "make-weights": "it trains for minutes; test_make_weights.py runs it",
+    "swap": "it needs faces of two persons, and minutes; test_swap_training.py runs it",
     "train": "it runs for hours; test_training.py runs it",
     "web": "it serves until it is stopped; test_web.py runs it",
 }
@@ -119,3 +120,5 @@ def test_the_command_runs(folder, shown, capsys):
             made = folder / arguments[arguments.index(option) + 1]
             assert made.exists() and made.stat().st_mtime_ns > before.get(made, 0), made
             assert made.stat().st_size if made.is_file() else any(made.iterdir())
+            if option == "-o" and arguments[0] in ("animate", "edit") and made.is_file():
+                assert main(["inspect", str(made)]) == 0, "it does not say that fomm made it"

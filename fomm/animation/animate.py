@@ -22,7 +22,9 @@ from fomm.animation.threads import BackgroundWorker
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
 from fomm.media import VideoReader, check_not_swapped, read_image
+from fomm.media.images import warn_of_lost_alpha
 from fomm.media.reader import FramesReader
+from fomm.media.writer import keeps_alpha
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
 
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
@@ -114,7 +116,8 @@ def animate_file(
     found in the photo and in the video, and the animated part is put back into the whole photo.
 
     Args:
-        photo: a picture, see ``media.read_image``.
+        photo: a picture, see ``media.read_image``. If it is transparent in parts, its alpha moves along in a
+            .webm or a folder of PNGs. For other results it is laid over white, with a warning.
         driving: a video, see ``media.VideoReader``, or a motion template, see ``animation.template``. With a
             mapping one for each face of the photo, by the face's number from 0, left to right. Then the
             result is as long as the longest, with the frame rate of the first, and the sound of the first
@@ -141,7 +144,10 @@ def animate_file(
     written = Result(result, marking, photo=photo, drivings=drivings)
     for path in drivings:
         check_not_swapped(photo, path)
-    picture = read_image(photo)
+    transparent = keeps_alpha(result)
+    picture = read_image(photo, alpha=transparent)
+    if not transparent:
+        warn_of_lost_alpha(photo, result)
     by_motion = isinstance(driving, Mapping) or is_template(driving)
     if by_motion:
         _check_by_motion(driving, motion, framing)

@@ -22,6 +22,7 @@ def edit(
     relative: bool = True,
     framing: Framing = Framing(),
     compute: Compute = Compute(),
+    alpha: bool = False,
 ) -> np.ndarray:
     """Return the photo with another pose or expression.
 
@@ -35,16 +36,17 @@ def edit(
             camera; otherwise it takes the other one's very pose.
         framing: which face, and what the result shows, see ``animate_file``.
         compute: what computes, and how exactly.
+        alpha: keep the transparency of a file; otherwise it is laid over white.
 
     Returns:
         HxWx3 uint8: the whole photo, unless ``framing`` says otherwise. It carries no mark that says what
-        made it.
+        made it. With ``alpha`` HxWx4, if the file is transparent in parts.
 
     Raises:
         InputError: a picture or an option cannot be used, or no face was found.
         MediaError: a file cannot be read.
     """
-    name, picture = take_picture(photo, "the photo")
+    name, picture = take_picture(photo, "the photo", alpha=alpha)
     other = None
     if like is not None:
         other_name, other_picture = take_picture(like, "the picture of the other face")

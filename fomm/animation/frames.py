@@ -92,14 +92,14 @@ def to_uint8(picture: np.ndarray) -> np.ndarray:
     return (picture.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def take_picture(picture: Picture, what: str) -> tuple[str, np.ndarray]:
+def take_picture(picture: Picture, what: str, *, alpha: bool = False) -> tuple[str, np.ndarray]:
     """Return a picture's name for errors, and its pixels, HxWx3 uint8; one in memory is called ``what``.
 
-    Raises MediaError, InputError.
+    With ``alpha`` those of a file that is transparent anywhere are HxWx4. Raises MediaError, InputError.
     """
     if isinstance(picture, np.ndarray):
         return what, to_uint8(check_picture(picture, what))
-    return str(picture), read_image(picture)
+    return str(picture), read_image(picture, alpha=alpha)
 
 
 def iterate_frames(video: Any) -> Iterator[np.ndarray]:

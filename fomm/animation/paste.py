@@ -2,7 +2,8 @@
 
 The network's picture is small and soft. The detail that it lacks is known while nothing moves: it is the
 photo less the network's picture of the photo at rest. This detail is moved by the motion that the network
-found, and added to each frame. Where nothing moves, the photo itself comes out, pixel for pixel.
+found, and added to each frame. Where nothing moves, the photo itself comes out, pixel for pixel. The alpha of
+a photo that has some is moved by the same motion.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fomm.animation.frames import to_bytes
 from fomm.face.crop import Rect
 from fomm.media.resize import cut_out
 from fomm.model.geometry import displacement, pixel_centres, warp
@@ -28,9 +30,9 @@ class Paste:
     """Puts animated frames of one part of a photo into the whole.
 
     Args:
-        photo: HxWx3 uint8.
+        photo: HxWx3 uint8, or HxWx4 with alpha.
         part: the square that was animated; may leave the photo.
-        rest: 1xCxhxw in [0, 1], the network's picture of the unmoved source.
+        rest: 1x3xhxw in [0, 1], the network's picture of the unmoved source.
     """
 
     def __init__(self, photo: np.ndarray, part: Rect, rest: Tensor) -> None:
@@ -39,8 +41,9 @@ class Paste:
         self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
         pixels = cut_out(photo, Rect(x0, y0, x1, y1), self.size)
-        exact = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(rest.device) / 255
-        self.detail = exact - Enlarged(rest, self.size, "bicubic")[:]
+        exact = _to_planes(pixels, rest.device)
+        self.detail = exact[:, :3] - Enlarged(rest, self.size, "bicubic")[:]
+        self.alpha = exact[:, 3:] if exact.shape[1] == 4 else None
         self.ramps = [_ramp(length).to(rest.device) for length in self.size]
         self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
         self.y = pixel_centres(self.size[0], 1, rest)[:, 0, 1]
@@ -48,10 +51,10 @@ class Paste:
     def __call__(
         self, frame: np.ndarray, prediction: Tensor, deformation: Tensor, occlusion_map: Tensor | None
     ) -> None:
-        """Write one animated picture into ``frame``, the photo or a copy of it, HxWx3 uint8.
+        """Write one animated picture into ``frame``, the photo or a copy of it, of its shape, uint8.
 
         Args:
-            prediction: 1xCxhxw in [0, 1].
+            prediction: 1x3xhxw in [0, 1].
             deformation: 1xhxwx2, where in the source each pixel comes from, xy in [-1, 1].
             occlusion_map: 1x1xhxw, 1 where the source shows it.
         """
@@ -76,10 +79,31 @@ class Paste:
             moved += painted[rows][..., columns]
             fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
             weight = ((changed[rows][..., columns] - UNCHANGED) / (CHANGED - UNCHANGED)).clamp_(0, 1) * fade
+            if self.alpha is not None:
+                # an edge moves also where the colours on its two sides are alike; they move with it
+                change_of_alpha = (move_alpha(self.alpha, grid) - self.alpha[:, :, rows, columns]) * fade
+                weight = torch.maximum(weight, (change_of_alpha.abs() / CHANGED).clamp_(0, 1) * fade)
             # where two squares overlap, another face may have been written here already
-            before = torch.from_numpy(there.copy()).to(moved.device).permute(2, 0, 1)[None].float() / 255
-            pixels = torch.lerp(before, moved, weight).clamp_(0, 1)
-            there[:] = (pixels[0] * 255).round_().byte().permute(1, 2, 0).cpu().numpy()
+            before = _to_planes(there, moved.device)
+            pixels = torch.lerp(before[:, :3], moved, weight)
+            if self.alpha is not None:
+                pixels = torch.cat((pixels, before[:, 3:] + change_of_alpha), 1)
+            there[:] = to_bytes(pixels)[0]
+
+
+def move_alpha(alpha: Tensor, grid: Tensor) -> Tensor:
+    """Move alpha, 1x1xHxW, as the colours of the picture: 1x1xhxw; what comes from outside is the border's.
+
+    Args:
+        alpha: in [0, 1].
+        grid: 1xhxwx2, where each pixel comes from, -1 and 1 the picture's outer edges.
+    """
+    return warp(alpha, grid, align_corners=False, padding_mode="border")
+
+
+def _to_planes(pixels: np.ndarray, device: torch.device) -> Tensor:
+    """Convert HxWxC uint8 to 1xCxHxW in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(device) / 255
 
 
 class Enlarged:

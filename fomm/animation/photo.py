@@ -6,23 +6,26 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, grow_to_shape
-from fomm.animation.frames import to_bytes, to_uint8
+from fomm.animation.frames import to_bytes, to_tensor, to_uint8
 from fomm.animation.framing import photo_squares
 from fomm.animation.options import EXACT, Compute, Framing, Motion, Size
 from fomm.animation.painter import AnimatedFrames
-from fomm.animation.paste import Paste
+from fomm.animation.paste import Paste, move_alpha
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.animation.template import Template
 from fomm.animation.threads import prefetch
 from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.errors import InputError
 from fomm.face.crop import Rect
-from fomm.media.images import get_max_pixels
+from fomm.media.images import fill_transparent, get_max_pixels
 from fomm.media.resize import cut_out, resize
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model.geometry import enlarge_deformation
 
 ROOM = (0.2, 0.12)  # of a square's side: around the head that moves, and more above it, for hair and hats
 
@@ -31,7 +34,7 @@ class MovedPhoto:
     """A photo, and an ``Animator`` for each part of it that moves.
 
     Args:
-        picture: HxWx3 uint8.
+        picture: HxWx3 uint8, or HxWx4 with alpha, which moves along.
         name: of the picture, for errors.
         generator, kp_detector, motion, compute: see ``Animator``.
         framing: which part moves, and what the result shows.
@@ -40,6 +43,7 @@ class MovedPhoto:
         InputError: an option cannot be used, or no face was found.
 
     Attributes:
+        picture: as given; under transparent pixels the colours around them.
         network_size: (height, width) of the networks' pictures.
         sources: the parts that move, as the networks see them, HxWx3 uint8.
     """
@@ -55,11 +59,12 @@ class MovedPhoto:
         motion: Motion = Motion(),
         compute: Compute = EXACT,
     ) -> None:
-        self.picture = picture
+        self.picture = picture if picture.shape[2] == 3 else _take_transparent(picture, name)
         self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
         watched = motion.uses_mesh(labelled=kp_detector.openings is not None)
+        colours = np.ascontiguousarray(self.picture[..., :3])
         parts = photo_squares(
-            self.picture,
+            colours,
             framing.crop,
             framing.face,
             name,
@@ -78,8 +83,7 @@ class MovedPhoto:
                 stacklevel=3,
             )
         self.sources = [
-            self.picture if framing.crop == "none" else cut_out(self.picture, part, self.network_size)
-            for part in parts
+            colours if framing.crop == "none" else cut_out(colours, part, self.network_size) for part in parts
         ]
         self.animators = [
             Animator(source, generator, kp_detector, motion=motion, compute=compute)
@@ -87,8 +91,17 @@ class MovedPhoto:
         ]
         self.device = self.animators[0].device
         self.beside = SideStream(self.device)
-        self.still = to_bytes(self.animators[0].painter.source)[0] if framing.side_by_side else None
         self._parts = parts if framing.pastes_back else []
+        self._alpha: Tensor | None = (
+            None  # 1x1xhxw in [0, 1], of the part that moves, if that alone is written
+        )
+        if self.picture.shape[2] == 4 and not framing.pastes_back:
+            part = (
+                self.picture if framing.crop == "none" else cut_out(self.picture, parts[0], self.network_size)
+            )
+            self._alpha = to_tensor(part[..., 3:], self.network_size, self.device)
+        source = self._add_alpha(self.animators[0].painter.source)
+        self.still = to_bytes(source)[0] if framing.side_by_side else None
         if self.is_watching:
             self._cut_pastes()
         else:
@@ -120,10 +133,19 @@ class MovedPhoto:
             ]
 
     def at_rest(self) -> np.ndarray:
-        """Return the frame that is written while nothing moves, HxWx3 uint8."""
+        """Return the frame that is written while nothing moves, HxWx3 uint8, with alpha HxWx4."""
         if self.pastes:
             return resize(self.picture, self.size).copy()
-        return resize(to_bytes(self.animators[0].painter.at_rest())[0], self.size)
+        return resize(to_bytes(self._add_alpha(self.animators[0].painter.at_rest()))[0], self.size)
+
+    def _add_alpha(self, painted: Tensor, deformation: Tensor | None = None) -> Tensor:
+        """Return what the networks painted, 1x3xhxw, as 1x4xhxw with its alpha where the picture has some."""
+        if self._alpha is None:
+            return painted
+        alpha = self._alpha
+        if deformation is not None:
+            alpha = move_alpha(alpha, enlarge_deformation(deformation, *self.network_size))
+        return torch.cat((painted, alpha), 1)
 
     @property
     def is_watching(self) -> bool:
@@ -203,14 +225,18 @@ class MovedPhoto:
             yield next(frames), made
 
     def show(self, points: Sequence[Keypoints]) -> np.ndarray:
-        """Return the frame that is written, HxWx3 uint8, of the key points of each part, one frame each."""
+        """Return the frame that is written, of the key points of each part, one frame each.
+
+        It is HxWx3 uint8, or HxWx4 where the picture has alpha.
+        """
         pairs = zip(self.animators, points, strict=True)
         return self.finish_frame(None, tuple(next(animator.painter.paint(p)) for animator, p in pairs))
 
     def finish_frame(self, driving: np.ndarray | None, parts: tuple[AnimatedFrames, ...]) -> np.ndarray:
-        """Return the frame that is written, HxWx3 uint8, of one driving frame and the parts moved by it.
+        """Return the frame that is written, of one driving frame and the parts moved by it.
 
-        It may run in another thread than ``animate``.
+        It is HxWx3 uint8, or HxWx4 where the picture has alpha. It may be made in another thread than
+        ``animate`` runs in.
         """
         with (
             self.beside.after(part.done for part in parts),
@@ -221,10 +247,23 @@ class MovedPhoto:
                 for paste, part in zip(self.pastes, parts, strict=True):
                     paste(frame, *part.rendered)
                 return resize(frame, self.size)
-            panels = [to_bytes(parts[0].rendered.prediction)[0]]
+            prediction, deformation, _ = parts[0].rendered
+            panels = [to_bytes(self._add_alpha(prediction, deformation))[0]]
         if self.still is not None and driving is not None:
-            panels = [self.still, to_uint8(driving), *panels]
+            shown = to_uint8(driving)
+            if self._alpha is not None:
+                shown = np.dstack((shown, np.full(shown.shape[:2], 255, np.uint8)))
+            panels = [self.still, shown, *panels]
         return np.concatenate([resize(panel, self.size) for panel in panels], axis=1)
+
+
+def _take_transparent(picture: np.ndarray, name: str) -> np.ndarray:
+    """Return a picture with alpha, HxWx4 uint8, whose transparent pixels have colours that do no harm."""
+    if not picture[..., 3].any():
+        raise InputError(
+            f"{name} is transparent everywhere, so no face is seen; give a picture that shows one"
+        )
+    return fill_transparent(picture)
 
 
 def choose_size(natural: tuple[int, int], size: Size | None) -> tuple[int, int]:

@@ -13,7 +13,7 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("photo", metavar="PHOTO", type=Path, help="the picture to change")
     parser.add_argument(
         "-o", "--output", metavar="RESULT", type=Path, required=True,
-        help="a .png, .jpg or .webp file",
+        help="a .png, .jpg, .webp or .avif file; all but .jpg keep the transparency of the photo",
     )  # fmt: skip
     parser.add_argument(
         "--like", metavar="PICTURE", type=Path,
@@ -30,10 +30,13 @@ def _edit(options: argparse.Namespace) -> None:
     from fomm.checkpoint import load_checkpoints
     from fomm.marks import Marker, Origin
     from fomm.media import video_comment, write_image
-    from fomm.media.images import check_image_name
+    from fomm.media.images import ALPHA_SUFFIXES, check_image_name, warn_of_lost_alpha
 
     check_image_name(options.output)  # before the networks are loaded
     check_is_no_input(options.output, {"photo": options.photo, "picture of --like": options.like})
+    transparent = options.output.suffix.lower() in ALPHA_SUFFIXES
+    if not transparent:
+        warn_of_lost_alpha(options.photo, options.output)
     given = given_options(options)
     relative = given.pop("relative")
     grouped = group_options(given)
@@ -42,6 +45,7 @@ def _edit(options: argparse.Namespace) -> None:
     frame = edit(
         options.photo, grouped["motion"].edit, *networks,
         like=options.like, relative=relative, framing=grouped["framing"], compute=compute,
+        alpha=transparent,
     )  # fmt: skip
     weights = networks[0].weights_hash
     if grouped["marking"].mark:

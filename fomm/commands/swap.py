@@ -5,14 +5,111 @@ from pathlib import Path
 
 from fomm.animation.option_table import MARKING, group_options
 from fomm.commands.options import Help, add_options, given_options
+from fomm.errors import InputError
 
 
 def add_swap(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fomm swap``, and what it calls."""
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
+    _add_train(kinds)
     _add_convert(kinds)
     _add_compare(kinds)
     _add_draw(kinds)
+
+
+def _add_train(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Train networks that put a face into the place of another."
+    train = kinds.add_parser("train", help=summary, description=summary, formatter_class=Help)
+    train.add_argument("a", metavar="A", type=Path, help="faces of one person, from fomm swap extract")
+    train.add_argument("b", metavar="B", type=Path, help="faces of the other, as large as those of A")
+    train.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True,
+        help="NAME.safetensors; the folder NAME.run beside it has the log and previews, "
+        "and the run goes on from it",
+    )  # fmt: skip
+    train.add_argument(
+        "--family", metavar="NAME", default="autoencoder",
+        help="autoencoder, vae, conv_vae, vae_gan, cyclegan or sagan",
+    )  # fmt: skip
+    train.add_argument(
+        "--any", action="store_true",
+        help="A and B are folders of any pictures: for cyclegan, or for pix2pix, whose pictures of one name "
+        "belong together",
+    )  # fmt: skip
+    train.add_argument(
+        "--staged", action="store_true",
+        help="autoencoder only: the encoder first, then each decoder; without it, all at once",
+    )  # fmt: skip
+    train.add_argument(
+        "--preset", choices=("quick", "full"), default="quick",
+        help="quick: 64 pixels, 15 minutes, for two cores; full: 128 pixels, 100,000 steps, for a GPU",
+    )  # fmt: skip
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--steps", metavar="N", type=int, help="stop after so many, not as the preset says")
+    length.add_argument(
+        "--minutes", metavar="M", type=float, help="stop after so many, all starts of the run together"
+    )
+    train.add_argument(
+        "--batch",
+        metavar="N",
+        type=int,
+        help="pictures of each side in a step; without it, as the family has",
+    )
+    train.add_argument("--seed", metavar="N", type=int, default=0, help="of all that is drawn at random")
+    train.add_argument(
+        "--device", help="cpu, cuda, cuda:1, ...; without it, CUDA where there is one, else the CPU"
+    )
+    train.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="of the networks; without it, bfloat16 on CUDA and on CPUs that have instructions for it",
+    )  # fmt: skip
+    train.set_defaults(run=_swap_train)
+
+
+def _swap_train(options: argparse.Namespace) -> None:
+    from fomm.swap.batches import load_sides
+    from fomm.swap.families import find_family
+    from fomm.swap.training import PRESETS, describe, train_swap
+
+    given = (options.a.resolve(), options.b.resolve())
+    if options.output.resolve() in given:
+        raise InputError(f"{options.output} is what is trained on; choose another name for the result")
+    preset, family = PRESETS[options.preset], find_family(options.family, plain=options.any)
+    settings = dict(family.presets[options.preset])
+    if options.staged:
+        settings["staged"] = True
+    a, b = load_sides(options.a, options.b, preset.size, plain=options.any, paired=family.paired)
+    by_preset = options.steps is None and options.minutes is None
+    lines = train_swap(
+        a,
+        b,
+        options.output,
+        family=family.name,
+        settings=settings,
+        steps=preset.steps if by_preset else options.steps,
+        minutes=preset.minutes if by_preset else options.minutes,
+        batch_size=options.batch,
+        seed=options.seed,
+        device=options.device,
+        precision=options.precision,
+    )
+    print(describe(family.name, {"size": preset.size, **settings}), flush=True)
+    for line in lines:
+        print(_progress_line(line), flush=True)
+    print(f"{options.output}: the network that swaps")
+    print(f"{options.output.with_suffix('.run')}: its log, and previews in pictures/")
+
+
+def _progress_line(line: dict[str, float]) -> str:
+    """Return step, speed, time left and losses of one line of ``train_swap`` as words."""
+    numbers = dict(line)
+    step, seconds, left = (
+        int(numbers.pop("step")),
+        numbers.pop("seconds_per_step"),
+        numbers.pop("seconds_left"),
+    )
+    parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    return f"{step}  {seconds:.2f} s a step, {left / 60:.1f} min left  {parts}"
 
 
 def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

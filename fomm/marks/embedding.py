@@ -34,7 +34,7 @@ class Marker:
         """Return a marked copy of a frame.
 
         Args:
-            frame: HxWx3, RGB, uint8 or floats in [0, 1].
+            frame: HxWx3, RGB, uint8 or floats in [0, 1]; or HxWx4, whose alpha stays as it is.
 
         Returns:
             The same shape and kind.
@@ -42,6 +42,8 @@ class Marker:
         Raises:
             InputError: it is something else, or its size is not that of the first.
         """
+        if isinstance(frame, np.ndarray) and frame.ndim == 3 and frame.shape[2] == 4:
+            return np.concatenate((self(frame[..., :3]), frame[..., 3:]), 2)
         check_frame(frame)
         if not self._shape:
             self._shape = frame.shape

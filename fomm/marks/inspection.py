@@ -48,7 +48,8 @@ def inspect_file(path: PathLike) -> Inspection:
     """
     file = check_exists(path)
     if is_still(file):
-        mark = read_mark(read_image(file))
+        # also under transparent pixels, which hold their part of the mark
+        mark = read_mark(read_image(file, alpha=True)[..., :3])
     else:
         with VideoReader(file) as frames:
             mark = read_mark(frames)

@@ -58,13 +58,16 @@ class Encoder:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append a frame, HxWx3 uint8; the first sets the size. Raise ``MediaError`` when ffmpeg died."""
+        """Append a frame, HxWx3 uint8, for .webm also HxWx4; the first sets size and kind.
+
+        Raise ``MediaError`` when ffmpeg died.
+        """
         if self._container == "mp4" and (frame.shape[0] % 2 or frame.shape[1] % 2):
             # Half-size chroma needs even sizes, so the last row and column are repeated.
             frame = np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge")
         if self._process is None:
             with delay_interrupts():
-                self._process = self._open(height=frame.shape[0], width=frame.shape[1])
+                self._process = self._open(*frame.shape)
         assert self._process.stdin is not None  # asked for with PIPE
         try:
             self._process.stdin.write(np.ascontiguousarray(frame).data)
@@ -85,10 +88,11 @@ class Encoder:
             self._wait()
         self._log.close()
 
-    def _open(self, height: int, width: int) -> "subprocess.Popen[bytes]":
-        frames = ["-f", "rawvideo", "-pixel_format", "rgb24", "-video_size", f"{width}x{height}"]
+    def _open(self, height: int, width: int, channels: int) -> "subprocess.Popen[bytes]":
+        pixels, encoding = ("rgba", _WEBM_WITH_ALPHA) if channels == 4 else ("rgb24", self._encoding)
+        frames = ["-f", "rawvideo", "-pixel_format", pixels, "-video_size", f"{width}x{height}"]
         frames += ["-framerate", str(self._rate), "-i", "pipe:0"]
-        output = [*self._encoding, *_make_tags(self._comment), "-y", to_file_url(self._path)]
+        output = [*encoding, *_make_tags(self._comment), "-y", to_file_url(self._path)]
         return start_process(
             ["-loglevel", "error", *frames, *output], self._log, subprocess.PIPE, subprocess.DEVNULL
         )
@@ -106,9 +110,9 @@ class Encoder:
         return MediaError(f"writing {self._target} stopped after {self.count} frames: {reason}")
 
 
-def _make_yuv420(codec: str) -> list[str]:
+def _make_yuv420(codec: str, pixels: str = "yuv420p") -> list[str]:
     """Return arguments for a codec with half-size chroma: colour tags, and the conversion that they name."""
-    matrix = f"scale=in_range=full:out_range=limited:out_color_matrix=bt709:{SCALE_FLAGS},format=yuv420p"
+    matrix = f"scale=in_range=full:out_range=limited:out_color_matrix=bt709:{SCALE_FLAGS},format={pixels}"
     tags = "setparams=colorspace=bt709:color_primaries=bt709:color_trc=bt709:range=limited"
     return ["-vf", f"{matrix},{tags}", *codec.split()]
 
@@ -119,11 +123,13 @@ _GIF = (
     "fps=fps='min(source_fps,50)',split[frames][copy];"
     "[copy]palettegen=stats_mode=single[palette];[frames][palette]paletteuse=new=1"
 )
+_VP9 = "-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -cpu-used 4 -f webm"
 ENCODINGS = {
     "mp4": _make_yuv420("-c:v libx264 -crf 17 -preset medium -movflags +faststart -f mp4"),
-    "webm": _make_yuv420("-c:v libvpx-vp9 -crf 24 -b:v 0 -row-mt 1 -cpu-used 4 -f webm"),
+    "webm": _make_yuv420(_VP9),
     "gif": ["-filter_complex", _GIF, "-f", "gif"],
 }
+_WEBM_WITH_ALPHA = _make_yuv420(_VP9, "yuva420p")
 # For clips to train on: hardly any loss, and many key frames, so that single frames are found quickly.
 TRAINING_ENCODING = _make_yuv420("-c:v libx264 -crf 10 -preset medium -g 16 -movflags +faststart -f mp4")
 SOUND_ENCODINGS = {
@@ -144,7 +150,9 @@ def add_sound(
     length = seconds if sound.duration is None else min(seconds, sound.duration)
     inputs = [*make_input_arguments(video), *make_input_arguments(sound.path, sound.start, length)]
     output = ["-map", "0:v", "-map", "1:a:0", "-c:v", "copy", "-af", "aformat=channel_layouts=stereo|mono"]
-    output += [*SOUND_ENCODINGS[container], *_make_tags(comment), "-y", to_file_url(out)]
+    output += [*SOUND_ENCODINGS[container], *_make_tags(comment)]
+    output += ["-map_metadata:s:v", "0:s:v"]  # of our own video, whose "alpha_mode" browsers look for
+    output += ["-y", to_file_url(out)]
     code, _, log = run(["-loglevel", "error", *inputs, *output])
     if code:
         raise MediaError(f"cannot add the sound of {sound.path} to {target}: {find_reason(log, code)}")

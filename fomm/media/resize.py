@@ -24,13 +24,18 @@ def resize(
     """Return a picture, or the part of it in ``box``, at ``size`` (height, width), uint8.
 
     Args:
-        picture: HxWx3 or HxW uint8, or Pillow's image of it. One image for many parts saves time.
+        picture: HxWx3, HxWx4 (alpha, which changes no colour) or HxW uint8, or Pillow's image of it, but for
+            that with alpha. One image for many parts saves time.
         size: an array that has it already is returned as it is.
         filter: how pixels are weighed.
         box: inside the picture. A border that rounding has moved outside is moved back.
     """
     if box is None and isinstance(picture, np.ndarray) and picture.shape[:2] == size:
         return picture
+    if isinstance(picture, np.ndarray) and picture.shape[2:] == (4,):
+        # Pillow would weigh the colours with alpha, and drop those of transparent pixels
+        parts = (np.ascontiguousarray(part) for part in (picture[..., :3], picture[..., 3]))
+        return np.dstack([resize(part, size, filter, box) for part in parts])
     image = Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture
     if box is not None:
         right, bottom = min(box[2], float(image.width)), min(box[3], float(image.height))
@@ -39,7 +44,7 @@ def resize(
 
 
 def cut_out(picture: np.ndarray, box: Box, size: tuple[int, int]) -> np.ndarray:
-    """Return the part of a picture, HxWx3 uint8, in ``box``, at ``size`` (height, width).
+    """Return the part of a picture, HxWx3 or HxWx4 uint8, in ``box``, at ``size`` (height, width).
 
     The box may leave the picture: beyond the border lies the mirror image of the picture.
     """

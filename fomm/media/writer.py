@@ -28,6 +28,8 @@ from fomm.media.reader import VideoReader
 class VideoWriter:
     """Writes HxWx3 uint8 frames, RGB, as a video; a context manager that ends the file when its block ends.
 
+    Frames may be HxWx4, RGBA, for .webm and folders, which keep transparency: see ``keeps_alpha``.
+
     The suffix of ``path`` chooses the container: .mp4 (H.264, odd sizes padded to even), .webm (VP9), .gif,
     or none (or a slash at the end) for a new folder of PNGs. ``fps`` is kept as a ratio where it stands for
     one (29.97 -> 30000/1001).
@@ -89,14 +91,18 @@ class VideoWriter:
         return self
 
     def write(self, frame: np.ndarray) -> None:
-        """Append one frame, HxWx3 uint8."""
+        """Append one frame, HxWx3 uint8, or HxWx4 with alpha."""
         if self._write is None:
             raise InputError("VideoWriter writes inside a with block: with VideoWriter(...) as writer: ...")
-        check_frame(frame)
+        check_frame(frame, None if keeps_alpha(self._path) else self._path)
         if self._shape is not None and frame.shape != self._shape:
+            now, first = (
+                f"{shape[1]}x{shape[0]}{' with alpha' if shape[2] == 4 else ''}"
+                for shape in (frame.shape, self._shape)
+            )
             raise InputError(
-                f"frame {self._count} of {self._path} is {frame.shape[1]}x{frame.shape[0]}, but the first is "
-                f"{self._shape[1]}x{self._shape[0]}; all frames of a video must have one size"
+                f"frame {self._count} of {self._path} is {now}, but the first is {first}; "
+                "all frames of a video must have one size, and all have alpha or none"
             )
         self._shape = frame.shape
         self._write(frame if self._mark is None else self._mark(frame))
@@ -142,6 +148,11 @@ def video_comment(weights_hash: str | None = None, made_by: str = "") -> str:
     weights = f"weights {weights_hash[:12]}" if weights_hash else ""
     told = ", ".join(filter(None, (made_by, weights)))
     return f"Made with fomm {__version__}{f' ({told})' if told else ''}. AI-generated."
+
+
+def keeps_alpha(path: PathLike) -> bool:
+    """Return whether a video of that name keeps transparency; raise ``MediaError`` as ``check_result``."""
+    return _find_container(path) in ("webm", "folder")
 
 
 def check_result(path: PathLike) -> None:

@@ -28,7 +28,7 @@ def draw_skin(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def fill_hull(points: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return which pixels of a picture, ``size`` (height, width), lie in the convex hull of points, Nx2 xy."""
+    """Return the pixels of a picture, ``size`` (height, width), in the convex hull of points, Nx2: bool."""
     from skimage.draw import polygon2mask
 
     return polygon2mask(size, find_hull(points.astype(np.float64))[:, ::-1] - 0.5)

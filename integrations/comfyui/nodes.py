@@ -13,16 +13,19 @@ import torch
 from comfy.utils import ProgressBar
 from comfy_api.latest import ComfyExtension, io
 
-from fomm import Edit, InputError, edit, load_checkpoints, mark
+from fomm import Edit, Framing, InputError, Motion, edit, load_checkpoints, mark
 from fomm.animation.animate import animate_frames
 from fomm.animation.option_table import OPTIONS
+from fomm.animation.options import PARTS
 from fomm.animation.template import Template, find_template, read_template
 from fomm.bundled import MOTIONS
 from fomm.marks import Origin
 
 CATEGORY = "fomm"
 Weights = io.Custom("FOMM_WEIGHTS")  # the generator and the key-point detector
-Motion = io.Custom("FOMM_MOTION")  # a Template
+MotionTemplate = io.Custom("FOMM_MOTION")  # a Template
+CONSENT = "Only with the consent of whoever is in it."
+LARGEST = -1  # as the number of a face
 
 # The numbers of an Edit: the smallest, the largest, and a step of the slider.
 EDITS = {
@@ -94,7 +97,7 @@ class ReadMotion(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Motion.Output("motion"),
+                MotionTemplate.Output("motion"),
                 io.Float.Output("fps", display_name="fps", tooltip="frames a second, to save the video with"),
             ],
         )
@@ -118,12 +121,14 @@ class Animate(io.ComfyNode):
             node_id="FommAnimate",
             display_name="Animate (fomm)",
             category=CATEGORY,
-            description="Moves the largest face of a photo as the face in a video moves.",
+            description=f"Moves a face of a photo as the face in a video moves. {CONSENT}",
             inputs=[
                 Weights.Input("weights"),
                 io.Image.Input("photo", tooltip="one picture with a face"),
                 io.Image.Input("driving", optional=True, tooltip="the frames of a video of a face"),
-                Motion.Input("motion", optional=True, tooltip="what moves the photo in place of a video"),
+                MotionTemplate.Input(
+                    "motion", optional=True, tooltip="what moves the photo in place of a video"
+                ),
                 io.Float.Input(
                     "fps",
                     default=25.0,
@@ -132,6 +137,8 @@ class Animate(io.ComfyNode):
                     step=0.01,
                     tooltip="frames a second of the driving video; a motion has its own",
                 ),
+                *map(_strength_input, PARTS),
+                _face_input(),
                 _mark_input(),
             ],
             outputs=[
@@ -152,11 +159,11 @@ class Animate(io.ComfyNode):
         driving: torch.Tensor | None = None,
         motion: Template | None = None,
         fps: float = 25.0,
+        face: int = LARGEST,
         mark: bool = True,
+        **strengths: float,
     ) -> Any:
-        if len(photo) != 1:
-            raise InputError(f"photo holds {len(photo)} pictures; expected one")
-        (picture,) = _to_arrays(photo)
+        picture = _take_one("photo", photo)
         driver: list[np.ndarray] | Template
         if driving is not None and motion is None:
             driver, total = _to_arrays(driving), len(driving)
@@ -165,8 +172,11 @@ class Animate(io.ComfyNode):
         else:
             came = "neither came" if driving is None else "both came"
             raise InputError(f"the photo is moved by driving frames or by a motion, and {came}; connect one")
+        # A strength of 1 is left out: weights that know no lips take none at all.
+        strength = {part: value for part, value in strengths.items() if value != 1}
+        options = {"framing": _choose_face(face), "motion": Motion(strength=strength)}
         bar, frames = ProgressBar(total), []
-        for frame in animate_frames(picture, driver, *weights, fps=fps):
+        for frame in animate_frames(picture, driver, *weights, fps=fps, **options):
             frames.append(frame)
             bar.update(1)
         animated = np.stack(frames)
@@ -184,19 +194,37 @@ class EditFace(io.ComfyNode):
             node_id="FommEdit",
             display_name="Edit a face (fomm)",
             category=CATEGORY,
-            description="Turns the largest face of a picture, or changes its expression.",
+            description=f"Turns a face of a picture, or changes its expression. {CONSENT}",
             inputs=[
                 Weights.Input("weights"),
                 io.Image.Input("photo", tooltip="pictures with a face; each is changed for itself"),
+                io.Image.Input(
+                    "like",
+                    optional=True,
+                    tooltip="one picture of another face, whose pose and expression the photo takes first",
+                ),
                 *(_edit_input(name, getattr(Edit(), name)) for name in EDITS),
+                _face_input(),
                 _mark_input(),
             ],
             outputs=[io.Image.Output("edited", display_name="photo")],
         )
 
     @classmethod
-    def execute(cls, weights: Any, photo: torch.Tensor, mark: bool = True, **numbers: float) -> Any:
-        edited = [edit(picture, Edit(**numbers), *weights) for picture in _to_arrays(photo)]
+    def execute(
+        cls,
+        weights: Any,
+        photo: torch.Tensor,
+        like: torch.Tensor | None = None,
+        face: int = LARGEST,
+        mark: bool = True,
+        **numbers: float,
+    ) -> Any:
+        change, framing = Edit(**numbers), _choose_face(face)
+        other = None if like is None else _take_one("like", like)
+        edited = [
+            edit(picture, change, *weights, like=other, framing=framing) for picture in _to_arrays(photo)
+        ]
         return io.NodeOutput(torch.cat([_to_images(picture[None], weights, mark) for picture in edited]))
 
 
@@ -215,6 +243,33 @@ def _edit_input(name: str, default: float) -> Any:
     )
 
 
+def _strength_input(part: str) -> Any:
+    """Return the slider of how much of the driver's motion a part of the face makes."""
+    return io.Float.Input(
+        part,
+        default=1.0,
+        min=0.0,
+        max=2.0,
+        step=0.05,
+        tooltip=f"{part}: how much of the driver's motion; 0 none, 1 as much, 2 twice as much",
+        display_mode=io.NumberDisplay.slider,
+    )
+
+
+def _face_input() -> Any:
+    return io.Int.Input(
+        "face",
+        default=LARGEST,
+        min=LARGEST,
+        max=99,
+        tooltip=f"which face of the photo, from 0, left to right; {LARGEST}: the largest",
+    )
+
+
+def _choose_face(number: int) -> Framing:
+    return Framing(face=None if number == LARGEST else number)
+
+
 def _mark_input() -> Any:
     return io.Boolean.Input(
         "mark",
@@ -226,6 +281,13 @@ def _mark_input() -> Any:
 def _to_arrays(images: torch.Tensor) -> list[np.ndarray]:
     """Return the pictures of an IMAGE, HxWx3 float32 in [0, 1]."""
     return list(images.detach().cpu().float().numpy())
+
+
+def _take_one(name: str, images: torch.Tensor) -> np.ndarray:
+    """Return the picture of an IMAGE that is to hold one, HxWx3 float32 in [0, 1]."""
+    if len(images) != 1:
+        raise InputError(f"{name} holds {len(images)} pictures; expected one")
+    return _to_arrays(images)[0]
 
 
 def _to_images(frames: np.ndarray, weights: Any, marked: bool) -> torch.Tensor:
