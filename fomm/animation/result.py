@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from fomm.animation.options import Compute, Excerpt, Framing, Marking, Motion
+from fomm.animation.options import Marking
 from fomm.atomic import check_is_no_input
 from fomm.marks import Marker, Origin, Signer, write_sidecar
 from fomm.media import VideoReader, VideoWriter, check_result
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 class Result:
@@ -51,7 +55,8 @@ class Result:
         sound: VideoReader | None,
         *,
         weights: str | None,
-        options: Sequence[Framing | Excerpt | Motion | Compute],
+        options: Sequence[DataclassInstance],
+        made_by: str = "",
     ) -> Iterator[VideoWriter]:
         """Open a ``VideoWriter`` that marks what it writes; where the block ends well, write the sidecar.
 
@@ -59,6 +64,7 @@ class Result:
             fps, sound: see ``VideoWriter``.
             weights: SHA-256 of the file that the networks are of; None if not known.
             options: ``Framing`` and its like, for the sidecar.
+            made_by: for the comment, see ``video_comment``.
 
         Raises:
             MediaError, InputError: see ``VideoWriter`` and ``write_sidecar``.
@@ -69,6 +75,7 @@ class Result:
             fps=fps,
             audio=sound,
             weights_hash=weights,
+            made_by=made_by,
             mark=Marker(origin) if marking.mark else None,
             sign=self._sign,
         ) as writer:

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from fomm.commands.options import Help
+from fomm.animation.option_table import MARKING, group_options
+from fomm.commands.options import Help, add_options, given_options
 from fomm.errors import InputError
 
 
@@ -12,6 +13,9 @@ def add_swap(parser: argparse.ArgumentParser) -> None:
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
     _add_extract(kinds)
     _add_train(kinds)
+    _add_convert(kinds)
+    _add_compare(kinds)
+    _add_draw(kinds)
 
 
 def _add_extract(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -162,3 +166,135 @@ def _progress_line(line: dict[str, float]) -> str:
     )
     parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
     return f"{step}  {seconds:.2f} s a step, {left / 60:.1f} min left  {parts}"
+
+
+def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Put the other person's face into a video or a picture. Ask both people first."
+    convert = kinds.add_parser("convert", help=summary, description=summary, formatter_class=Help)
+    convert.add_argument("video", metavar="VIDEO", type=Path, help="a video, or a picture")
+    convert.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, required=True, help="weights of fomm swap train"
+    )
+    convert.add_argument(
+        "-o", "--output", metavar="RESULT", type=Path, required=True,
+        help="an .mp4, .webm or .gif file, or a new folder for PNGs; for a picture .png, .jpg or .webp",
+    )  # fmt: skip
+    convert.add_argument(
+        "--side", choices=("a", "b"), default="b", help="whose face comes out: A's or B's of the training"
+    )
+    _add_blending(convert, "reinhard")
+    convert.add_argument(
+        "--like", metavar="PICTURE", type=Path,
+        help="the person whose face is replaced, where others are there too; without it, the largest face",
+    )  # fmt: skip
+    convert.add_argument(
+        "--detector", choices=("blazeface", "mtcnn", "haar"), default="blazeface",
+        help="what finds the face in the video",
+    )  # fmt: skip
+    add_options(convert, only=(*MARKING, "device"))
+    convert.set_defaults(run=_swap_convert)
+
+
+def _add_blending(parser: argparse.ArgumentParser, colour: str) -> None:
+    """Add how a face meets the frame; ``colour`` is the default of --colour."""
+    parser.add_argument(
+        "--colour", choices=("none", "mean", "reinhard", "histogram"), default=colour,
+        help="how the face gets the light of the video",
+    )  # fmt: skip
+    parser.add_argument(
+        "--mask", choices=("learned", "hull", "eroded", "feathered"), default="learned",
+        help="which part of the face shows: what the network learned, the outline of the face's mesh, this "
+        "less a rim, or with a soft edge",
+    )  # fmt: skip
+    parser.add_argument(
+        "--blend", choices=("alpha", "poisson"), default="alpha",
+        help="mix by the mask, or keep the face's gradients and let its edge meet the frame",
+    )  # fmt: skip
+
+
+def _swap_convert(options: argparse.Namespace) -> None:
+    from fomm.swap.convert import convert_video
+
+    given = group_options(given_options(options))
+    replaced = options.output.is_file()
+    done = convert_video(
+        options.video,
+        options.checkpoint,
+        options.output,
+        side=options.side,
+        colour=options.colour,
+        mask=options.mask,
+        blend=options.blend,
+        detector=options.detector,
+        like=options.like,
+        marking=given["marking"],
+        device=given["compute"].device,
+    )
+    kept = {
+        "nobody": "without a face",
+        "foreign": "with other people's faces alone",
+        "covered": "whose face is covered",
+    }
+    why = "; ".join(f"{count} {kept.get(reason, reason)}" for reason, count in done.unchanged.items())
+    stayed = f"; left as they are: {why}" if why else ""
+    print(
+        f"{options.output}{' (replaced)' if replaced else ''}: the face in {done.swapped} of {done.frames} "
+        f"frames{stayed}"
+    )
+
+
+def _add_draw(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Draw two people, and the true answer of their swap: a.mp4, b.mp4 and truth.mp4."
+    draw = kinds.add_parser("draw", help=summary, description=summary, formatter_class=Help)
+    draw.add_argument("folder", metavar="FOLDER", type=Path, help="gets the three clips")
+    draw.add_argument("--frames", metavar="N", type=int, default=250, help="of each clip, 25 a second")
+    draw.add_argument("--size", metavar="S", type=int, default=256, help="pixels along each side")
+    draw.add_argument("--seed", metavar="N", type=int, default=0, help="another seed, other people")
+    draw.set_defaults(run=_swap_draw)
+
+
+def _swap_draw(options: argparse.Namespace) -> None:
+    from fomm.swap.drawn import draw_pair
+
+    for path in draw_pair(options.folder, frames=options.frames, size=options.size, seed=options.seed):
+        print(path)
+
+
+def _add_compare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    summary = "Compare trained swaps on one video: a page with pictures and numbers."
+    compare = kinds.add_parser("compare", help=summary, description=summary, formatter_class=Help)
+    compare.add_argument("a", metavar="A", type=Path, help="the video whose face is replaced")
+    compare.add_argument("b", metavar="B", type=Path, help="a video of the person whose face comes in")
+    compare.add_argument(
+        "checkpoints", metavar="CHECKPOINT", type=Path, nargs="+",
+        help="weights of fomm swap train, of the same two people",
+    )  # fmt: skip
+    compare.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True,
+        help="gets compare.html and compare.json",
+    )  # fmt: skip
+    compare.add_argument(
+        "--truth",
+        metavar="VIDEO",
+        type=Path,
+        help="B in A's motion, where that is known, as of fomm swap draw",
+    )
+    compare.add_argument("--frames", metavar="N", type=int, default=100, help="how many are compared")
+    _add_blending(compare, "none")  # a truth has B's own skin
+    compare.set_defaults(run=_swap_compare)
+
+
+def _swap_compare(options: argparse.Namespace) -> None:
+    from fomm.swap.compare import compare_swaps
+    from fomm.swap.convert import Conversion
+
+    compare_swaps(
+        options.a,
+        options.b,
+        options.checkpoints,
+        options.output,
+        truth=options.truth,
+        how=Conversion(colour=options.colour, mask=options.mask, blend=options.blend),
+        frames=options.frames,
+    )
+    print(options.output / "compare.html")

@@ -39,8 +39,9 @@ class VideoWriter:
     then the sound is that of the reader's part of its video. A file without sound gives none, and gif files
     and folders have none.
 
-    ``weights_hash`` (hexadecimal) goes into the comment that every result carries. ``for_training`` makes an
-    mp4 near lossless and quick to read at any frame. Its comment says that it was cut, not generated.
+    ``weights_hash`` (hexadecimal) goes into the comment that every result carries, and so does ``made_by``,
+    see ``video_comment``. ``for_training`` makes an mp4 near lossless and quick to read at any frame. Its
+    comment says that it was cut, not generated.
 
     ``mark`` is called with each frame and returns what is written in its place, of the same size: give a
     ``fomm.marks.Marker`` where the frames are synthetic. ``sign`` is called with the finished file before it
@@ -60,6 +61,7 @@ class VideoWriter:
         audio_start: float = 0.0,
         audio_duration: float | None = None,
         weights_hash: str | None = None,
+        made_by: str = "",
         for_training: bool = False,
         mark: Callable[[np.ndarray], np.ndarray] | None = None,
         sign: Callable[[Path], None] | None = None,
@@ -70,7 +72,7 @@ class VideoWriter:
         rate = fps if isinstance(fps, Fraction) else to_exact_rate(float(fps))
         if for_training and container not in ("mp4", "folder"):
             raise InputError(f"clips for training are .mp4 files or folders of PNGs, not {path}")
-        comment = f"Cut out by fomm {__version__}." if for_training else video_comment(weights_hash)
+        comment = f"Cut out by fomm {__version__}." if for_training else video_comment(weights_hash, made_by)
         encoding = TRAINING_ENCODING if for_training else None
         sound = None
         if container in SOUND_ENCODINGS and audio is not None:
@@ -138,10 +140,14 @@ def save_video(
             writer.write(frame)
 
 
-def video_comment(weights_hash: str | None = None) -> str:
-    """Return the comment of every written video: what made it, with which weights, and "AI-generated"."""
-    weights = f" (weights {weights_hash[:12]})" if weights_hash else ""
-    return f"Made with fomm {__version__}{weights}. AI-generated."
+def video_comment(weights_hash: str | None = None, made_by: str = "") -> str:
+    """Return the comment of every written video: what made it, with which weights, and "AI-generated".
+
+    ``made_by``: in a few words, what was done to a picture, where it is not an animation.
+    """
+    weights = f"weights {weights_hash[:12]}" if weights_hash else ""
+    told = ", ".join(filter(None, (made_by, weights)))
+    return f"Made with fomm {__version__}{f' ({told})' if told else ''}. AI-generated."
 
 
 def keeps_alpha(path: PathLike) -> bool:
