@@ -35,7 +35,8 @@ from fomm.model.dense_motion import (
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
-from fomm.model.keypoints import Keypoints, KPDetector, Openings
+from fomm.model.base import Keypoints, Openings
+from fomm.model.keypoints import KPDetector
 
 
 class EncodedSource(NamedTuple):

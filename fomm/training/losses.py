@@ -18,7 +18,7 @@ from fomm.model.geometry import (
     multiply_2x2,
     warp,
 )
-from fomm.model.keypoints import Keypoints
+from fomm.model.base import Keypoints
 from fomm.training.flow import Flow
 
 _HIDDEN_WEIGHT = 0.3  # of a pixel that the source does not show, in the loss of the flow
