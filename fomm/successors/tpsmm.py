@@ -17,7 +17,7 @@ from fomm.model.blocks import (
     UpBlock2d,
 )
 from fomm.model.dense_motion import heatmap_differences
-from fomm.model.geometry import warp
+from fomm.model.geometry import warp, warp_all
 from fomm.model.sizes import downsample_length, fits_hourglass
 from fomm.successors.background import ThinPlateBackground, background_grid
 from fomm.successors.disentangle import AVDNetwork
@@ -261,15 +261,6 @@ class ThinPlateGenerator(Generator):
         output["prediction"] = self.inpainting_network.paint(moved, masks[-1])
         output["deformed"] = move_features(source, motion.deformation, None)
         return output
-
-
-def warp_all(small: Tensor, motions: Tensor, *, align_corners: bool) -> Tensor:
-    """Warp one picture, 1xCxhxw, by each of BxKxhxwx2 motions: BxKxCxhxw."""
-    batch, count, height, width, _ = motions.shape
-    # all warps one below the other, so that the picture is not copied
-    rows = motions.reshape(1, -1, width, 2)
-    deformed = warp(small, rows, align_corners=align_corners)[0]  # CxBKhxw
-    return deformed.view(-1, batch, count, height, width).permute(1, 2, 0, 3, 4)
 
 
 def resize_between_corners(maps: Tensor, size: tuple[int, ...]) -> Tensor:
