@@ -26,6 +26,7 @@ from fomm.engines.fused import (
     fold_norm,
     is_eager,
 )
+from fomm.model.base import Keypoints, Openings
 from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.dense_motion import (
     DenseMotionNetwork,
@@ -35,7 +36,6 @@ from fomm.model.dense_motion import (
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
-from fomm.model.base import Keypoints, Openings
 from fomm.model.keypoints import KPDetector
 
 

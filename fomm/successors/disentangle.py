@@ -18,9 +18,7 @@ class AVDNetwork(nn.Module):
         id_bottle_size, pose_bottle_size: numbers that describe an identity, and a pose.
     """
 
-    def __init__(
-        self, *, num_kp: int, with_affine: bool, id_bottle_size: int, pose_bottle_size: int
-    ) -> None:
+    def __init__(self, *, num_kp: int, with_affine: bool, id_bottle_size: int, pose_bottle_size: int) -> None:
         super().__init__()
         self.num_kp, self.with_affine = num_kp, with_affine
         numbers = num_kp * (6 if with_affine else 2)
@@ -43,10 +41,10 @@ class AVDNetwork(nn.Module):
         found = self.decoder(
             torch.cat((self.pose_encoder(_flat(kp_driving)), self.id_encoder(_flat(identity))), 1)
         )
-        value = found[:, : 2 * self.num_kp].unflatten(1, (-1, 2))
+        value, affine = found.unflatten(1, (self.num_kp, -1)).tensor_split((2,), dim=2)
         if not self.with_affine:
             return Keypoints(value)
-        affine = found[:, 2 * self.num_kp :].unflatten(1, (-1, 2, 2))
+        affine = affine.unflatten(2, (2, 2))
         return Keypoints(value, affine, multiply_2x2(affine, affine.mT))
 
 
@@ -61,11 +59,10 @@ def same_axes(affine: Tensor, driving: Tensor) -> Tensor:
 
 
 def _flat(keypoints: Keypoints) -> Tensor:
-    """Return all values, then all jacobians: Bx2K or Bx6K."""
-    parts = [keypoints.value.flatten(1)]
-    if keypoints.jacobian is not None:
-        parts.append(keypoints.jacobian.flatten(1))
-    return torch.cat(parts, 1)
+    """Return the numbers of one key point after the other, its place before its jacobian: Bx2K or Bx6K."""
+    if keypoints.jacobian is None:
+        return keypoints.value.flatten(1)
+    return torch.cat((keypoints.value, keypoints.jacobian.flatten(2)), 2).flatten(1)
 
 
 def _layers(*widths: int) -> nn.Sequential:

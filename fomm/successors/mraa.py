@@ -266,9 +266,7 @@ class PixelwiseFlowPredictor(nn.Module):
         height, width = small.shape[2:]
         motions = region_motions(kp_source, kp_driving, height, width, background)
         deformed = warp_all(small, motions, align_corners=False)
-        heat = region_heatmaps(
-            kp_source, kp_driving, height, width, use_covariance=self.use_covar_heatmap
-        )
+        heat = region_heatmaps(kp_source, kp_driving, height, width, use_covariance=self.use_covar_heatmap)
         features = self.hourglass(torch.cat((heat[:, :, None], deformed), 2).flatten(1, 2))
         shares = F.softmax(self.mask(features).float(), 1)
         flow = (motions * shares[..., None]).sum(1)

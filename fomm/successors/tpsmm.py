@@ -196,8 +196,7 @@ class InpaintingNetwork(nn.Module):
         """
         masks = [*masks, masks[-1]]
         return [
-            move_features(level, deformation, mask)
-            for level, mask in zip(levels[::-1], masks, strict=True)
+            move_features(level, deformation, mask) for level, mask in zip(levels[::-1], masks, strict=True)
         ]
 
     def paint(self, moved: list[Tensor], mask: Tensor) -> Tensor:
