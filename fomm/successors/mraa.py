@@ -67,7 +67,7 @@ def principal_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
     """
     a, b, c = covariance[..., 0, 0], covariance[..., 0, 1], covariance[..., 1, 1]
     half = (a - c) / 2
-    root = torch.hypot(half, b)
+    root = (half.square() + b.square()).sqrt()
     larger, smaller = (a + c) / 2 + root, (a + c) / 2 - root
     # of two forms of the eigenvector the one whose numbers do not cancel
     x = torch.where(half >= 0, half + root, b)
@@ -75,7 +75,7 @@ def principal_axes(covariance: Tensor) -> tuple[Tensor, Tensor]:
     x, y = torch.where(x > 0, -x, x), torch.where(x > 0, -y, y)
     turned = (b > 0) & (a * c > a.square() + 2 * b.square())
     x, y = torch.where(turned, -x, x), torch.where(turned, -y, y)
-    length = torch.hypot(x, y).clamp(min=1e-30)
+    length = (x.square() + y.square()).sqrt().clamp(min=1e-30)
     x, y = x / length, y / length
     u = torch.stack((torch.stack((x, y), -1), torch.stack((y, -x), -1)), -2)  # rows of U
     straight = (b == 0)[..., None, None]
