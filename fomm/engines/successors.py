@@ -25,7 +25,7 @@ from fomm.engines.inference import (
 )
 from fomm.errors import InputError
 from fomm.model import Detector, Generator, Keypoints, KPDetector, OcclusionAwareGenerator
-from fomm.model.geometry import resize_deformation, resize_maps, warp, warp_all
+from fomm.model.geometry import resize_deformation, resize_maps, warp_all
 from fomm.successors import (
     ArticulatedDetector,
     ArticulatedGenerator,
@@ -240,7 +240,7 @@ def _sample(features: Tensor, grid: Tensor, mask: Tensor, align_corners: bool) -
     """Warp 1xFxhxw by Bxhxwx2 and multiply it by Bx1xhxw."""
     if is_eager() and features.device.type == "cpu":
         return sample_rows(features, grid, mask, align_corners=align_corners)
-    return warp(features.expand(len(grid), -1, -1, -1), grid, align_corners=align_corners) * mask
+    return warp_all(features, grid[:, None], align_corners=align_corners)[:, 0] * mask
 
 
 def _last(maps: Tensor) -> Tensor:

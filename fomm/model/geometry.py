@@ -123,11 +123,11 @@ def warp(
 
 def warp_all(small: Tensor, motions: Tensor, *, align_corners: bool) -> Tensor:
     """Warp one picture, 1xCxhxw, by each of BxKxhxwx2 motions: BxKxCxhxw."""
-    batch, count, height, width, _ = motions.shape
+    count, height, width = motions.shape[1:4]
     # all warps one below the other, so that the picture is not copied
     rows = motions.reshape(1, -1, width, 2)
     deformed = warp(small, rows, align_corners=align_corners)[0]  # CxBKhxw
-    return deformed.view(-1, batch, count, height, width).permute(1, 2, 0, 3, 4)
+    return deformed.view(deformed.shape[0], -1, count, height, width).permute(1, 2, 0, 3, 4)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:

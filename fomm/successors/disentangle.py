@@ -45,7 +45,7 @@ class AVDNetwork(nn.Module):
         if not self.with_affine:
             return Keypoints(value)
         affine = affine.unflatten(2, (2, 2))
-        return Keypoints(value, affine, multiply_2x2(affine, affine.mT))
+        return Keypoints(value, affine, multiply_2x2(affine, affine.transpose(-1, -2)))
 
 
 def same_axes(affine: Tensor, driving: Tensor) -> Tensor:

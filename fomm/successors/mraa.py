@@ -142,7 +142,7 @@ def find_regions(logits: Tensor, axes: Tensor | None, temperature: float) -> Reg
     heatmap = heat.view_as(logits)
     if axes is not None:
         affine = (heat[:, :, None] * axes.flatten(2)[:, None]).sum(3).unflatten(-1, (2, 2))
-        return Regions(Keypoints(mean, affine, multiply_2x2(affine, affine.mT)), heatmap)
+        return Regions(Keypoints(mean, affine, multiply_2x2(affine, affine.transpose(-1, -2))), heatmap)
     x, y = (grid - mean[:, :, None]).unbind(-1)  # BxKxhw
     xx, xy, yy = ((heat * product).sum(2) for product in (x * x, x * y, y * y))
     covariance = torch.stack((torch.stack((xx, xy), -1), torch.stack((xy, yy), -1)), -2)
@@ -218,7 +218,7 @@ def region_motions(
         offset = multiply_2x2(matrix[:, :, None, None], offset[..., None])[..., 0]
     motions = offset + kp_source.value[:, :, None, None]
     still = background_grid(background, height, width, motions)
-    return torch.cat((still[:, None].expand(len(motions), -1, -1, -1, -1), motions), 1)
+    return torch.cat((still[:, None].expand_as(motions[:, :1]), motions), 1)
 
 
 class PixelwiseFlowPredictor(nn.Module):
@@ -382,7 +382,7 @@ class ArticulatedGenerator(Generator):
 def move_level(features: Tensor, flow: Tensor, occlusion_map: Tensor | None) -> Tensor:
     """Warp 1xCxHxW by B flows, which are resized to its size, and mask it: BxCxHxW."""
     grid = resize_deformation(flow, features.shape[2:])
-    moved = warp(features.expand(len(grid), -1, -1, -1), grid, align_corners=False)
+    moved = warp(features.expand(grid.shape[0], -1, -1, -1), grid, align_corners=False)
     return moved if occlusion_map is None else moved * resize_maps(occlusion_map, features.shape[2:])
 
 

@@ -24,28 +24,17 @@ def spline_grids(source: Tensor, driving: Tensor, height: int, width: int) -> Te
     Returns:
         BxKxHxWx2, xy in [-1, 1].
     """
-    batch, splines, points, _ = driving.shape
-    ones = driving.new_ones(batch, splines, points, 1)
-    plane = torch.cat((driving, ones), -1)  # BxKxNx3
+    zeros = driving * 0  # not ``zeros_like``, which a graph keeps as a constant of one batch
+    plane = torch.cat((driving, zeros[..., :1] + 1), -1)  # BxKxNx3
     upper = torch.cat((_radial(driving, driving), plane), -1)
-    lower = torch.cat((plane.mT, driving.new_zeros(batch, splines, 3, 3)), -1)
-    size = points + 3
-    matrix = torch.cat((upper, lower), -2) + RIDGE * torch.eye(
-        size, device=driving.device, dtype=driving.dtype
-    )
-    right = torch.cat(
-        (source.expand(batch, -1, -1, -1), driving.new_zeros(batch, splines, 3, 2)), -2
-    )  # BxKx(N+3)x2
-    unknowns = solve(matrix.flatten(0, 1), right.flatten(0, 1)).unflatten(0, (batch, splines))
+    lower = torch.cat((plane.transpose(-1, -2), plane[..., :3, :] * 0), -1)
+    matrix = torch.cat((upper, lower), -2)  # BxKx(N+3)x(N+3)
+    matrix = matrix + RIDGE * torch.eye(matrix.shape[-1], device=driving.device, dtype=driving.dtype)
+    right = torch.cat((source.expand_as(driving), zeros[..., :3, :]), -2)
+    unknowns = solve(matrix, right)  # BxKx(N+3)x2
     pixels = coordinate_grid(height, width, driving).flatten(0, 1)  # HWx2
-    terms = torch.cat(
-        (
-            _radial(pixels.expand(batch, splines, -1, -1), driving),
-            pixels.expand(batch, splines, -1, -1),
-            driving.new_ones(batch, splines, height * width, 1),
-        ),
-        -1,
-    )  # BxKxHWx(N+3)
+    pixels = pixels + zeros[..., :1, :]  # BxKxHWx2
+    terms = torch.cat((_radial(pixels, driving), pixels, pixels[..., :1] * 0 + 1), -1)
     # a sum of products, not a matrix product: autocast and TF32 would make the coordinates coarse
     grid = (terms[..., None] * unknowns[:, :, None]).sum(-2)
     return grid.unflatten(2, (height, width))
@@ -58,30 +47,31 @@ def _radial(at: Tensor, points: Tensor) -> Tensor:
 
 
 def solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solve ``matrix @ x = right`` for x, BxNxM, by Gauss-Jordan elimination with partial pivoting.
+    """Solve ``matrix @ x = right`` for x, ...xNxM, by Gauss-Jordan elimination with partial pivoting.
 
     These are plain operations of tensors, which a graph can hold.
 
     Args:
-        matrix: BxNxN, not singular; N is small.
-        right: BxNxM.
+        matrix: ...xNxN, not singular; N is small.
+        right: ...xNxM.
 
-    >>> solve(torch.tensor([[[0., 2.], [1., 1.]]]), torch.tensor([[[4.], [5.]]]))
-    tensor([[[3.],
-             [2.]]])
+    >>> solve(torch.tensor([[0., 2.], [1., 1.]]), torch.tensor([[4.], [5.]]))
+    tensor([[3.],
+            [2.]])
     """
-    rows = torch.cat((matrix, right), 2)
-    size = matrix.shape[1]
+    rows = torch.cat((matrix, right), -1)
+    size = matrix.shape[-1]
     numbers = torch.arange(size, device=matrix.device)
-    left = torch.ones_like(rows[:, :, 0])  # 1 for each row that was no pivot yet
+    left = rows[..., 0] * 0 + 1  # 1 for each row that was no pivot yet
     order = []
     for column in range(size):
-        best = torch.where(left > 0, rows[:, :, column].abs(), -1.0).argmax(1, keepdim=True)
-        chosen = (numbers == best).to(rows.dtype)  # BxN, 1 for the pivot's row
-        row = (chosen[..., None] * rows).sum(1, keepdim=True)
-        row = row / row[:, :, column : column + 1]
-        factors = rows[:, :, column : column + 1] * (1 - chosen[..., None])
-        rows = (rows - factors * row) * (1 - chosen[..., None]) + chosen[..., None] * row
+        best = torch.where(left > 0, rows[..., column].abs(), -1.0).argmax(-1, keepdim=True)
+        chosen = (numbers == best).to(rows.dtype)  # ...xN, 1 for the pivot's row
+        row = (chosen[..., None] * rows).sum(-2, keepdim=True)
+        row = row / row[..., column : column + 1]
+        factors = rows[..., column : column + 1]
+        # the pivot's row becomes ``row``, and the others lose their number in this column
+        rows = torch.where(chosen[..., None] > 0, row, rows - factors * row)
         left = left * (1 - chosen)
         order.append(chosen)
-    return (torch.stack(order, 1)[..., None] * rows[:, None, :, size:]).sum(2)
+    return (torch.stack(order, -2)[..., None] * rows[..., None, :, size:]).sum(-2)

@@ -136,7 +136,7 @@ class ThinPlateMotionNetwork(nn.Module):
         source, driving = (kp.value.unflatten(1, (-1, POINTS)) for kp in (kp_source, kp_driving))
         splines = spline_grids(source, driving, height, width)
         still = background_grid(background, height, width, splines)
-        motions = torch.cat((still[:, None].expand(len(splines), -1, -1, -1, -1), splines), 1)
+        motions = torch.cat((still[:, None].expand_as(splines[:, :1]), splines), 1)
         deformed = warp_all(small, motions, align_corners=True)
         heat = heatmap_differences(kp_source, kp_driving, height, width, VARIANCE)
         maps = torch.cat((heat, deformed.flatten(1, 2)), 1)
@@ -285,5 +285,5 @@ def match_maps(maps: list[Tensor], levels: list[Tensor]) -> list[Tensor]:
 def move_features(features: Tensor, deformation: Tensor, mask: Tensor | None) -> Tensor:
     """Warp 1xCxHxW by B deformations, which are resized to its size, and mask it: BxCxHxW."""
     grid = resize_between_corners(deformation.permute(0, 3, 1, 2), features.shape[2:]).permute(0, 2, 3, 1)
-    moved = warp(features.expand(len(grid), -1, -1, -1), grid, align_corners=True)
+    moved = warp(features.expand(grid.shape[0], -1, -1, -1), grid, align_corners=True)
     return moved if mask is None else moved * mask
