@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fomm.engines.fused import Bottleneck, Convolution, Down, FusedHourglass, Same, Up, is_eager
+from fomm.engines.fused import Bottleneck, Convolution, Down, FusedHourglass, Same, Up, fold_norm, is_eager
 from fomm.engines.inference import (
     NO_POINTS,
     EncodedSource,
@@ -41,7 +41,8 @@ from fomm.successors.mraa import (
     region_heatmaps,
     region_motions,
 )
-from fomm.successors.tpsmm import match_maps, resize_between_corners
+from fomm.successors.resnet import BasicBlock, ResNet18
+from fomm.successors.tpsmm import match_maps, resize_between_corners, spread_points
 
 
 def for_inference(
@@ -75,21 +76,22 @@ class ThinPlateNetworks(Networks):
         self, generator: ThinPlateGenerator, kp_detector: ThinPlateDetector, dtype: torch.dtype
     ) -> None:
         super().__init__()
-        self.detector = copy.deepcopy(kp_detector.kp_detector)
+        self.detector = _FusedResNet(kp_detector.kp_detector.fg_encoder)
         self.motion = copy.deepcopy(generator.dense_motion_network)
         self.shrink = copy_downsampling(generator.dense_motion_network.down)
         self.motion.down = None  # ``shrink`` is used, which stays in float32
         self.painter = copy.deepcopy(generator.inpainting_network)
         for network in (self.motion, self.painter):
             network.to(dtype)
-        self.to(memory_format=torch.channels_last)
+        self.motion.to(memory_format=torch.channels_last)
+        self.painter.to(memory_format=torch.channels_last)
         self.dtype, self.num_channels = dtype, generator.inpainting_network.first.conv.in_channels
         self.num_skips = len(self.painter.down_blocks) + 1
         self.eval().requires_grad_(False)
 
     def detect(self, images: Tensor) -> Keypoints:
         """Find the key points of BxCxHxW in [0, 1]."""
-        return self.detector(images.contiguous(memory_format=torch.channels_last))
+        return spread_points(self.detector(images.contiguous(memory_format=torch.channels_last)))
 
     def encode_picture(self, picture: Tensor) -> EncodedSource:
         """Do as ``Networks.encode_picture``."""
@@ -161,6 +163,43 @@ class ArticulatedNetworks(Networks):
             return self.decoder(moved, mask)
 
         return Rendered(_one_by_one(paint, flow), flow, occlusion)
+
+
+class _FusedResNet(nn.Module):
+    """``ResNet18``, its norms folded into its convolutions."""
+
+    def __init__(self, network: ResNet18) -> None:
+        super().__init__()
+        self.first = _fold(network.conv1, network.bn1, relu=True)
+        self.blocks = nn.Sequential(*(_FusedBlock(block) for block in network.blocks()))
+        self.fc = copy.deepcopy(network.fc)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.max_pool2d(self.first(x), 3, stride=2, padding=1)
+        return self.fc(self.blocks(out).mean(dim=(2, 3)))
+
+
+class _FusedBlock(nn.Module):
+    """``BasicBlock``, its norms folded into its convolutions."""
+
+    def __init__(self, block: BasicBlock) -> None:
+        super().__init__()
+        self.conv1 = _fold(block.conv1, block.bn1, relu=True)
+        self.conv2 = _fold(block.conv2, block.bn2)
+        self.shortcut: nn.Module = nn.Identity()
+        if block.downsample is not None:
+            conv, norm = block.downsample
+            self.shortcut = _fold(conv, norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.conv2(self.conv1(x)) + self.shortcut(x))
+
+
+def _fold(conv: nn.Module, norm: nn.Module, *, relu: bool = False) -> Convolution:
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    padding, stride = int(conv.padding[0]), int(conv.stride[0])
+    return Convolution(*fold_norm(conv, norm), torch.float32, padding=padding, stride=stride, relu=relu)
 
 
 class _FusedRegions(nn.Module):

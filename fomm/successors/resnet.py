@@ -41,6 +41,10 @@ class ResNet18(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        for number in range(1, len(_WIDTHS) + 1):
-            out = self.get_submodule(f"layer{number}")(out)
+        for block in self.blocks():
+            out = block(out)
         return self.fc(out.mean(dim=(2, 3)))
+
+    def blocks(self) -> list[BasicBlock]:
+        """Return the residual blocks in order."""
+        return [block for block in self.modules() if isinstance(block, BasicBlock)]

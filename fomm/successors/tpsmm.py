@@ -52,8 +52,12 @@ class KeypointResNet(nn.Module):
 
     def forward(self, image: Tensor) -> Keypoints:
         """Find the key points of BxCxHxW in [0, 1]: Bx5Kx2."""
-        numbers = self.fg_encoder(image).float()
-        return Keypoints(2 * torch.sigmoid(numbers).unflatten(1, (-1, 2)) - 1)
+        return spread_points(self.fg_encoder(image))
+
+
+def spread_points(numbers: Tensor) -> Keypoints:
+    """Return the key points, xy in [-1, 1], of the numbers that the network gives for them, Bx10K."""
+    return Keypoints(2 * torch.sigmoid(numbers.float()).unflatten(1, (-1, 2)) - 1)
 
 
 class ThinPlateDetector(Detector):
