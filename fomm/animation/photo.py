@@ -22,7 +22,7 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media.images import get_max_pixels
 from fomm.media.resize import cut_out, resize
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, Keypoints
 
 ROOM = (0.2, 0.12)  # of a square's side: around the head that moves, and more above it, for hair and hats
 
@@ -48,8 +48,8 @@ class MovedPhoto:
         self,
         picture: np.ndarray,
         name: str,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         *,
         framing: Framing = Framing(),
         motion: Motion = Motion(),
@@ -58,6 +58,7 @@ class MovedPhoto:
         self.picture = picture
         self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
         watched = motion.uses_mesh(labelled=kp_detector.openings is not None)
+        motion.check_avd(has_avd=kp_detector.avd_network is not None)
         parts = photo_squares(
             self.picture,
             framing.crop,

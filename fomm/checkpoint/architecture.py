@@ -186,7 +186,8 @@ class Shapes(dict[str, tuple[int, ...]]):
 
     def __missing__(self, name: str) -> tuple[int, ...]:
         raise CheckpointError(
-            f"{self.where} has no convolution {name}, which every {self.model} has; give weights of this model"
+            f"{self.where} has no convolution {name}, which every {self.model} has; "
+            "give weights of this model"
         )
 
     def count(self, pattern: str) -> int:

@@ -174,7 +174,7 @@ def _infer_articulated(tensors: _Tensors, path: Path) -> AnyConfig:
 
 
 def _published_settings(path: Path) -> tuple[int, int]:
-    """Return padding and side of a published file, else the defaults of the published code, with a warning."""
+    """Return padding and side of a published file, else the published code's defaults and a warning."""
     size = path.stat().st_size
     for bytes_of, sha256, pad, side in _PUBLISHED_MRAA:
         if size == bytes_of and sha256_of(path) == sha256:
@@ -207,7 +207,7 @@ def _infer_background(shapes: Shapes, tensors: _Tensors) -> dict[str, Any]:
 
 def _build_articulated(config: ArticulatedConfig, tensors: _Tensors) -> tuple[Generator, Detector]:
     model, held = config.model_params, _networks_in(tensors)
-    common = {"num_regions": model.num_regions, "num_channels": model.num_channels}
+    common: dict[str, Any] = {"num_regions": model.num_regions, "num_channels": model.num_channels}
     painter = asdict(model.generator_params)
     for name in ("use_deformed_source", "estimate_occlusion_map"):  # always true
         del painter["pixelwise_flow_predictor_params"][name]

@@ -59,7 +59,7 @@ class Checkpoint:
         config = self.resolve_any_config()
         if not isinstance(config, Config):
             raise CheckpointError(
-                f"{self.path} holds a {self.family.name}, which load_checkpoints takes and nothing else does; "
+                f"{self.path} holds a {self.family.name}, which can animate and no more; "
                 f"give weights of the {FAMILIES[0].name}"
             )
         return config

@@ -6,9 +6,10 @@
                 [, source_covariance], value[, jacobian][, covariance]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. Skips are of MRAA and TPSMM, which blend the source in. The batch is the first dimension of images, values and jacobians, and of what ``render``
-gives. ``freedom`` says how much of its motion each place makes, see ``EncodedSource``. The last part of
-``render`` is also a graph of its own, which can run in 8 bits:
+All are float32. The batch is the first dimension of images, of key points but the source's, and of what
+``render`` gives. MRAA and TPSMM have skips, which blend the source in. ``freedom`` says how much of its
+motion each place makes, see ``EncodedSource``. The last part of ``render`` is also a graph of its own, which
+can run in 8 bits:
 
     paint       moved -> prediction
 """

@@ -175,7 +175,7 @@ def full_freedom(source: EncodedSource) -> Tensor:
 def pack_inputs(source: EncodedSource, kp_driving: Keypoints) -> list[Tensor]:
     """List the tensors that ``render`` takes.
 
-    They are features, small, skips, details, freedom, and the key points of the source and the driving frames.
+    They are features, small, skips, details, freedom, and the key points of the source and of driving frames.
 
     Those that are None are left out. Jacobians are left out too unless both key points have them, because
     ``render`` uses them only together.

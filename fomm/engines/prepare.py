@@ -100,19 +100,20 @@ def _make_graph_engine(
 
     networks, motion = for_inference(generator, kp_detector), None
     if precision == "int8":  # 8 bits are too coarse for motion: torch runs it, in 16 where the processor can
-        check_int8(networks)
+        motion = check_int8(networks).motion
         dtype = DTYPES[fastest_float(torch.device("cpu"))]
-        same = dtype == networks.dtype
-        motion = (networks if same else for_inference(generator, kp_detector, dtype)).motion
+        if dtype != torch.float32:
+            motion = check_int8(for_inference(generator, kp_detector, dtype)).motion
     return GraphEngine(networks, size, motion, compile_graph)
 
 
-def check_int8(networks: Networks) -> None:
-    """Raise InputError where a model cannot run in 8 bits."""
+def check_int8(networks: Networks) -> InferenceNetworks:
+    """Return the networks; raise InputError where a model cannot run in 8 bits."""
     if not isinstance(networks, InferenceNetworks):
         raise InputError(
             "int8 is for weights of the First Order Motion Model; take float32 or bfloat16 for MRAA and TPSMM"
         )
+    return networks
 
 
 def _fingerprint(*networks: torch.nn.Module) -> object:

@@ -1,7 +1,6 @@
-"""MRAA and TPSMM for inference: what the source alone decides is computed once, norms are folded if they can be.
+"""MRAA and TPSMM for inference: what the source alone decides is computed once, and norms are folded.
 
-TPSMM's painter and motion network have instance norms, which no convolution can take in; MRAA's have batch
-norms.
+Only TPSMM's painter and motion network keep theirs: instance norms, which no convolution can take in.
 """
 
 import copy
@@ -83,8 +82,7 @@ class ThinPlateNetworks(Networks):
         self.painter = copy.deepcopy(generator.inpainting_network)
         for network in (self.motion, self.painter):
             network.to(dtype)
-        self.motion.to(memory_format=torch.channels_last)
-        self.painter.to(memory_format=torch.channels_last)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype, self.num_channels = dtype, generator.inpainting_network.first.conv.in_channels
         self.num_skips = len(self.painter.down_blocks) + 1
         self.eval().requires_grad_(False)

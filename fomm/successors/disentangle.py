@@ -1,5 +1,7 @@
 """Animation via disentanglement (AVD): the source's shape in the driving frame's pose, by a small network."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -68,6 +70,6 @@ def _flat(keypoints: Keypoints) -> Tensor:
 def _layers(*widths: int) -> nn.Sequential:
     """Return linear layers between the widths, with a batch norm and a ReLU behind each but the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-2])

@@ -1,6 +1,6 @@
 """Articulated Animation (Siarohin et al., CVPR 2021): regions with principal axes, motion and painting."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -198,8 +198,8 @@ def region_motions(
 ) -> Tensor:
     """Continue the motion of each region to the whole picture as an affine map.
 
-    Of a driving pixel z it is T(z) = m_source + A_source A_driving^-1 (z - m_driving), its matrix negated where
-    its upper left entry is negative.
+    Of a driving pixel z it is T(z) = m_source + A_source A_driving^-1 (z - m_driving), its matrix negated
+    where its upper left entry is negative.
 
     Args:
         kp_source: of the source.
@@ -295,7 +295,7 @@ class ArticulatedPainter(nn.Module):
         max_features: int,
         num_down_blocks: int,
         num_bottleneck_blocks: int,
-        pixelwise_flow_predictor_params: dict[str, int | float | bool],
+        pixelwise_flow_predictor_params: dict[str, Any],
         skips: bool = True,
     ) -> None:
         super().__init__()
@@ -303,7 +303,7 @@ class ArticulatedPainter(nn.Module):
         self.pixelwise_flow_predictor = PixelwiseFlowPredictor(
             num_regions=num_regions,
             num_channels=num_channels,
-            **pixelwise_flow_predictor_params,  # type: ignore[arg-type]
+            **pixelwise_flow_predictor_params,
         )
         widths = [min(max_features, block_expansion * 2**i) for i in range(num_down_blocks + 1)]
         self.first = SameBlock2d(num_channels, block_expansion, 7)
@@ -322,7 +322,7 @@ class ArticulatedPainter(nn.Module):
         return levels
 
     def paint(self, moved: list[Tensor], occlusion_map: Tensor) -> Tensor:
-        """Paint what ``move_level`` gives for the levels, the smallest first, and for the picture behind them.
+        """Paint what ``move_level`` gives for the levels, the smallest first, and for the picture itself.
 
         Args:
             moved: BxFxhxw each; without ``skips`` the smallest level alone.

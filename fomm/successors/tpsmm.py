@@ -1,6 +1,7 @@
 """The Thin-Plate-Spline Motion Model (Zhao and Zhang, CVPR 2022): key points, motion and painting."""
 
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -172,9 +173,7 @@ class InpaintingNetwork(nn.Module):
         super().__init__()
         widths = [min(max_features, block_expansion * 2**i) for i in range(num_down_blocks + 1)]
         self.first = SameBlock2d(num_channels, widths[0], 7, instance_norm)
-        self.down_blocks = nn.ModuleList(
-            DownBlock2d(*pair, instance_norm) for pair in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down_blocks = nn.ModuleList(DownBlock2d(*pair, instance_norm) for pair in pairwise(widths))
         self.resblock = nn.ModuleList()
         self.up_blocks = nn.ModuleList()
         for level in range(num_down_blocks, 0, -1):
