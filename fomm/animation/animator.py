@@ -269,7 +269,8 @@ class Animator:
     def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
         kp_source = self.keypoints
         if self.avd_network is not None:
-            return self.avd_network(kp_source, kp_driving)
+            with torch.inference_mode():
+                return self.avd_network(kp_source, kp_driving)
         if not self.motion.relative:
             return kp_driving
         moved = relative_motion(kp_source, kp_driving, *start)

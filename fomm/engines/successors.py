@@ -195,7 +195,6 @@ class _FusedBlock(nn.Module):
 
 def _fold(conv: nn.Module, norm: nn.Module, *, relu: bool = False) -> Convolution:
     assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
     padding, stride = int(conv.padding[0]), int(conv.stride[0])
     return Convolution(*fold_norm(conv, norm), torch.float32, padding=padding, stride=stride, relu=relu)
 

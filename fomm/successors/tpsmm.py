@@ -113,8 +113,8 @@ class ThinPlateMotionNetwork(nn.Module):
                 self.up.append(UpBlock2d(widths[-1], widths[-1] // 2, instance_norm))
                 widths.append(widths[-1] // 2)
             coarse = levels - len(widths)  # from this many levels of the hourglass below its last
-            blocks = self.hourglass.decoder.up_blocks
-            lower = [2 * block.conv.out_channels for block in blocks[num_blocks - 1 - coarse : -1]]
+            # each is what came up, beside as much from the way down
+            lower = [2 * min(max_features, block_expansion * 2**level) for level in range(coarse, 0, -1)]
             widths = [*lower, *widths]
         self.coarse = len(widths) - 1 - len(self.up)
         self.occlusion = nn.ModuleList(nn.Conv2d(width, 1, 7, padding=3) for width in widths)
