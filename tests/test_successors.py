@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fomm import Motion, animate_file, load_checkpoints, make_animation
 from fomm.animation.options import Compute, Framing, Marking
-from fomm.checkpoint import read_checkpoint
+from fomm.checkpoint import convert, read_checkpoint
 from fomm.checkpoint.architecture import NoWeights
 from fomm.checkpoint.families import FAMILIES
 from fomm.config import any_config_from_dict, load_any_config
@@ -411,12 +411,40 @@ def test_a_network_that_is_missing_is_named(kind, needed, tmp_path):
 
 
 def test_a_configuration_of_another_model(files):
-    with pytest.raises(CheckpointError, match=r"holds a Thin-Plate.*configuration is of a Articulated"):
+    with pytest.raises(
+        CheckpointError, match=r"holds a Thin-Plate.*configuration is of a model of Articulated"
+    ):
         load_checkpoints(CONFIGS["mraa"], files["tpsmm"], cpu=True)
-    with pytest.raises(CheckpointError, match=r"holds a Articulated.*configuration is of a First Order"):
+    with pytest.raises(
+        CheckpointError, match=r"holds a model of Articulated.*configuration is of a First Order"
+    ):
         load_checkpoints(GOLDEN / "tiny.yaml", files["mraa"], cpu=True)
     with pytest.raises(CheckpointError, match=r"holds a First Order.*configuration is of a Thin-Plate"):
         load_checkpoints(CONFIGS["tpsmm"], GOLDEN / "tiny-cpk.pth.tar", cpu=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_for_fomms_weights_alone_says_so(kind, files, tmp_path):
+    for config in (None, CONFIGS[kind]):
+        with pytest.raises(CheckpointError, match="which can animate and no more"):
+            convert(files[kind], tmp_path / "weights.safetensors", config_path=config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_cut_short(files, tmp_path):
+    for kind in KINDS:
+        whole = files[kind].read_bytes()
+        (tmp_path / "weights.pth.tar").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(CheckpointError, match="damaged or incomplete"):
+            load_checkpoints(checkpoint_path=tmp_path / "weights.pth.tar", cpu=True)
+
+
+def test_key_points_that_are_not_finite(tmp_path):
+    state = tiny_state("tpsmm")
+    state["kp_detector"]["fg_encoder.fc.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "weights.pth.tar")
+    with pytest.raises(CheckpointError, match=r"kp_detector\.fg_encoder\.fc\.bias holds values that are not"):
+        load_checkpoints(checkpoint_path=tmp_path / "weights.pth.tar", cpu=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -35,7 +35,7 @@ from fomm.successors.background import ENTRIES, ArticulatedBackground, ThinPlate
 from fomm.successors.disentangle import AVDNetwork
 
 _Tensors = Mapping[str, Tensor]
-_MRAA, _TPSMM = "Articulated Animation model (MRAA)", "Thin-Plate-Spline Motion Model (TPSMM)"
+_MRAA, _TPSMM = "model of Articulated Animation (MRAA)", "Thin-Plate-Spline Motion Model (TPSMM)"
 _SIDE = 256  # pixels, where nothing says another
 # The files that MRAA's authors published: bytes, SHA-256, padding of the regions' head, side of the pictures.
 # Padding and side cannot be told from tensors.

@@ -56,13 +56,18 @@ class Checkpoint:
 
         Raises CheckpointError where the tensors are those of another kind of network.
         """
+        self.check_first_order()
         config = self.resolve_any_config()
-        if not isinstance(config, Config):
+        assert isinstance(config, Config)
+        return config
+
+    def check_first_order(self) -> None:
+        """Raise CheckpointError where the file holds another kind of model, which can animate and no more."""
+        if self.family is not FAMILIES[0]:
             raise CheckpointError(
                 f"{self.path} holds a {self.family.name}, which can animate and no more; "
                 f"give weights of the {FAMILIES[0].name}"
             )
-        return config
 
     def resolve_any_config(self) -> AnyConfig:
         """Do as ``resolve_config``, of any kind of model."""
@@ -213,6 +218,7 @@ def convert(
     if Path(out_path).suffix != ".safetensors":
         raise CheckpointError(f"cannot write {out_path}: the result is a safetensors file; name it so")
     checkpoint = read_checkpoint(in_path)
+    checkpoint.check_first_order()
     config = checkpoint.resolve_config() if config_path is None else load_config(config_path)
     freeze_norm = checkpoint.resolve_freeze_norm()
     save_weights(out_path, *_networks_of(checkpoint, config), config, half, freeze_norm)
