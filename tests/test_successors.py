@@ -412,11 +412,11 @@ def test_a_network_that_is_missing_is_named(kind, needed, tmp_path):
 
 def test_a_configuration_of_another_model(files):
     with pytest.raises(
-        CheckpointError, match=r"holds a Thin-Plate.*configuration is of a model of Articulated"
+        CheckpointError, match=r"holds a Thin-Plate.*is of a model of Articulated"
     ):
         load_checkpoints(CONFIGS["mraa"], files["tpsmm"], cpu=True)
     with pytest.raises(
-        CheckpointError, match=r"holds a model of Articulated.*configuration is of a First Order"
+        CheckpointError, match=r"holds a model of Articulated.*is of a First Order"
     ):
         load_checkpoints(GOLDEN / "tiny.yaml", files["mraa"], cpu=True)
     with pytest.raises(CheckpointError, match=r"holds a First Order.*configuration is of a Thin-Plate"):
