@@ -93,9 +93,9 @@ class ThinPlateNetworks(Networks):
 
     def encode_picture(self, picture: Tensor) -> EncodedSource:
         """Do as ``Networks.encode_picture``."""
-        levels = [level.float() for level in self.painter.encode(picture.to(self.dtype))]
-        features, *skips = levels[::-1]
-        return EncodedSource(features, self.shrink(picture), NO_POINTS, skips=(*skips, picture))
+        levels = [picture, *self.painter.encode(picture.to(self.dtype))]
+        features, *skips = (_rows(level) for level in levels[::-1])
+        return EncodedSource(features, self.shrink(picture), NO_POINTS, skips=tuple(skips))
 
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
         """Do as ``Networks.render``."""
@@ -141,8 +141,8 @@ class ArticulatedNetworks(Networks):
         levels, out = [picture], picture.to(self.dtype)
         for block in self.encoder:
             out = block(out)
-            levels.append(out.float())
-        features, *skips = levels[::-1]
+            levels.append(out)
+        features, *skips = (_rows(level) for level in levels[::-1])
         small = self.motion.shrink(picture)
         return EncodedSource(features, small, NO_POINTS, skips=tuple(skips[: self.num_skips]))
 
@@ -277,6 +277,11 @@ def _sample(features: Tensor, grid: Tensor, mask: Tensor, align_corners: bool) -
     if is_eager() and features.device.type == "cpu":
         return sample_rows(features, grid, mask, align_corners=align_corners)
     return warp_all(features, grid[:, None], align_corners=align_corners)[:, 0] * mask
+
+
+def _rows(level: Tensor) -> Tensor:
+    """Return features in float32, channels-last, as ``sample_rows`` reads them."""
+    return level.float().contiguous(memory_format=torch.channels_last)
 
 
 def _last(maps: Tensor) -> Tensor:
