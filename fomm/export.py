@@ -20,12 +20,14 @@ from fomm._version import __version__
 from fomm.animation.frames import to_tensor
 from fomm.atomic import atomic_path
 from fomm.engines.graphs import Graph, build_graphs
-from fomm.engines.inference import InferenceNetworks, full_freedom, pack_inputs
+from fomm.engines.inference import InferenceNetworks, Networks, full_freedom, pack_inputs
 from fomm.engines.onnx_format import OPSET, to_onnx
+from fomm.engines.prepare import check_int8
 from fomm.engines.quantization import quantize
+from fomm.engines.successors import for_inference
 from fomm.errors import ExportError, InputError, MissingExtraError
 from fomm.media import VideoReader
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 MAX_ERROR = 1e-4  # of a graph in float32, anywhere in its outputs
 MIN_PSNR = 35.0  # dB, of pictures in int8 against those in float32
@@ -44,8 +46,8 @@ class ExportedFile:
 
 def export(
     folder: str | os.PathLike[str],
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     precision: str = "float32",
     calibration: Sequence[str | os.PathLike[str]] = (),
@@ -73,9 +75,10 @@ def export(
     _check_arguments(generator, precision, calibration)
     assert generator.frame_shape is not None
     height, width, _ = generator.frame_shape
-    exact = InferenceNetworks(generator, kp_detector)
+    exact = for_inference(generator, kp_detector)
     networks, clip = exact, _make_smooth_noise((height, width))
     if precision == "int8":
+        exact = check_int8(exact)
         clips = [_read_frames(path, (height, width)) for path in calibration] or _draw_heads((height, width))
         networks, clip = _calibrate(exact, clips), clips[0]
     free = kp_detector.openings is not None  # labelled key points are moved by a face's mesh, exactly
@@ -100,9 +103,7 @@ def export(
     return exported
 
 
-def _check_arguments(
-    generator: OcclusionAwareGenerator, precision: str, calibration: Sequence[object]
-) -> None:
+def _check_arguments(generator: Generator, precision: str, calibration: Sequence[object]) -> None:
     if precision not in ("float32", "int8"):
         raise InputError(f"precision is {precision!r}; expected float32 or int8")
     if calibration and precision != "int8":
@@ -147,7 +148,7 @@ def _calibrate(networks: InferenceNetworks, clips: Iterable[Tensor]) -> Inferenc
 
 
 @torch.inference_mode()
-def _make_inputs(networks: InferenceNetworks, clip: Tensor, with_freedom: bool) -> dict[str, list[Tensor]]:
+def _make_inputs(networks: Networks, clip: Tensor, with_freedom: bool) -> dict[str, list[Tensor]]:
     """Make inputs of each graph, with another size of batch than the graphs were traced with."""
     source, kp = networks.encode(clip[:1]), networks.detect(clip[1:4])
     if with_freedom:

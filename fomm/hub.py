@@ -14,7 +14,7 @@ from fomm.bundled import bundled
 from fomm.checkpoint import DEFAULT_WEIGHTS, load_checkpoints, read_checkpoint, save_weights
 from fomm.config import load_config
 from fomm.errors import CheckpointError, MissingExtraError, shown
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 try:
     from huggingface_hub import (
@@ -64,7 +64,7 @@ class HubModel(ModelHubMixin):
         self._freeze_norm = checkpoint.resolve_freeze_norm()
         self._hub_mixin_config = None  # the mixin would write the arguments into a file of its own
 
-    def __iter__(self) -> Iterator[OcclusionAwareGenerator | KPDetector]:
+    def __iter__(self) -> Iterator[Generator | Detector]:
         yield self.generator
         yield self.kp_detector
 

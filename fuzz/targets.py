@@ -44,6 +44,8 @@ def seed_checkpoints(folder: Path) -> Iterator[bytes]:
     """Yield small files of weights in each format, and harmful pickles, as the fuzzer's bytes."""
     for kind in ("zip", "legacy", "safetensors"):
         yield b"w" + hostile.smallest_checkpoint(kind)
+        yield b"w" + hostile.file_of(hostile.smallest_articulated(), kind)
+        yield b"w" + hostile.file_of(hostile.first_thin_plate(), kind)
     header, numbers = hostile.smallest_checkpoint("safetensors")[8:].split(b"}}", 1)
     yield b"s" + header + b"}}\n" + numbers.lstrip()
     yield b's{"generator.a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}\n' + bytes(8)

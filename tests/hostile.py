@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import save
 
 from fomm.checkpoint import build_networks
-from fomm.config import Config, config_from_dict
+from fomm.checkpoint.families import find_family
+from fomm.config import Config, articulated_config, config_from_dict
 from fomm.media import save_video
 from fomm.media.ffmpeg import find_executable, run
 
@@ -162,13 +163,56 @@ def smallest_tensors() -> dict[str, dict[str, torch.Tensor]]:
     return {part: {name: torch.ones_like(t) for name, t in state.items()} for part, state in parts.items()}
 
 
-def smallest_checkpoint(kind: str) -> bytes:
-    """Return their weights as a file: "zip", "legacy" or "safetensors"."""
+def smallest_articulated() -> dict[str, dict[str, torch.Tensor]]:
+    """Return the weights of the smallest MRAA model that there can be, all ones."""
+    hourglass = {"block_expansion": 1, "max_features": 2, "num_blocks": 1}
+    model = {
+        "num_regions": 1,
+        "num_channels": 3,
+        "region_predictor_params": {"temperature": 0.1, **hourglass},
+        "generator_params": {
+            "block_expansion": 1,
+            "max_features": 2,
+            "num_down_blocks": 1,
+            "num_bottleneck_blocks": 1,
+            "pixelwise_flow_predictor_params": hourglass,
+        },
+    }
+    family = find_family(["generator", "region_predictor"])
+    networks = family.build(articulated_config({"model_params": model}, "smallest"), {})
+    parts = {name: part.state_dict() for name, part in family.parts(*networks).items()}
+    return {part: {name: torch.ones_like(t) for name, t in state.items()} for part, state in parts.items()}
+
+
+def first_thin_plate() -> dict[str, dict[str, torch.Tensor]]:
+    """Return a TPSMM file that tells its architecture, but holds the first tensors of each network alone."""
+    motion, up = "hourglass.encoder.down_blocks.0.conv.weight", "hourglass.decoder.up_blocks.0.conv.weight"
+    return {
+        "inpainting_network": {
+            "first.conv.weight": torch.ones(1, 3, 7, 7),
+            "down_blocks.0.conv.weight": torch.ones(2, 1, 3, 3),
+        },
+        "dense_motion_network": {
+            "maps.weight": torch.ones(2, 13, 7, 7),
+            motion: torch.ones(2, 12, 3, 3),
+            up: torch.ones(1, 2, 3, 3),
+        },
+        "kp_detector": {"fg_encoder.conv1.weight": torch.ones(64, 3, 7, 7)},
+    }
+
+
+def file_of(parts: dict[str, dict[str, torch.Tensor]], kind: str) -> bytes:
+    """Return weights as a file: "zip", "legacy" or "safetensors"."""
     if kind == "safetensors":
-        return flat_safetensors(smallest_tensors())
+        return flat_safetensors(parts)
     buffer = io.BytesIO()
-    torch.save(smallest_tensors(), buffer, _use_new_zipfile_serialization=kind == "zip")
+    torch.save(parts, buffer, _use_new_zipfile_serialization=kind == "zip")
     return buffer.getvalue()
+
+
+def smallest_checkpoint(kind: str) -> bytes:
+    """Return the smallest weights of FOMM as a file, see ``file_of``."""
+    return file_of(smallest_tensors(), kind)
 
 
 def flat_safetensors(

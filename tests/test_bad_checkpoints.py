@@ -243,21 +243,22 @@ def tensors() -> dict[str, Case]:
     return cases
 
 
-def changed(name: str, value: object, kind: str = "zip") -> Callable[[], bytes]:
-    """Return a maker of the smallest weights with one tensor of a network replaced or removed."""
+def changed(
+    name: str, value: object, kind: str = "zip", tensors: Callable[[], dict] = hostile.smallest_tensors
+) -> Callable[[], bytes]:
+    """Return a maker of small weights with one tensor, or a network, replaced or removed."""
 
     def make() -> bytes:
-        parts: dict[str, dict] = hostile.smallest_tensors()
+        parts: dict[str, dict] = tensors()
         part, _, key = name.partition(".")
-        if value is None:
+        if not key:
+            del parts[part]
+        elif value is None:
             del parts[part][key]
         else:
+            parts.setdefault(part, {})
             parts[part][key] = value(parts[part][key]) if callable(value) else value
-        if kind == "safetensors":
-            return hostile.flat_safetensors(parts)
-        buffer = io.BytesIO()
-        torch.save(parts, buffer, _use_new_zipfile_serialization=kind == "zip")
-        return buffer.getvalue()
+        return hostile.file_of(parts, kind)
 
     return make
 
@@ -307,6 +308,77 @@ def weights() -> dict[str, Case]:
         "a tensor class of somebody": (
             changed(bias, lambda t: Call(io.open, "canary", "w")),
             "asks for .*open",
+        ),
+    }
+
+
+# -- the models that came after -----------------------------------------------------------------------
+
+
+def successors() -> dict[str, Case]:
+    """Return broken files of MRAA and TPSMM."""
+    mraa, tpsmm = hostile.smallest_articulated, hostile.first_thin_plate
+    cases: dict[str, Case] = {}
+    nan = torch.tensor([0.0, float("nan"), 0.0])
+    for kind in ("zip", "legacy", "safetensors"):
+
+        def of(name: str, value: object, tensors: Callable[[], dict], k: str = kind) -> Callable[[], bytes]:
+            return changed(name, value, k, tensors)
+
+        bias, regions = "generator.final.bias", "region_predictor.regions.weight"
+        steering = f"inpainting_network.{chr(27)}[2J"
+        files: dict[str, Case] = {
+            "MRAA, NaN": (of(bias, nan, mraa), r"final\.bias holds values that are not finite"),
+            "MRAA, a wrong shape": (of(bias, torch.ones(7), mraa), "final.bias is 7 instead of 3"),
+            "MRAA, one missing": (of(bias, None, mraa), "missing generator.final.bias"),
+            "MRAA, one unexpected": (
+                of("region_predictor.extra", torch.ones(3), mraa),
+                "unexpected region_predictor.extra",
+            ),
+            "MRAA, no painter": (of("generator", None, mraa), "holds no 'generator'"),
+            "MRAA, a key layer missing": (
+                of(regions, None, mraa),
+                r"no convolution region_predictor\.regions",
+            ),
+            "MRAA, no region": (of(regions, lambda t: t[:0], mraa), "num_regions should lie in"),
+            "MRAA, whole numbers": (of(bias, torch.ones(3, dtype=torch.int8), mraa), "torch.int8"),
+            "MRAA, a background of half a network": (
+                of("bg_predictor.fc.bias", torch.ones(6), mraa),
+                r"no convolution bg_predictor\.encoder",
+            ),
+            "MRAA, half an AVD network": (
+                of("avd_network.id_encoder.9.bias", torch.ones(4), mraa),
+                r"missing avd_network\.id_encoder\.0\.weight",
+            ),
+            "TPSMM, most of it missing": (
+                lambda k=kind: hostile.file_of(tpsmm(), k),
+                "missing inpainting_network",
+            ),
+            "TPSMM, no key points": (of("kp_detector", None, tpsmm), "holds no 'kp_detector'"),
+            "TPSMM, no spline": (
+                of("dense_motion_network.maps.weight", lambda t: t[:1], tpsmm),
+                "num_tps should lie in",
+            ),
+            "TPSMM, shrunk by a third": (
+                of("dense_motion_network.down.weight", torch.ones(3, 1, 9, 9), tpsmm),
+                "scale_factor is 0.33",
+            ),
+            "TPSMM, a name that steers": (of(steering, torch.ones(1), tpsmm), r"has the name .*\?\[2J"),
+        }
+        cases |= {f"{name}, {kind}": case for name, case in files.items()}
+    endless = torch.ones(1).expand(1 << 40, 1, 1, 1)
+    return cases | {
+        "TPSMM, a painter of stride zero": (
+            changed("inpainting_network.first.conv.weight", endless, "zip", tpsmm),
+            "larger than the file",
+        ),
+        "TPSMM, an identity of endless numbers": (
+            changed("kp_detector.fg_encoder.fc.bias", torch.ones(1).expand(1 << 40), "zip", tpsmm),
+            "larger than the file",
+        ),
+        "MRAA, a painter of 9000 blocks": (
+            lambda: hostile.flat_safetensors(with_many_blocks(mraa())),
+            "num_bottleneck_blocks should lie in 0 to 256",
         ),
     }
 
@@ -552,10 +624,13 @@ def safetensors() -> dict[str, Case]:
 
 def many_blocks() -> bytes:
     """Names that make a network of 9000 blocks, each with one number."""
-    parts = hostile.smallest_tensors()
+    return hostile.flat_safetensors(with_many_blocks(hostile.smallest_tensors()))
+
+
+def with_many_blocks(parts: dict[str, dict[str, torch.Tensor]]) -> dict[str, dict[str, torch.Tensor]]:
     for number in range(9000):
         parts["generator"][f"bottleneck.r{number}.conv1.weight"] = torch.ones(1, 1, 1, 1)
-    return hostile.flat_safetensors(parts)
+    return parts
 
 
 def with_metadata(text: str) -> bytes:
@@ -614,7 +689,10 @@ def others() -> dict[str, Case]:
     }
 
 
-GROUPS = (pickles, legacy_lists, copies, structures, tensors, weights, archives, safetensors, others)
+GROUPS = (
+    *(pickles, legacy_lists, copies, structures, tensors, weights, successors),
+    *(archives, safetensors, others),
+)
 CASES: dict[str, Case] = {name: case for group in GROUPS for name, case in group().items()}
 assert len(CASES) == sum(len(group()) for group in GROUPS), "two cases have one name"
 
@@ -640,6 +718,7 @@ def test_refused(told, paths, name):
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_the_whole_files_are_taken(tmp_path, kind):
     assert knock_with_checkpoint(hostile.smallest_checkpoint(kind), tmp_path) == ""
+    assert knock_with_checkpoint(hostile.file_of(hostile.smallest_articulated(), kind), tmp_path) == ""
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])

@@ -88,22 +88,22 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     assert animate(files, *TINY_OPTIONS) == 0
     assert seen == {
-        "relative": True, "adapt_movement_scale": True, "openings": True, "best_frame": None, "audio": True,
-        "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
+        "relative": True, "adapt_movement_scale": True, "openings": True, "avd": False, "best_frame": None,
+        "audio": True, "side_by_side": False, "start": 0.0, "duration": None, "batch_size": None,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": None,
         "device": None, "engine": "torch", "precision": "float32", "driver": None, "shift": 1.0,
         "strength": None, "parts": None, **asdict(Edit()),
         "mark": True, "sidecar": False, "credentials": None,
     }  # fmt: skip
     options = (
-        "--absolute --no-adapt-scale --no-openings --best-frame 3 --no-audio --side-by-side --start 1.5 "
-        "--duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5 "
-        "--no-mark --sidecar --credentials me.pem"
+        "--absolute --no-adapt-scale --no-openings --avd --best-frame 3 --no-audio --side-by-side "
+        "--start 1.5 --duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints "
+        "--shift 0.5 --no-mark --sidecar --credentials me.pem"
     )
     assert animate(files, *TINY_OPTIONS, *options.split()) == 0
     assert seen == {
-        "relative": False, "adapt_movement_scale": False, "openings": False, "best_frame": 3, "audio": False,
-        "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
+        "relative": False, "adapt_movement_scale": False, "openings": False, "avd": True, "best_frame": 3,
+        "audio": False, "side_by_side": True, "start": 1.5, "duration": 2.0, "batch_size": 7,
         "crop": "none", "crop_driving": None, "face": None, "paste_back": None, "size": (48, 64),
         "device": None, "engine": "torch", "precision": "bfloat16", "driver": "keypoints", "shift": 0.5,
         "strength": None, "parts": None, **asdict(Edit()),

@@ -184,7 +184,7 @@ def test_what_a_tracer_writes_down_is_the_same_network():
             return networks.render(encoded, Keypoints(value, jacobian)).prediction
 
     traced = torch.jit.trace(Render(), (kp.value[:1], kp.jacobian[:1]), check_trace=False)
-    error = difference(traced(*kp), networks.render(encoded, kp).prediction)
+    error = difference(traced(kp.value, kp.jacobian), networks.render(encoded, kp).prediction)
     assert error <= 1e-5, f"off by {error:.1e}"
 
 

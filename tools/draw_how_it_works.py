@@ -22,7 +22,7 @@ from fomm.animation.paste import Paste
 from fomm.face.crop import Rect
 from fomm.media import VideoReader, read_image
 from fomm.media.resize import cut_out
-from fomm.model import Keypoints, movement_scale, open_like, relative_motion
+from fomm.model import Keypoints, OcclusionAwareGenerator, movement_scale, open_like, relative_motion
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,6 +63,7 @@ class Steps:
 def compute_steps() -> Steps:
     """Run every step of one frame."""
     generator, kp_detector = load_checkpoints(cpu=True)
+    assert isinstance(generator, OcclusionAwareGenerator)
     height, width, _ = generator.frame_shape or (256, 256, 3)
     photo = read_image(PHOTO)[PORTRAIT, PORTRAIT]
     (part,) = photo_squares(photo, "auto", None, PHOTO.name, 0)

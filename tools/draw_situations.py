@@ -30,7 +30,7 @@ from fomm.heads.render import Renderer, pose
 from fomm.heads.scene import Scene, make_scene
 from fomm.media import VideoReader, VideoWriter, read_image
 from fomm.media.resize import cut_out
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 ROOT = Path(__file__).resolve().parent.parent
 STRIPS = ROOT / "docs" / "situations"
@@ -43,7 +43,7 @@ QUALITY = 64  # of the JPEGs
 _PERSON, _SCENE, _GLASSES = (9, 0, 34), (9, 1, 34), 5
 _ANGLES = ("yaw", "pitch", "roll")
 
-Networks = tuple[OcclusionAwareGenerator, KPDetector]
+Networks = tuple[Generator, Detector]
 Pose = dict[str, float]  # radians; "right" and "up" as shares of the picture's side; actions of the face
 
 

@@ -25,7 +25,7 @@ from fomm.media import VideoReader, check_not_swapped, read_image
 from fomm.media.images import warn_of_lost_alpha
 from fomm.media.reader import FramesReader
 from fomm.media.writer import keeps_alpha
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, Keypoints
 
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
 
@@ -33,13 +33,14 @@ SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squ
 def make_animation(
     source_image: Any,
     driving_video: Any,
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     relative: bool = True,
     adapt_movement_scale: bool = True,
     cpu: bool = False,
     *,
     openings: bool = True,
+    avd: bool = False,
     progress: Progress = True,
     best_frame: int | None = None,
     driver: str | None = None,
@@ -55,7 +56,7 @@ def make_animation(
             Pictures of another size than the network's are resized to it, those of that size pass untouched.
             No face is looked for: a picture far from the network's shape is squeezed, with a warning.
         generator, kp_detector: as ``load_checkpoints`` gives them.
-        relative, adapt_movement_scale, openings: see ``Animator``.
+        relative, adapt_movement_scale, openings, avd: see ``Motion``.
         cpu: move the networks to the CPU first; otherwise they run where they are.
         progress: show a progress bar, where the output is a terminal; or a function, see ``animate_file``.
         best_frame: the driving frame, counted from 0, that resembles the source most; relative motion starts
@@ -73,7 +74,7 @@ def make_animation(
         InputError: a picture, the video or another argument cannot be used.
         MissingExtraError: the engine is not installed.
     """
-    motion = Motion(relative, adapt_movement_scale, openings, best_frame, driver)
+    motion = Motion(relative, adapt_movement_scale, openings, best_frame, driver, avd=avd)
     compute = Compute("cpu" if cpu else None, precision, engine or "auto", batch_size)
     animator = Animator(source_image, generator, kp_detector, motion=motion, compute=compute)
     total = len(driving_video) if hasattr(driving_video, "__len__") else None
@@ -100,8 +101,8 @@ def animate_file(
     photo: str | os.PathLike[str],
     driving: str | os.PathLike[str] | Mapping[int, str | os.PathLike[str]],
     result: str | os.PathLike[str],
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     framing: Framing = Framing(),
     excerpt: Excerpt = Excerpt(),
@@ -186,8 +187,8 @@ def animate_file(
 def animate_frames(
     photo: Any,
     driving: Any,
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     fps: float = 25.0,
     framing: Framing = Framing(),

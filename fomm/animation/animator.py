@@ -20,9 +20,9 @@ from fomm.engines.gpu import SideStream, explain_out_of_memory
 from fomm.engines.inference import Rendered
 from fomm.errors import InputError
 from fomm.model import (
+    Detector,
+    Generator,
     Keypoints,
-    KPDetector,
-    OcclusionAwareGenerator,
     movement_scale,
     open_like,
     relative_motion,
@@ -55,8 +55,8 @@ class Animator:
     def __init__(
         self,
         source_image: Any,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         *,
         motion: Motion = Motion(),
         compute: Compute = EXACT,
@@ -64,7 +64,9 @@ class Animator:
         self.motion = motion
         watched = motion.uses_mesh(labelled=kp_detector.openings is not None)
         self.openings = kp_detector.openings if motion.relative and motion.openings else None
+        motion.check_avd(has_avd=kp_detector.avd_network is not None)
         self.painter = Painter(source_image, generator, kp_detector, compute)
+        self.avd_network = kp_detector.avd_network if motion.avd else None
         self.engine, self.precision = self.painter.engine, self.painter.precision
         self._detected = self.painter.encoded
         self.face = self._find_face() if watched else None
@@ -255,7 +257,7 @@ class Animator:
 
     def _start(self, reference: Keypoints) -> "_Start":
         """Return where relative motion starts; once for all frames, since a GPU has to stop for the scale."""
-        scaled = self.motion.relative and self.motion.adapt_movement_scale
+        scaled = self.motion.relative and self.motion.adapt_movement_scale and not self.motion.avd
         return _Start(reference, movement_scale(self.keypoints, reference) if scaled else 1.0)
 
     def _ease(self, moved: Keypoints, strengths: list[float]) -> Keypoints:
@@ -265,9 +267,12 @@ class Animator:
         return blend(self.keypoints, moved, moved.value.new_tensor(strengths))
 
     def _moved(self, kp_driving: Keypoints, start: "_Start") -> Keypoints:
+        kp_source = self.keypoints
+        if self.avd_network is not None:
+            with torch.inference_mode():
+                return self.avd_network(kp_source, kp_driving)
         if not self.motion.relative:
             return kp_driving
-        kp_source = self.keypoints
         moved = relative_motion(kp_source, kp_driving, *start)
         if self.openings is None:
             return moved
@@ -276,10 +281,7 @@ class Animator:
 
 def blend(start: Keypoints, end: Keypoints, shares: Tensor) -> Keypoints:
     """Return key points between those of ``start``, at a share of 0, and ``end``, at 1; ``shares``: B."""
-    value = torch.lerp(start.value, end.value, shares[:, None, None])
-    if start.jacobian is None or end.jacobian is None:
-        return Keypoints(value)
-    return Keypoints(value, torch.lerp(start.jacobian, end.jacobian, shares[:, None, None, None]))
+    return start.map(lambda one, other: torch.lerp(one, other, shares.view(-1, *[1] * (one.ndim - 1))), end)
 
 
 def _hold(kp_driving: Keypoints, held: Keypoints, seen: list[bool]) -> Keypoints:
@@ -296,11 +298,7 @@ def _hold(kp_driving: Keypoints, held: Keypoints, seen: list[bool]) -> Keypoints
     for row, shows in enumerate(seen, 1):
         last = row if shows else last
         rows.append(last)
-    jacobians = (held.jacobian, kp_driving.jacobian)
-    value = torch.cat((held.value, kp_driving.value))[rows]
-    if jacobians[0] is None or jacobians[1] is None:
-        return Keypoints(value)
-    return Keypoints(value, torch.cat((jacobians[0], jacobians[1]))[rows])
+    return held.map(lambda one, others: torch.cat((one, others))[rows], kp_driving)
 
 
 class _Start(NamedTuple):

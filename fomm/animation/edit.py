@@ -9,14 +9,14 @@ from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Compute, Edit, Framing, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.watch import measure_face
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 
 def edit(
     photo: Picture,
     change: Edit,
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     like: Picture | None = None,
     relative: bool = True,

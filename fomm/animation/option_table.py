@@ -163,6 +163,11 @@ OPTIONS = (
         switch_option, opposite="no-adapt-scale",
     ),
     Option(
+        "avd", "avd", _MOTION,
+        "give the photo's shape the driving frames' poses by a network that files of MRAA and TPSMM have",
+        switch_option,
+    ),
+    Option(
         "openings", "openings", _MOTION,
         "open the mouth as far as the driving one (with --relative, if the weights know lips)",
         switch_option, opposite="no-openings",

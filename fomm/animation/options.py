@@ -163,6 +163,9 @@ class Motion:
         parts: those of ``PARTS`` that move; None is all. ``("mouth", "eyes")``: the head stays, the face
             speaks.
         edit: with the mesh, what is changed in the face on top of the driver's motion.
+        avd: animation via disentanglement: a network gives the photo's shape the driving frames' poses;
+            ``relative`` and ``adapt_movement_scale`` are not looked at. Only with files of MRAA and TPSMM
+            that hold an ``avd_network``.
 
     Raises:
         InputError: one of them is something else, or what is for the mesh does not go with the others.
@@ -177,6 +180,7 @@ class Motion:
     strength: Mapping[str, float] | None = None
     parts: tuple[str, ...] | None = None
     edit: Edit = Edit()
+    avd: bool = False
 
     def __post_init__(self) -> None:
         if self.driver not in (None, "mesh", "keypoints"):
@@ -194,6 +198,16 @@ class Motion:
             )
         if self.needs_mesh and self.driver == "keypoints":
             raise InputError(f"{self._why_mesh} does not go with the driver 'keypoints'; take the mesh")
+        if self.needs_mesh and self.avd:
+            raise InputError(f"{self._why_mesh} does not go with avd, which moves key points; leave one out")
+
+    def check_avd(self, *, has_avd: bool) -> None:
+        """Raise InputError where ``avd`` is asked for and the weights have no network for it."""
+        if self.avd and not has_avd:
+            raise InputError(
+                "avd needs an avd_network, and these weights have none; take a file of MRAA or TPSMM "
+                "that holds one, or leave avd out"
+            )
 
     def strength_of(self, part: str) -> float:
         """Return how much of the driver's motion one of ``PARTS`` makes."""
@@ -230,7 +244,7 @@ class Motion:
                 "take the driver 'keypoints'"
             )
         if self.driver is None and not self.needs_mesh:
-            return labelled and self.relative and self.openings
+            return labelled and self.relative and self.openings and not self.avd
         return self.needs_mesh
 
 

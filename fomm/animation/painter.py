@@ -23,7 +23,7 @@ from fomm.engines.gpu import (
 )
 from fomm.engines.inference import Rendered
 from fomm.errors import InputError
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, Keypoints
 from fomm.model.sizes import nearest_size
 
 T = TypeVar("T")
@@ -59,8 +59,8 @@ class Painter:
     def __init__(
         self,
         source_image: Any,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         compute: Compute,
     ) -> None:
         picture = check_picture(source_image, "source_image")
@@ -161,7 +161,7 @@ class Painter:
             torch.cuda.empty_cache()
 
 
-def _check_size(generator: OcclusionAwareGenerator, kp_detector: KPDetector, size: tuple[int, int]) -> None:
+def _check_size(generator: Generator, kp_detector: Detector, size: tuple[int, int]) -> None:
     height, width = nearest_size(generator, kp_detector, size)
     if (height, width) == size:
         return

@@ -24,7 +24,7 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media.images import fill_transparent, get_max_pixels
 from fomm.media.resize import cut_out, resize
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, Keypoints
 from fomm.model.geometry import enlarge_deformation
 
 ROOM = (0.2, 0.12)  # of a square's side: around the head that moves, and more above it, for hair and hats
@@ -52,8 +52,8 @@ class MovedPhoto:
         self,
         picture: np.ndarray,
         name: str,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         *,
         framing: Framing = Framing(),
         motion: Motion = Motion(),
@@ -62,6 +62,7 @@ class MovedPhoto:
         self.picture = picture if picture.shape[2] == 3 else _take_transparent(picture, name)
         self.network_size: tuple[int, int] = (generator.frame_shape or self.picture.shape)[:2]
         watched = motion.uses_mesh(labelled=kp_detector.openings is not None)
+        motion.check_avd(has_avd=kp_detector.avd_network is not None)
         colours = np.ascontiguousarray(self.picture[..., :3])
         parts = photo_squares(
             colours,

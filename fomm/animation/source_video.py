@@ -31,15 +31,15 @@ from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, published_box
 from fomm.media import VideoReader
 from fomm.media.resize import cut_out, resize
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, Keypoints
 
 
 def replace_expression(
     source: str | os.PathLike[str],
     driving: str | os.PathLike[str],
     result: str | os.PathLike[str],
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     framing: Framing = Framing(),
     excerpt: Excerpt = Excerpt(),

@@ -12,6 +12,7 @@ from fomm.config import LABELS, Config, config_from_dict
 from fomm.errors import CheckpointError, ConfigError, shown
 from fomm.model import KPDetector, MultiScaleDiscriminator, OcclusionAwareGenerator, Openings
 
+FOMM = "First Order Motion Model"
 COUNTER = "num_batches_tracked"  # of batch norms; files from before PyTorch 0.4.1 lack it
 
 # What cannot be inferred from tensors is set to the value that all published networks share.
@@ -58,7 +59,7 @@ def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
 
     Raises CheckpointError for tensors of another kind of network.
     """
-    shapes = _Shapes(tensors, where)
+    shapes = Shapes(tensors, where)
     num_kp, _ = shapes["kp_detector.kp.weight"][:2]
     jacobian_maps = shapes.get("kp_detector.jacobian.weight", (0,))[0] // 4
     num_channels = shapes["kp_detector.predictor.encoder.down_blocks.0.conv.weight"][1]
@@ -70,17 +71,17 @@ def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
             "estimate_jacobian": jacobian_maps > 0,
         },
         "kp_detector_params": {
-            **_hourglass(shapes, "kp_detector.predictor"),
+            **infer_hourglass(shapes, "kp_detector.predictor"),
             "temperature": _PUBLISHED_TEMPERATURE,
-            "scale_factor": _scale_factor(shapes, "kp_detector"),
+            "scale_factor": infer_scale_factor(shapes, "kp_detector"),
             "single_jacobian_map": jacobian_maps == 1 and num_kp > 1,
         },
         "generator_params": {
-            **_generator(shapes),
+            **infer_generator(shapes),
             "estimate_occlusion_map": f"{motion}.occlusion.weight" in shapes,
             "dense_motion_params": {
-                **_hourglass(shapes, f"{motion}.hourglass"),
-                "scale_factor": _scale_factor(shapes, motion),
+                **infer_hourglass(shapes, f"{motion}.hourglass"),
+                "scale_factor": infer_scale_factor(shapes, motion),
             },
         },
     }
@@ -95,19 +96,13 @@ def infer_config(tensors: Mapping[str, Tensor], where: str) -> Config:
 
 def skeletons(config: Config) -> dict[str, nn.Module]:
     """Build both networks without weights: names and shapes alone, which take no memory."""
-    with _NoWeights():
+    with NoWeights():
         generator, kp_detector = build_networks(config)
     return {"generator": generator, "kp_detector": kp_detector}
 
 
-def unfilled_networks(config: Config) -> tuple[OcclusionAwareGenerator, KPDetector]:
-    """Build both networks with undefined weights, which are loaded next: drawing takes half a second."""
-    with _NoDrawing():
-        return build_networks(config)
-
-
-class _NoDrawing(TorchFunctionMode):
-    """Leaves parameters as their memory is, without drawing random numbers."""
+class NoDrawing(TorchFunctionMode):
+    """Leaves parameters as their memory is, for weights that are loaded next: drawing takes half a second."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
@@ -115,7 +110,7 @@ class _NoDrawing(TorchFunctionMode):
         return given["tensor"] if drawing else func(*args, **given)
 
 
-class _NoWeights(TorchFunctionMode):
+class NoWeights(TorchFunctionMode):
     """Puts parameters on the meta device, without the slow imports of ``torch.device("meta")``."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -182,16 +177,16 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(low >= -largest) and bool(high <= largest)  # false for what is not a number
 
 
-class _Shapes(dict[str, tuple[int, ...]]):
+class Shapes(dict[str, tuple[int, ...]]):
     """The shapes of all 4-dimensional tensors by name; asking for a missing one raises CheckpointError."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], where: str) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], where: str, model: str = FOMM) -> None:
         super().__init__({name: tuple(tensor.shape) for name, tensor in tensors.items() if tensor.ndim == 4})
-        self.where = where
+        self.where, self.model = where, model
 
     def __missing__(self, name: str) -> tuple[int, ...]:
         raise CheckpointError(
-            f"{self.where} has no convolution {name}, which every First Order Motion Model has; "
+            f"{self.where} has no convolution {name}, which every {self.model} has; "
             "give weights of this model"
         )
 
@@ -203,35 +198,38 @@ class _Shapes(dict[str, tuple[int, ...]]):
         return number
 
 
-def _hourglass(shapes: _Shapes, name: str) -> dict[str, int]:
+def infer_hourglass(shapes: Shapes, name: str) -> dict[str, int]:
+    """Infer the settings of the hourglass under a name."""
     num_blocks = max(1, shapes.count(name + ".encoder.down_blocks.{}.conv.weight"))
     block_expansion = shapes[f"{name}.decoder.up_blocks.{num_blocks - 1}.conv.weight"][0]
     widest = shapes[f"{name}.encoder.down_blocks.{num_blocks - 1}.conv.weight"][0]
     return {
         "num_blocks": num_blocks,
         "block_expansion": block_expansion,
-        "max_features": _max_features(widest, block_expansion << num_blocks, "hourglass"),
+        "max_features": infer_max_features(widest, block_expansion << num_blocks, "hourglass"),
     }
 
 
-def _generator(shapes: _Shapes) -> dict[str, int]:
-    num_down_blocks = shapes.count("generator.down_blocks.{}.conv.weight")
-    block_expansion = shapes["generator.first.conv.weight"][0]
-    last = f"generator.down_blocks.{num_down_blocks - 1}.conv.weight"
+def infer_generator(shapes: Shapes, name: str = "generator") -> dict[str, int]:
+    """Infer the settings of a painter under a name, without those of its motion network."""
+    num_down_blocks = shapes.count(name + ".down_blocks.{}.conv.weight")
+    block_expansion = shapes[f"{name}.first.conv.weight"][0]
+    last = f"{name}.down_blocks.{num_down_blocks - 1}.conv.weight"
     widest = shapes[last][0] if num_down_blocks else block_expansion
     return {
         "num_down_blocks": num_down_blocks,
-        "num_bottleneck_blocks": shapes.count("generator.bottleneck.r{}.conv1.weight"),
+        "num_bottleneck_blocks": shapes.count(name + ".bottleneck.r{}.conv1.weight"),
         "block_expansion": block_expansion,
-        "max_features": _max_features(widest, block_expansion << num_down_blocks, "generator"),
+        "max_features": infer_max_features(widest, block_expansion << num_down_blocks, "generator"),
     }
 
 
-def _max_features(widest: int, unlimited: int, kind: str) -> int:
+def infer_max_features(widest: int, unlimited: int, kind: str) -> int:
+    """Infer the bound of a network's widths from its widest level, and what that would be without bound."""
     return widest if widest < unlimited else max(widest, _PUBLISHED_MAX_FEATURES[kind])
 
 
-def _scale_factor(shapes: _Shapes, name: str) -> float:
+def infer_scale_factor(shapes: Shapes, name: str) -> float:
     """Infer the scale factor from the anti-alias kernel, whose size is 2 round(2 (1 / scale - 1)) + 1."""
     if f"{name}.down.weight" not in shapes:
         return 1

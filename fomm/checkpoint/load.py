@@ -17,21 +17,21 @@ from fomm.atomic import atomic_path
 from fomm.bundled import WEIGHTS, LazyFileHash, bundled, check_intact, sha256_of
 from fomm.checkpoint.architecture import (
     COUNTER,
+    NoDrawing,
+    NoWeights,
     check_fit,
-    infer_config,
     load_strictly,
     skeletons,
-    unfilled_networks,
 )
+from fomm.checkpoint.families import FAMILIES, Family, find_family
 from fomm.checkpoint.files import read_file
-from fomm.config import Config, config_from_dict, load_config
+from fomm.config import AnyConfig, Config, config_from_dict, load_any_config, load_config
 from fomm.errors import CheckpointError, ConfigError, InputError, shown
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 DEFAULT_WEIGHTS = "heads-256.safetensors"
 
-_NETWORKS = ("generator", "kp_detector", "discriminator")
-_PARTS = tuple(f"{name}." for name in _NETWORKS)
+_NETWORKS = frozenset(name for family in FAMILIES for name in (*family.networks, *family.others))
 _NAME = re.compile(r"[A-Za-z0-9_.]{1,120}")  # of a tensor
 _WRAPPERS = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 _REAL_NUMBERS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -45,17 +45,34 @@ class Checkpoint:
     """What a file of weights holds, its names cleaned, not yet compared with a network."""
 
     path: Path
-    tensors: dict[str, Tensor]  # generator.*, kp_detector.* and perhaps discriminator.*
+    tensors: dict[str, Tensor]  # of the networks of its family, such as generator.* and kp_detector.*
     config: Config | None  # from the file's own metadata
     rest: dict[str, Any]  # everything else: the optimisers' states, the epoch
     freeze_norm: bool | None = None  # from the file's own metadata
+    family: Family = FAMILIES[0]
 
     def resolve_config(self) -> Config:
         """Return the configuration in the file, else the one inferred from its tensors' names and shapes.
 
         Raises CheckpointError where the tensors are those of another kind of network.
         """
-        return self.config or infer_config(self.tensors, str(self.path))
+        self.check_first_order()
+        config = self.resolve_any_config()
+        assert isinstance(config, Config)
+        return config
+
+    def check_first_order(self) -> None:
+        """Raise CheckpointError where the file holds another kind of model, which can animate and no more."""
+        if self.family is not FAMILIES[0]:
+            raise CheckpointError(
+                f"{self.path} holds a {self.family.name}, which can animate and no more; "
+                f"give weights of the {FAMILIES[0].name}"
+            )
+
+    def resolve_any_config(self) -> AnyConfig:
+        """Do as ``resolve_config``, of any kind of model."""
+        config: AnyConfig = self.config or self.family.infer(self.tensors, self.path)
+        return config
 
     def resolve_freeze_norm(self) -> bool | None:
         """Return whether batch norms kept their statistics when the weights were trained; None: not known.
@@ -73,13 +90,15 @@ def load_checkpoints(
     cpu: bool = False,
     *,
     device: str | torch.device | None = None,
-) -> tuple[OcclusionAwareGenerator, KPDetector]:
+) -> tuple[Generator, Detector]:
     """Return the generator and the key-point detector with trained weights, in eval mode.
 
     Args:
         config_path: a YAML file or the name of a configuration that ships (``"vox-256"``). Without it, the
             configuration comes from the file of weights: its metadata, else its tensors' names and shapes.
         checkpoint_path: a published ``.pth.tar`` or a safetensors file; without it, the weights that ship.
+            Files of the First Order Motion Model, of the Thin-Plate-Spline Motion Model (TPSMM) and of
+            Articulated Animation (MRAA) are taken: the tensors tell which it is.
         cpu: stay on the CPU. Otherwise the device is CUDA where there is one, else MPS, else the CPU.
         device: a device of your choice.
 
@@ -94,7 +113,7 @@ def load_checkpoints(
         InputError: the device cannot be used.
     """
     place = choose_device(cpu, device)
-    config = None if config_path is None else load_config(config_path)
+    config = None if config_path is None else load_any_config(config_path)
     path = bundled("checkpoints", DEFAULT_WEIGHTS) if checkpoint_path is None else Path(checkpoint_path)
     weights_hash = LazyFileHash.of(path)
     checkpoint = _default_checkpoint(config) if checkpoint_path is None else read_checkpoint(path)
@@ -112,8 +131,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     content, metadata = read_file(path)
     tensors: dict[str, Tensor] = {}
     rest: dict[str, Any] = {}
-    for name, value in _flatten(content):
-        if not name.startswith(_PARTS):
+    entries = _flatten(content)
+    family = find_family(name.partition(".")[0] for name, _ in entries if "." in name)
+    parts = tuple(f"{name}." for name in (*family.networks, *family.others))
+    for name, value in entries:
+        if not name.startswith(parts):
             rest[name] = value
         elif not _NAME.fullmatch(name):
             raise CheckpointError(f"{path} is refused: no network has the name {shown(name)}; {_OTHER}")
@@ -121,11 +143,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
             raise CheckpointError(f"{path} holds {name} twice, with and without a prefix; keep one of them")
         else:
             tensors[name] = _check_tensor(name, value, path)
-    _check_parts(path, tensors, content)
+    _check_parts(path, family, tensors, content)
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > path.stat().st_size:
         raise CheckpointError(f"{path} is refused: its tensors are larger than the file; get the file again")
     config, freeze_norm = _read_metadata(metadata, path)
-    return Checkpoint(path, tensors, config, rest, freeze_norm)
+    if config is not None:
+        family.check_config(config, str(path))
+    return Checkpoint(path, tensors, config, rest, freeze_norm, family)
 
 
 def save_weights(
@@ -194,12 +218,13 @@ def convert(
     if Path(out_path).suffix != ".safetensors":
         raise CheckpointError(f"cannot write {out_path}: the result is a safetensors file; name it so")
     checkpoint = read_checkpoint(in_path)
-    config = load_config(config_path) if config_path is not None else checkpoint.resolve_config()
+    checkpoint.check_first_order()
+    config = checkpoint.resolve_config() if config_path is None else load_config(config_path)
     freeze_norm = checkpoint.resolve_freeze_norm()
     save_weights(out_path, *_networks_of(checkpoint, config), config, half, freeze_norm)
 
 
-def _default_checkpoint(config: Config | None) -> Checkpoint:
+def _default_checkpoint(config: AnyConfig | None) -> Checkpoint:
     """Read the weights that ship.
 
     Raises CheckpointError if they are missing or changed, or if ``config`` is that of another network.
@@ -209,7 +234,8 @@ def _default_checkpoint(config: Config | None) -> Checkpoint:
         raise CheckpointError(f"the weights that ship are not there ({path}); install fomm again")
     check_intact(path)
     checkpoint = read_checkpoint(path)
-    if config is not None and not _same_network(config, checkpoint.resolve_config()):
+    fits = isinstance(config, Config) and _same_network(config, checkpoint.resolve_config())
+    if config is not None and not fits:
         raise CheckpointError(
             f"a configuration alone has to be that of the weights that ship, {path.name}; "
             "give the checkpoint that belongs to it too"
@@ -217,18 +243,23 @@ def _default_checkpoint(config: Config | None) -> Checkpoint:
     return checkpoint
 
 
-def _networks_of(checkpoint: Checkpoint, config: Config | None) -> tuple[OcclusionAwareGenerator, KPDetector]:
+def _networks_of(checkpoint: Checkpoint, config: AnyConfig | None) -> tuple[Generator, Detector]:
     """Build the networks and load the checkpoint into them; ``config`` overrides that of the file.
 
     Names and shapes are compared first, on networks without weights, so that a small file cannot make large
     networks be allocated.
     """
-    config = config or checkpoint.resolve_config()
-    where = str(checkpoint.path)
-    check_fit(skeletons(config), checkpoint.tensors, where)
-    generator, kp_detector = unfilled_networks(config)
-    load_strictly({"generator": generator, "kp_detector": kp_detector}, checkpoint.tensors, where)
-    return generator, kp_detector
+    family, where = checkpoint.family, str(checkpoint.path)
+    if config is not None:
+        family.check_config(config, where)
+    config = config or checkpoint.resolve_any_config()
+    with NoWeights():
+        skeleton = family.build(config, checkpoint.tensors)
+    check_fit(family.parts(*skeleton), checkpoint.tensors, where)
+    with NoDrawing():
+        networks = family.build(config, checkpoint.tensors)
+    load_strictly(family.parts(*networks), checkpoint.tensors, where)
+    return networks
 
 
 def _flatten(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -266,13 +297,15 @@ def _check_tensor(name: str, value: Any, path: Path) -> Tensor:
     return value.detach()
 
 
-def _check_parts(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-    for part in ("generator", "kp_detector"):
+def _check_parts(
+    path: Path, family: Family, tensors: Mapping[str, Tensor], content: Mapping[str, Any]
+) -> None:
+    for part in family.networks:
         if not any(name.startswith(f"{part}.") for name in tensors):
             held = ", ".join(shown(key, 60) for key in list(content)[:4]) or "nothing"
             raise CheckpointError(
                 f"{path} holds no '{part}' (it holds {held}{', ...' if len(content) > 4 else ''}); "
-                "give weights of the First Order Motion Model"
+                f"give weights of a {family.name}"
             )
 
 

@@ -18,9 +18,21 @@ from fomm.config.schema import (
     find_config,
     load_config,
 )
+from fomm.config.successors import (
+    AnyConfig,
+    ArticulatedConfig,
+    ThinPlateConfig,
+    any_config_from_dict,
+    articulated_config,
+    load_any_config,
+    thin_plate_config,
+    with_size,
+)
 
 __all__ = [
     "LABELS",
+    "AnyConfig",
+    "ArticulatedConfig",
     "AugmentationParams",
     "CameraParams",
     "Config",
@@ -31,9 +43,15 @@ __all__ = [
     "JitterParams",
     "LossWeights",
     "ResizeParams",
+    "ThinPlateConfig",
     "TrainParams",
+    "any_config_from_dict",
+    "articulated_config",
     "config_from_dict",
     "config_names",
     "find_config",
+    "load_any_config",
     "load_config",
+    "thin_plate_config",
+    "with_size",
 ]

@@ -13,7 +13,7 @@ from fomm.engines.winograd import TILE, Scratch, Winograd
 from fomm.model.blocks import DownBlock2d, Hourglass, ResBlock2d, SameBlock2d, UpBlock2d
 
 
-def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tensor, Tensor]:
+def fold_norm(conv: nn.Conv2d, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
     """Return weight and bias of a convolution with the batch norm behind it, if any, as float32 copies."""
     weight = conv.weight.detach().float()
     bias = weight.new_zeros(len(weight)) if conv.bias is None else conv.bias.detach().float()
@@ -23,11 +23,11 @@ def fold_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d | None = None) -> tuple[Tens
     return weight * scale[:, None, None, None], bias * scale + shift
 
 
-def affine_of(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Return the scale and the shift of each channel that a batch norm applies in eval mode, float32."""
+    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
+        raise ValueError("a norm without running statistics cannot be folded")
     mean, variance = norm.running_mean, norm.running_var
-    if mean is None or variance is None:
-        raise ValueError("a batch norm without running statistics cannot be folded")
     # on the CPU, since not every device has float64
     weight, bias, mean, variance = (
         tensor.detach().cpu().double() for tensor in (norm.weight, norm.bias, mean, variance)

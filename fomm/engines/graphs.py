@@ -1,13 +1,15 @@
 """The networks for inference as three graphs of plain tensors, which other engines can run.
 
-    keypoints   images -> value[, jacobian]
-    source      picture -> features, small[, details]
-    render      features, small[, details][, freedom], source_value[, source_jacobian], value[, jacobian]
+    keypoints   images -> value[, jacobian][, covariance]
+    source      picture -> features, small[, skip_0, ...][, details]
+    render      features, small[, skip_0, ...][, details][, freedom], source_value[, source_jacobian]
+                [, source_covariance], value[, jacobian][, covariance]
                 -> prediction, deformation[, occlusion_map]
 
-All are float32. The batch is the first dimension of images, values and jacobians, and of what ``render``
-gives. ``freedom`` says how much of its motion each place makes, see ``EncodedSource``. The last part of
-``render`` is also a graph of its own, which can run in 8 bits:
+All are float32. The batch is the first dimension of images, of key points but the source's, and of what
+``render`` gives. MRAA and TPSMM have skips, which blend the source in. ``freedom`` says how much of its
+motion each place makes, see ``EncodedSource``. The last part of ``render`` is also a graph of its own, which
+can run in 8 bits:
 
     paint       moved -> prediction
 """
@@ -21,12 +23,12 @@ from torch import Tensor, nn
 from fomm.engines.inference import (
     EncodedSource,
     InferenceNetworks,
+    Networks,
     Rendered,
     drop_none,
     finish_frames,
     full_freedom,
     pack_inputs,
-    unpack_inputs,
 )
 from fomm.engines.quantization import quantize
 from fomm.model import Keypoints
@@ -44,7 +46,7 @@ class Graph:
 
 
 class _KeypointsGraph(nn.Module):
-    def __init__(self, networks: InferenceNetworks) -> None:
+    def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.networks = networks
 
@@ -53,23 +55,22 @@ class _KeypointsGraph(nn.Module):
 
 
 class _SourceGraph(nn.Module):
-    def __init__(self, networks: InferenceNetworks) -> None:
+    def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.networks = networks
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        return tuple(drop_none(self.networks.encode_picture(picture)))
+        source = self.networks.encode_picture(picture)
+        return tuple(drop_none((source.features, source.small, *source.skips, source.details)))
 
 
 class _RenderGraph(nn.Module):
-    def __init__(self, networks: InferenceNetworks) -> None:
+    def __init__(self, networks: Networks) -> None:
         super().__init__()
         self.networks = networks
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(
-            drop_none(self.networks.render(*unpack_inputs(tensors, self.networks.share_of_details > 0)))
-        )
+        return tuple(drop_none(self.networks.render(*self.networks.unpack(tensors))))
 
 
 class _PaintGraph(nn.Module):
@@ -88,7 +89,7 @@ def build_paint_graph(networks: InferenceNetworks, moved: Tensor) -> Graph:
 
 
 def build_graphs(
-    networks: InferenceNetworks, size: tuple[int, int], *, with_freedom: bool = False
+    networks: Networks, size: tuple[int, int], *, with_freedom: bool = False
 ) -> dict[str, Graph]:
     """Build the three graphs, by name, for pictures of one size (height, width) on the CPU.
 
@@ -99,14 +100,15 @@ def build_graphs(
         source = networks.encode(picture)
         images = picture.repeat(2, 1, 1, 1)
         points = networks.detect(images)
-    names = ("value", "jacobian")[: len(drop_none(points))]
-    of_source = ("features", "small", "details")[: 2 if source.details is None else 3]
+    names = ("value", "jacobian", "covariance")[: len(drop_none(points))]
+    skips = tuple(f"skip_{number}" for number in range(len(source.skips)))
+    of_source = ("features", "small", *skips, *(("details",) if networks.with_details else ()))
     freedom = ("freedom",) if with_freedom else ()
     if with_freedom:
         source = source._replace(freedom=full_freedom(source))
     of_render = (*of_source, *freedom, *(f"source_{name}" for name in names), *names)
     inputs = dict(zip(of_render, pack_inputs(source, points), strict=True))
-    outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.motion.with_occlusion]
+    outputs = ("prediction", "deformation", "occlusion_map")[: 2 + networks.with_occlusion]
     graphs = (
         Graph(
             "keypoints", _KeypointsGraph(networks), {"images": images}, names, frozenset({"images", *names})
@@ -133,7 +135,7 @@ class GraphEngine:
 
     def __init__(
         self,
-        networks: InferenceNetworks,
+        networks: Networks,
         size: tuple[int, int],
         motion: nn.Module | None,
         compile_graph: Callable[[Graph], Run],
@@ -142,17 +144,21 @@ class GraphEngine:
         self.runs: dict[str, Run] = {}
 
     def detect(self, images: Tensor) -> Keypoints:
-        """Do as ``InferenceNetworks.detect``."""
+        """Do as ``Networks.detect``."""
         return Keypoints(*self._run("keypoints")([images]))
 
     def encode(self, picture: Tensor) -> EncodedSource:
-        """Do as ``InferenceNetworks.encode``."""
-        features, small, *details = self._run("source")([picture])
-        return EncodedSource(features, small, self.detect(picture), *details)
+        """Do as ``Networks.encode``."""
+        tensors = self._run("source")([picture])
+        points = self.detect(picture)
+        pairs = [point for point in points for _ in range(2) if point is not None]
+        source, _ = self.networks.unpack([*tensors, *pairs])
+        return source._replace(keypoints=points)
 
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
-        """Do as ``InferenceNetworks.render``."""
+        """Do as ``Networks.render``."""
         if self.motion is not None:
+            assert isinstance(self.networks, InferenceNetworks)
             motion = self.motion(source.small, source.keypoints, kp_driving, source.freedom)
             moved = self.networks.decoder.move(source.features, *motion).permute(0, 2, 3, 1)
             if "paint" not in self.runs:

@@ -26,6 +26,7 @@ from fomm.engines.fused import (
     fold_norm,
     is_eager,
 )
+from fomm.model.base import Keypoints, Openings
 from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.dense_motion import (
     DenseMotionNetwork,
@@ -35,7 +36,7 @@ from fomm.model.dense_motion import (
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
 from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
-from fomm.model.keypoints import Keypoints, KPDetector, Openings
+from fomm.model.keypoints import KPDetector
 
 
 class EncodedSource(NamedTuple):
@@ -48,6 +49,11 @@ class EncodedSource(NamedTuple):
     # 1xhxw in [0, 1]: how much of its motion each place makes. With it the flow is made exact on the face, if
     # key points are labelled, see ``meet_face``. None: the network's flow
     freedom: Tensor | None = None
+    # of models that blend the source in: the features of its other levels, the smaller first, and itself
+    skips: tuple[Tensor, ...] = ()
+
+
+NO_POINTS = Keypoints(torch.empty(0))  # of a source whose key points are not detected yet
 
 
 class Rendered(NamedTuple):
@@ -64,7 +70,50 @@ class Rendered(NamedTuple):
         return Rendered(self.prediction[here], self.deformation[here], shown)
 
 
-class InferenceNetworks(nn.Module):
+class Networks(nn.Module):
+    """What every model gives for inference.
+
+    Attributes:
+        num_channels: of pictures.
+        num_skips: how many ``skips`` an encoded source has.
+        with_details: whether it has ``details``.
+        with_occlusion: whether what is rendered has an occlusion map.
+    """
+
+    num_channels: int
+    num_skips = 0
+    with_details = False
+    with_occlusion = True
+
+    def detect(self, images: Tensor) -> Keypoints:
+        """Find the key points of BxCxHxW in [0, 1]."""
+        raise NotImplementedError
+
+    def encode_picture(self, picture: Tensor) -> EncodedSource:
+        """Compute all that 1xCxHxW in [0, 1] decides, but for the key points, which have no values yet."""
+        raise NotImplementedError
+
+    def encode(self, picture: Tensor) -> EncodedSource:
+        """Compute all that the source decides, of 1xCxHxW in [0, 1]; once for each source."""
+        picture = picture.contiguous(memory_format=torch.channels_last)
+        return self.encode_picture(picture)._replace(keypoints=self.detect(picture))
+
+    def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
+        """Paint the source, moved to the key points of B frames."""
+        raise NotImplementedError
+
+    def unpack(self, tensors: Sequence[Tensor]) -> tuple[EncodedSource, Keypoints]:
+        """Undo ``pack_inputs``."""
+        features, small, *rest = tensors
+        skips, rest = tuple(rest[: self.num_skips]), rest[self.num_skips :]
+        details = rest.pop(0) if self.with_details else None
+        freedom = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
+        half = len(rest) // 2
+        source = EncodedSource(features, small, Keypoints(*rest[:half]), details, freedom, skips)
+        return source, Keypoints(*rest[half:])
+
+
+class InferenceNetworks(Networks):
     """A generator and a key-point detector for inference alone, with the weights that they have now.
 
     Args:
@@ -89,24 +138,19 @@ class InferenceNetworks(nn.Module):
         self.motion = _FusedMotion(generator.dense_motion_network, kp_detector.openings, dtype)
         self.decoder = _FusedDecoder(generator, dtype)
         self.dtype, self.num_channels = dtype, generator.first.conv.in_channels
-        self.share_of_details = generator.details
+        self.share_of_details, self.with_details = generator.details, generator.details > 0
+        self.with_occlusion = self.motion.with_occlusion
         self.eval().requires_grad_(False)
 
     def detect(self, images: Tensor) -> Keypoints:
         """Find the key points of BxCxHxW in [0, 1]."""
         return self.detector(images)
 
-    def encode(self, picture: Tensor) -> EncodedSource:
-        """Compute all that the source decides, of 1xCxHxW in [0, 1]; once for each source."""
-        picture = picture.contiguous(memory_format=torch.channels_last)
-        features, small, details = self.encode_picture(picture)
-        return EncodedSource(features, small, self.detect(picture), details)
-
-    def encode_picture(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Compute the fields of ``EncodedSource`` without the key points, of 1xCxHxW in [0, 1]."""
+    def encode_picture(self, picture: Tensor) -> EncodedSource:
+        """Compute all that 1xCxHxW in [0, 1] decides, but for the key points, which have no values yet."""
         features = self.encoder(picture.to(self.dtype)).float()
-        details = self.share_of_details * finest_details(picture) if self.share_of_details else None
-        return features, self.motion.shrink(picture), details
+        details = self.share_of_details * finest_details(picture) if self.with_details else None
+        return EncodedSource(features, self.motion.shrink(picture), NO_POINTS, details)
 
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
         """Paint the source, moved to the key points of B frames."""
@@ -131,25 +175,15 @@ def full_freedom(source: EncodedSource) -> Tensor:
 def pack_inputs(source: EncodedSource, kp_driving: Keypoints) -> list[Tensor]:
     """List the tensors that ``render`` takes.
 
-    They are features, small, details, freedom, and the key points of the source and the driving frames.
+    They are features, small, skips, details, freedom, and the key points of the source and of driving frames.
 
     Those that are None are left out. Jacobians are left out too unless both key points have them, because
     ``render`` uses them only together.
     """
     pairs = zip(source.keypoints, kp_driving, strict=True)
     points = [(one, other) for one, other in pairs if one is not None and other is not None]
-    tensors = [source.features, source.small, *drop_none((source.details, source.freedom))]
+    tensors = [source.features, source.small, *source.skips, *drop_none((source.details, source.freedom))]
     return tensors + [one for one, _ in points] + [other for _, other in points]
-
-
-def unpack_inputs(tensors: Sequence[Tensor], with_details: bool) -> tuple[EncodedSource, Keypoints]:
-    """Undo ``pack_inputs``; ``with_details`` says whether the source has details."""
-    features, small, *rest = tensors
-    details = rest.pop(0) if with_details else None
-    freedom = rest.pop(0) if len(rest) % 2 else None  # key points come in pairs
-    half = len(rest) // 2
-    source = EncodedSource(features, small, Keypoints(*rest[:half]), details, freedom)
-    return source, Keypoints(*rest[half:])
 
 
 def drop_none(tensors: Iterable[Tensor | None]) -> list[Tensor]:
@@ -164,12 +198,12 @@ class _FusedDetector(nn.Module):
 
     def __init__(self, detector: KPDetector) -> None:
         super().__init__()
-        self.down = _copy_downsampling(detector.down)
+        self.down = copy_downsampling(detector.down)
         self.predictor = FusedHourglass(detector.predictor, torch.float32)
         self.temperature = detector.temperature
         self.num_kp = len(detector.kp.weight)
         self.with_jacobian = detector.jacobian is not None
-        heads = _join_outputs(detector.kp, detector.jacobian)
+        heads = join_outputs(detector.kp, detector.jacobian)
         self.heads = Convolution(*heads, torch.float32, padding=int(detector.kp.padding[0]))
 
     def forward(self, image: Tensor) -> Keypoints:
@@ -190,13 +224,13 @@ class _FusedMotion(nn.Module):
 
     def __init__(self, network: DenseMotionNetwork, openings: Openings | None, dtype: torch.dtype) -> None:
         super().__init__()
-        self.shrink = _copy_downsampling(network.down)
+        self.shrink = copy_downsampling(network.down)
         self.hourglass = FusedHourglass(network.hourglass, dtype)
         self.kp_variance, self.align_corners, self.dtype = network.kp_variance, network.align_corners, dtype
         self.num_motions = len(network.mask.weight)
         self.labels = None if openings is None else openings.labels
         self.with_occlusion = network.occlusion is not None
-        self.heads = Convolution(*_join_outputs(network.mask, network.occlusion), dtype, padding=3)
+        self.heads = Convolution(*join_outputs(network.mask, network.occlusion), dtype, padding=3)
 
     def forward(
         self, small: Tensor, kp_source: Keypoints, kp_driving: Keypoints, freedom: Tensor | None = None
@@ -240,12 +274,7 @@ class _FusedDecoder(nn.Module):
         self.up_blocks = nn.Sequential(
             *(Up(block, dtype) for block in generator.up_blocks)  # type: ignore[arg-type]
         )
-        weight, bias = fold_norm(generator.final)
-        # oneDNN's bfloat16 convolution for AMX computes wrong numbers where an 8x8 kernel, the widened one,
-        # meets 8 or 12 input channels
-        narrow = dtype == torch.bfloat16 and weight.shape[1] < 16
-        self.step = 2 if len(self.up_blocks) and not narrow else 1
-        self.final = Convolution(*_widen(weight, bias, self.step), dtype, padding=3, stride=self.step)
+        self.final = Final(generator.final, dtype, even=len(self.up_blocks) > 0)
 
     def forward(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
         moved = self.move(features, deformation, occlusion)
@@ -270,8 +299,29 @@ class _FusedDecoder(nn.Module):
     def paint(self, moved: Tensor) -> Tensor:
         """Paint features BxFxhxw as pictures BxCxHxW, float32 in [0, 1]."""
         moved = moved.to(self.dtype, memory_format=torch.channels_last)
-        out = self.final(self.up_blocks(self.bottleneck(moved)))
-        return torch.sigmoid(F.pixel_shuffle(out, self.step).float())
+        return self.final(self.up_blocks(self.bottleneck(moved)))
+
+
+class Final(nn.Module):
+    """The last convolution and its sigmoid: BxFxHxW to pictures BxCxHxW, float32 in [0, 1].
+
+    Args:
+        conv: 7x7.
+        dtype: that it computes in.
+        even: whether H and W are even, so that four pixels can be computed as one.
+    """
+
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype, *, even: bool) -> None:
+        super().__init__()
+        weight, bias = fold_norm(conv)
+        # oneDNN's bfloat16 convolution for AMX computes wrong numbers where an 8x8 kernel, the widened one,
+        # meets 8 or 12 input channels
+        narrow = dtype == torch.bfloat16 and weight.shape[1] < 16
+        self.step = 2 if even and not narrow else 1
+        self.conv = Convolution(*_widen(weight, bias, self.step), dtype, padding=3, stride=self.step)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(F.pixel_shuffle(self.conv(x), self.step).float())
 
 
 def sample_rows(
@@ -330,13 +380,13 @@ def _cubic_weights(share: Tensor) -> list[Tensor]:
     return [far(1 + share), near(share), near(1 - share), far(2 - share)]
 
 
-def _join_outputs(*convolutions: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
+def join_outputs(*convolutions: nn.Conv2d | None) -> tuple[Tensor, Tensor]:
     """Return weight and bias of one convolution that gives the outputs of all that are there."""
     folded = [fold_norm(conv) for conv in convolutions if conv is not None]
     return torch.cat([weight for weight, _ in folded]), torch.cat([bias for _, bias in folded])
 
 
-def _copy_downsampling(down: AntiAliasInterpolation2d | None) -> nn.Module:
+def copy_downsampling(down: AntiAliasInterpolation2d | None) -> nn.Module:
     """Copy what shrinks the picture; None leaves it as it is."""
     if down is None:
         return nn.Identity()

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from fomm.engines.choose import DTYPES, choose_engine, fastest_float, warn_if_emulated
-from fomm.engines.inference import EncodedSource, InferenceNetworks, Rendered
-from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.engines.inference import EncodedSource, InferenceNetworks, Networks, Rendered
+from fomm.engines.successors import for_inference
+from fomm.errors import InputError
+from fomm.model import Detector, Generator, Keypoints
 
 
 class Engine(Protocol):
@@ -26,13 +28,13 @@ class Engine(Protocol):
 
 _Key = tuple[str, str, tuple[int, int] | None]  # engine, precision, and the size if its graphs have one
 # By generator: the state of the networks, and the engines made of them in that state.
-_cache: "weakref.WeakKeyDictionary[OcclusionAwareGenerator, tuple[object, dict[_Key, Engine]]]"
+_cache: "weakref.WeakKeyDictionary[Generator, tuple[object, dict[_Key, Engine]]]"
 _cache = weakref.WeakKeyDictionary()
 
 
 def prepare_engine(
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     size: tuple[int, int],
     *,
     engine: str | None = None,
@@ -54,7 +56,11 @@ def prepare_engine(
         MissingExtraError: the engine is not installed.
     """
     engine, precision = choose_engine(engine, precision, next(generator.parameters()).device)
-    state = (_fingerprint(generator, kp_detector), generator.bicubic, generator.details)
+    state = (
+        _fingerprint(generator, kp_detector),
+        getattr(generator, "bicubic", None),
+        getattr(generator, "details", None),
+    )
     cached = _cache.get(generator)
     if cached is None or cached[0] != state:
         cached = _cache[generator] = (state, {})
@@ -67,10 +73,10 @@ def prepare_engine(
     return engines[key], engine, precision
 
 
-def _make_torch_engine(generator: OcclusionAwareGenerator, kp_detector: KPDetector, precision: str) -> Engine:
+def _make_torch_engine(generator: Generator, kp_detector: Detector, precision: str) -> Engine:
     device = next(generator.parameters()).device
     warn_if_emulated(precision, device)
-    networks = InferenceNetworks(generator, kp_detector, DTYPES[precision])
+    networks = for_inference(generator, kp_detector, DTYPES[precision])
     if device.type != "cuda":
         return networks
     from fomm.engines.recording import CudaGraphRecorder, RecordedNetworks
@@ -79,8 +85,8 @@ def _make_torch_engine(generator: OcclusionAwareGenerator, kp_detector: KPDetect
 
 
 def _make_graph_engine(
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     engine: str,
     precision: str,
     size: tuple[int, int],
@@ -92,12 +98,22 @@ def _make_graph_engine(
     else:
         from fomm.engines.onnxruntime import compile_graph
 
-    networks, motion = InferenceNetworks(generator, kp_detector), None
+    networks, motion = for_inference(generator, kp_detector), None
     if precision == "int8":  # 8 bits are too coarse for motion: torch runs it, in 16 where the processor can
+        motion = check_int8(networks).motion
         dtype = DTYPES[fastest_float(torch.device("cpu"))]
-        same = dtype == networks.dtype
-        motion = networks.motion if same else InferenceNetworks(generator, kp_detector, dtype).motion
+        if dtype != torch.float32:
+            motion = check_int8(for_inference(generator, kp_detector, dtype)).motion
     return GraphEngine(networks, size, motion, compile_graph)
+
+
+def check_int8(networks: Networks) -> InferenceNetworks:
+    """Return the networks; raise InputError where a model cannot run in 8 bits."""
+    if not isinstance(networks, InferenceNetworks):
+        raise InputError(
+            "int8 is for weights of the First Order Motion Model; take float32 or bfloat16 for MRAA and TPSMM"
+        )
+    return networks
 
 
 def _fingerprint(*networks: torch.nn.Module) -> object:

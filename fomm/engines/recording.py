@@ -13,11 +13,10 @@ from torch import Tensor
 
 from fomm.engines.inference import (
     EncodedSource,
-    InferenceNetworks,
+    Networks,
     Rendered,
     drop_none,
     pack_inputs,
-    unpack_inputs,
 )
 from fomm.model import Keypoints
 
@@ -96,9 +95,9 @@ class CudaGraphRecorder:
 
 
 class RecordedNetworks:
-    """``InferenceNetworks`` on a GPU, as an engine."""
+    """``Networks`` on a GPU, as an engine."""
 
-    def __init__(self, networks: InferenceNetworks, recorder: Recorder) -> None:
+    def __init__(self, networks: Networks, recorder: Recorder) -> None:
         self.encode = networks.encode
         self._passes = partial(_detect, networks), partial(_render, networks)
         self._recorder, self._lock = recorder, threading.Lock()
@@ -110,20 +109,20 @@ class RecordedNetworks:
 
     @torch.inference_mode()
     def detect(self, images: Tensor) -> Keypoints:
-        """Do as ``InferenceNetworks.detect``."""
+        """Do as ``Networks.detect``."""
         with self._lock:
             return Keypoints(*self._detect(images))
 
     @torch.inference_mode()
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
-        """Do as ``InferenceNetworks.render``."""
+        """Do as ``Networks.render``."""
         with self._lock:
             return Rendered(*self._render(*pack_inputs(source, kp_driving)))
 
 
-def _detect(networks: InferenceNetworks, images: Tensor) -> list[Tensor]:
+def _detect(networks: Networks, images: Tensor) -> list[Tensor]:
     return drop_none(networks.detect(images))
 
 
-def _render(networks: InferenceNetworks, *tensors: Tensor) -> list[Tensor]:
-    return drop_none(networks.render(*unpack_inputs(tensors, networks.share_of_details > 0)))
+def _render(networks: Networks, *tensors: Tensor) -> list[Tensor]:
+    return drop_none(networks.render(*networks.unpack(tensors)))

@@ -14,7 +14,7 @@ from fomm.checkpoint import load_checkpoints
 from fomm.errors import InputError
 from fomm.evaluation.clips import resize_picture
 from fomm.media.paths import PathLike
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 DRIVING = "driving clip"  # a baseline: the driving clip itself, whose motion is right by definition
 UNCHANGED = "source unchanged"  # a baseline: the source in every frame
@@ -28,8 +28,8 @@ class Contestant:
     label: str
     file: str  # its name, or "default" for the weights that ship
     sha256: str
-    generator: OcclusionAwareGenerator
-    kp_detector: KPDetector
+    generator: Generator
+    kp_detector: Detector
 
     @property
     def size(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from tqdm import tqdm
 
+from fomm import model
 from fomm.animation.animate import animate_file
 from fomm.animation.option_table import group_options
 from fomm.animation.options import Compute
@@ -29,10 +30,9 @@ from fomm.errors import FommError, InputError
 from fomm.jobs.lists import PATHS, Job
 from fomm.jobs.ray_workers import work_on_ray
 from fomm.media.paths import PathLike
-from fomm.model import KPDetector, OcclusionAwareGenerator
 from fomm.workers import WorkerDeath, work_in_processes
 
-Networks = tuple[OcclusionAwareGenerator, KPDetector]
+Networks = tuple[model.Generator, model.Detector]
 
 
 class Result(NamedTuple):
@@ -118,9 +118,7 @@ def run_jobs(
     return Summary(**states, failures=tuple(failed))
 
 
-def animate_job(
-    job: Job, generator: OcclusionAwareGenerator, kp_detector: KPDetector, **options: Any
-) -> Result:
+def animate_job(job: Job, generator: model.Generator, kp_detector: model.Detector, **options: Any) -> Result:
     """Do one job, unless its output is there; its folder is made. An error becomes the result's reason.
 
     ``options``: as of ``run_jobs``; the job's own come before them.

@@ -26,7 +26,7 @@ from fomm.live.drivers import Driver, KeypointDriver, MeshDriver
 from fomm.live.fitting import fit_to_rate
 from fomm.live.screens import Screen, Status
 from fomm.live.smoothing import Easing
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 
 PATIENCE = 0.05  # seconds to wait for a frame before the user's wishes are looked at
 RECENT = 2.0  # seconds that the shown rate is of
@@ -53,8 +53,8 @@ class Live:
 
     def __init__(
         self,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         *,
         framing: Framing = Framing(),
         motion: Motion = Motion(),

@@ -1,19 +1,23 @@
-"""The convolutional blocks that the four networks are made of."""
+"""The convolutional blocks that the networks are made of."""
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Norm = Callable[[int], nn.Module]  # makes the norm for a number of channels; the paper's are batch norms
+
 
 class ResBlock2d(nn.Module):
     """Pre-activation residual block: two 3x3 convolutions, BxCxHxW to BxCxHxW."""
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(features, features, 3, padding=1)
         self.conv2 = nn.Conv2d(features, features, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(features)
-        self.norm2 = nn.BatchNorm2d(features)
+        self.norm1 = norm(features)
+        self.norm2 = norm(features)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(F.relu(self.norm1(x)))
@@ -24,10 +28,10 @@ class ResBlock2d(nn.Module):
 class UpBlock2d(nn.Module):
     """Nearest upsampling by two, then a 3x3 convolution: BxCxHxW to BxC'x2Hx2W."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_features, out_features, 3, padding=1)
-        self.norm = nn.BatchNorm2d(out_features)
+        self.norm = norm(out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))))
@@ -36,10 +40,10 @@ class UpBlock2d(nn.Module):
 class DownBlock2d(nn.Module):
     """A 3x3 convolution, then average pooling by two: BxCxHxW to BxC'x(H/2)x(W/2)."""
 
-    def __init__(self, in_features: int, out_features: int) -> None:
+    def __init__(self, in_features: int, out_features: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_features, out_features, 3, padding=1)
-        self.norm = nn.BatchNorm2d(out_features)
+        self.norm = norm(out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.avg_pool2d(F.relu(self.norm(self.conv(x))), 2)
@@ -48,10 +52,12 @@ class DownBlock2d(nn.Module):
 class SameBlock2d(nn.Module):
     """A convolution that keeps the size, BxCxHxW to BxC'xHxW; ``kernel_size`` is odd."""
 
-    def __init__(self, in_features: int, out_features: int, kernel_size: int) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, kernel_size: int, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_features, out_features, kernel_size, padding=kernel_size // 2)
-        self.norm = nn.BatchNorm2d(out_features)
+        self.norm = norm(out_features)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.norm(self.conv(x)))
@@ -60,11 +66,20 @@ class SameBlock2d(nn.Module):
 class Encoder(nn.Module):
     """The hourglass's way down: BxCxHxW to a list of itself and every level's output, each half as large."""
 
-    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+    def __init__(
+        self,
+        block_expansion: int,
+        in_features: int,
+        num_blocks: int,
+        max_features: int,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
         widths = [min(max_features, block_expansion * 2**i) for i in range(1, num_blocks + 1)]
         inputs = [in_features, *widths[:-1]]
-        self.down_blocks = nn.ModuleList(map(DownBlock2d, inputs, widths))
+        self.down_blocks = nn.ModuleList(
+            DownBlock2d(*pair, norm) for pair in zip(inputs, widths, strict=True)
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         levels = [x]
@@ -76,24 +91,35 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The hourglass's way up: each level's output is joined with the encoder's of that size."""
 
-    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+    def __init__(
+        self,
+        block_expansion: int,
+        in_features: int,
+        num_blocks: int,
+        max_features: int,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
 
         def width(level: int) -> int:
             return min(max_features, block_expansion * 2**level)
 
         self.up_blocks = nn.ModuleList(
-            UpBlock2d((1 if level == num_blocks else 2) * width(level), width(level - 1))
+            UpBlock2d((1 if level == num_blocks else 2) * width(level), width(level - 1), norm)
             for level in range(num_blocks, 0, -1)
         )
         self.out_filters = block_expansion + in_features
 
     def forward(self, levels: list[Tensor]) -> Tensor:
+        return self.all_levels(levels)[-1]
+
+    def all_levels(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return the output of every level on the way up, the smallest first."""
         levels = list(levels)
-        out = levels.pop()
+        outputs = [levels.pop()]
         for block in self.up_blocks:
-            out = torch.cat((block(out), levels.pop()), dim=1)
-        return out
+            outputs.append(torch.cat((block(outputs[-1]), levels.pop()), dim=1))
+        return outputs
 
 
 class Hourglass(nn.Module):
@@ -102,10 +128,17 @@ class Hourglass(nn.Module):
     H and W are multiples of 2**num_blocks.
     """
 
-    def __init__(self, block_expansion: int, in_features: int, num_blocks: int, max_features: int) -> None:
+    def __init__(
+        self,
+        block_expansion: int,
+        in_features: int,
+        num_blocks: int,
+        max_features: int,
+        norm: Norm = nn.BatchNorm2d,
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(block_expansion, in_features, num_blocks, max_features)
-        self.decoder = Decoder(block_expansion, in_features, num_blocks, max_features)
+        self.encoder = Encoder(block_expansion, in_features, num_blocks, max_features, norm)
+        self.decoder = Decoder(block_expansion, in_features, num_blocks, max_features, norm)
         self.out_filters = self.decoder.out_filters
 
     def forward(self, x: Tensor) -> Tensor:

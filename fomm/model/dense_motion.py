@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.model.base import Keypoints
 from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
 from fomm.model.geometry import (
     coordinate_grid,
@@ -16,7 +17,6 @@ from fomm.model.geometry import (
     solve_symmetric,
     warp,
 )
-from fomm.model.keypoints import Keypoints
 from fomm.model.openings import FEATURES, LIDS
 
 # Of ``meet_points``, where a picture's side is 2: the deviation of its Gaussians, and what is added to their

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.model.base import Keypoints
 from fomm.model.geometry import gaussian_maps
-from fomm.model.keypoints import Keypoints
 
 
 class DownBlock2d(nn.Module):

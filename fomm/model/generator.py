@@ -1,12 +1,12 @@
 """The occlusion-aware generator: encodes the source, warps its features by the motion, paints the rest."""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fomm.model.base import Generator, Keypoints
 from fomm.model.blocks import DownBlock2d, ResBlock2d, SameBlock2d, UpBlock2d
 from fomm.model.dense_motion import DenseMotion, DenseMotionNetwork
 from fomm.model.geometry import (
@@ -16,10 +16,10 @@ from fomm.model.geometry import (
     resize_maps,
     warp,
 )
-from fomm.model.keypoints import Keypoints
+from fomm.model.sizes import downsample_length, fits_hourglass
 
 
-class OcclusionAwareGenerator(nn.Module):
+class OcclusionAwareGenerator(Generator):
     """The network that paints the source with the motion of the driving frames (section 3.2).
 
     ``encode`` makes features of the source, once. ``decode`` makes a picture of them and a ``DenseMotion``.
@@ -38,14 +38,7 @@ class OcclusionAwareGenerator(nn.Module):
             are warped at the picture's size, not at that of the features. Published networks add none.
             ``forward``, which training calls, adds none either: a network that is trained with them learns to
             subtract them.
-
-    Attributes:
-        frame_shape: (height, width, channels) that it was trained at, where known.
-        hash_weights: computes ``weights_hash``.
     """
-
-    frame_shape: tuple[int, int, int] | None = None
-    hash_weights: Callable[[], str | None] | None = None
 
     def __init__(
         self,
@@ -81,10 +74,11 @@ class OcclusionAwareGenerator(nn.Module):
         self.up_blocks = nn.ModuleList(map(UpBlock2d, widths[:0:-1], widths[-2::-1]))
         self.final = nn.Conv2d(block_expansion, num_channels, 7, padding=3)
 
-    @cached_property
-    def weights_hash(self) -> str | None:
-        """The SHA-256 of the file that its weights came from, or None; computed when first read."""
-        return None if self.hash_weights is None else self.hash_weights()
+    def takes(self, pixels: int) -> bool:
+        """Return whether a side of a picture may have so many pixels."""
+        motion = self.dense_motion_network
+        length = downsample_length(pixels, motion.down)
+        return pixels % 2 ** len(self.down_blocks) == 0 and fits_hourglass(length, motion.hourglass)
 
     def encode(self, source: Tensor) -> Tensor:
         """Encode BxCxHxW in [0, 1] as features, BxFx(H/2^n)x(W/2^n), n = num_down_blocks."""

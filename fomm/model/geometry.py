@@ -121,6 +121,15 @@ def warp(
     return warped.to(image.dtype)
 
 
+def warp_all(small: Tensor, motions: Tensor, *, align_corners: bool) -> Tensor:
+    """Warp one picture, 1xCxhxw, by each of BxKxhxwx2 motions: BxKxCxhxw."""
+    count, height, width = motions.shape[1:4]
+    # all warps one below the other, so that the picture is not copied
+    rows = motions.reshape(1, -1, width, 2)
+    deformed = warp(small, rows, align_corners=align_corners)[0]  # CxBKhxw
+    return deformed.view(deformed.shape[0], -1, count, height, width).permute(1, 2, 0, 3, 4)
+
+
 def resize_maps(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """Resize BxCxhxw to a size (height, width), linearly between the centres of pixels."""
     if maps.shape[2:] == size:

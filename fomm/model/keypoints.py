@@ -1,39 +1,16 @@
 """The key-point detector, and key points moved relative to a reference frame."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.model.base import Detector, Keypoints
 from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
 from fomm.model.geometry import convex_hull_area, coordinate_grid, inverse_2x2, multiply_2x2
+from fomm.model.sizes import downsample_length, fits_hourglass
 
 
-class Keypoints(NamedTuple):
-    """K key points of B images, and the local affine map around each."""
-
-    value: Tensor  # BxKx2, xy in [-1, 1]
-    jacobian: Tensor | None = None  # BxKx2x2; None where the network does not estimate it
-
-    def map(self, function: Callable[[Tensor], Tensor]) -> "Keypoints":
-        """Apply ``function`` to both tensors."""
-        return Keypoints(function(self.value), None if self.jacobian is None else function(self.jacobian))
-
-
-class Openings(NamedTuple):
-    """How far mouth and eyes follow the driving ones, where it is known what each key point is.
-
-    See ``open_like`` for what the gains mean.
-    """
-
-    mouth: float
-    eyes: float
-    labels: tuple[str, ...]  # what each of the K key points is, such as "upper lip"
-
-
-class KPDetector(nn.Module):
+class KPDetector(Detector):
     """The network that finds key points and, if asked, the jacobian of the motion at each (section 3.1).
 
     Args:
@@ -45,12 +22,7 @@ class KPDetector(nn.Module):
         scale_factor: the image is shrunk by it first; 1 leaves it as it is.
         single_jacobian_map: one map of jacobians for all key points instead of one for each.
         pad: around the head's 7x7 convolutions: 0 as published (a 64x64 map becomes 58x58), 3 keeps the size.
-
-    Attributes:
-        openings: for key points that are labelled; None for those learned without labels.
     """
-
-    openings: Openings | None = None
 
     def __init__(
         self,
@@ -95,6 +67,13 @@ class KPDetector(nn.Module):
         jacobian = (heat[:, :, None] * maps).sum(dim=(3, 4)).unflatten(-1, (2, 2))  # BxKx2x2
         return Keypoints(value, jacobian)
 
+    def takes(self, pixels: int) -> bool:
+        """Return whether a side of an image may have so many pixels."""
+        length = downsample_length(pixels, self.down)
+        # the map has to be large enough for the convolution
+        large = length + 2 * int(self.kp.padding[0]) >= self.kp.kernel_size[0]
+        return large and fits_hourglass(length, self.predictor)
+
 
 def movement_scale(kp_source: Keypoints, kp_driving_initial: Keypoints) -> float:
     """Return how much larger the source's face is than the driving one's.
@@ -115,6 +94,7 @@ def relative_motion(
     """Move the source's key points as the driving ones moved since the reference frame (section 3.3).
 
     Values: source + scale * (driving - initial). Jacobians, if there are any: driving @ initial^-1 @ source.
+    Covariances stay those of the driving frames.
 
     Args:
         kp_source, kp_driving_initial: of one image each, or of B.
@@ -123,6 +103,6 @@ def relative_motion(
     """
     value = kp_source.value + scale * (kp_driving.value - kp_driving_initial.value)
     if kp_driving.jacobian is None or kp_source.jacobian is None or kp_driving_initial.jacobian is None:
-        return Keypoints(value)
+        return Keypoints(value, None, kp_driving.covariance)
     change = multiply_2x2(kp_driving.jacobian, inverse_2x2(kp_driving_initial.jacobian))
-    return Keypoints(value, multiply_2x2(change, kp_source.jacobian))
+    return Keypoints(value, multiply_2x2(change, kp_source.jacobian), kp_driving.covariance)

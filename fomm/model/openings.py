@@ -9,8 +9,8 @@ speaks. Where it is known which key points are lips and lids, the gap between th
 import torch
 from torch import Tensor
 
+from fomm.model.base import Keypoints, Openings
 from fomm.model.geometry import fit_similarity, multiply_2x2
-from fomm.model.keypoints import Keypoints, Openings
 
 # Labels of key points.
 LIPS = ("upper lip", "lower lip")

@@ -243,4 +243,4 @@ def _join_points(batch: Batch) -> Keypoints | None:
         )
         if source and driving and source.jacobian is not None and driving.jacobian is not None
     ]
-    return Keypoints(*(torch.cat(tensors, 2) for tensors in zip(*known, strict=True))) if known else None
+    return known[0].map(lambda *tensors: torch.cat(tensors, 2), *known[1:]) if known else None

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fomm.model.base import Keypoints
 from fomm.model.blocks import AntiAliasInterpolation2d
 from fomm.model.geometry import (
     coordinate_grid,
@@ -18,7 +19,6 @@ from fomm.model.geometry import (
     multiply_2x2,
     warp,
 )
-from fomm.model.keypoints import Keypoints
 from fomm.training.flow import Flow
 
 _HIDDEN_WEIGHT = 0.3  # of a pixel that the source does not show, in the loss of the flow

@@ -246,6 +246,7 @@ def start_from(run: Run, init: str | os.PathLike[str], *, warn: bool) -> None:
         if key.endswith(kernel)
     }
     checkpoint = read_checkpoint(init)
+    checkpoint.check_first_order()
     found = checkpoint.tensors
     tensors = own | {key: value for key, value in found.items() if not key.endswith(kernel)}
     networks = {name: network for name, network in run.parts.items() if name != "discriminator"}

@@ -90,7 +90,7 @@ def join_truths(truths: list[Truth | None], join: Callable[[list[Tensor]], Tenso
         raise InputError(f"the clips come with different numbers of true key points: {sorted(numbers)}")
 
     def join_points(points: list[Keypoints]) -> Keypoints:
-        return Keypoints(*(join(list(tensors)) for tensors in zip(*points, strict=True)))
+        return points[0].map(lambda *tensors: join(list(tensors)), *points[1:])
 
     others = [truth.others for truth in known if truth.others is not None]
     surfaces = [truth.surface for truth in known if truth.surface is not None]

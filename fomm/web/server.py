@@ -13,7 +13,7 @@ from typing import Any
 
 from fomm.animation.options import Compute
 from fomm.errors import FommError, MissingExtraError
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 from fomm.web.limits import Limits
 from fomm.web.studio import Studio
 
@@ -60,8 +60,8 @@ class Server:
 
 
 def start_server(
-    generator: OcclusionAwareGenerator,
-    kp_detector: KPDetector,
+    generator: Generator,
+    kp_detector: Detector,
     *,
     host: str = LOCAL,
     port: int = 7860,

@@ -33,7 +33,7 @@ from fomm.marks import Marker, Origin, describe_inspection, inspect_file
 from fomm.media import VideoReader, read_image, video_comment, write_image
 from fomm.media.ffmpeg import stop_all
 from fomm.media.resize import resize
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator, OcclusionAwareGenerator
 from fomm.web.draw import SHOWN, draw_flow, draw_map, draw_points
 from fomm.web.limits import Limits, check_driving, check_photo, check_size
 
@@ -93,8 +93,8 @@ class Studio:
 
     def __init__(
         self,
-        generator: OcclusionAwareGenerator,
-        kp_detector: KPDetector,
+        generator: Generator,
+        kp_detector: Detector,
         folder: Path,
         *,
         limits: Limits = Limits(),
@@ -246,8 +246,10 @@ class Studio:
                 next(one.painter.paint(moved)) for one, moved in zip(ready.animators, points, strict=True)
             )
             painted, deformation, shown = frames[0].rendered
+            generator = self._networks[0]
+            assert isinstance(generator, OcclusionAwareGenerator)  # whose key points a mesh can move
             with torch.inference_mode():
-                warped = self._networks[0].deform(animator.painter.source, deformation)
+                warped = generator.deform(animator.painter.source, deformation)
             rest, there = (_as_array(value.value[0]) for value in (animator.keypoints, points[0]))
             panels = [
                 ("Key points: at rest (orange), now (blue)", draw_points(source, rest, there)),
