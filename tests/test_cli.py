@@ -97,8 +97,8 @@ def test_the_options_reach_the_animation(files, monkeypatch):
     }  # fmt: skip
     options = (
         "--absolute --no-adapt-scale --no-openings --avd --best-frame 3 --no-audio --side-by-side "
-        "--start 1.5 --duration 2 --batch-size 7 --precision bfloat16 --size 64x48 --driver keypoints --shift 0.5 "
-        "--no-mark --sidecar --credentials me.pem"
+        "--start 1.5 --duration 2 --batch-size 7 --precision bfloat16 --size 64x48 "
+        "--driver keypoints --shift 0.5 --no-mark --sidecar --credentials me.pem"
     )
     assert animate(files, *TINY_OPTIONS, *options.split()) == 0
     assert seen == {
