@@ -6,15 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fomm.animation.options import Marking
 from fomm.atomic import check_is_no_input
 from fomm.marks import Marker, Origin, Signer, write_sidecar
 from fomm.media import VideoReader, VideoWriter, check_result
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 
 class Result:
@@ -55,7 +52,7 @@ class Result:
         sound: VideoReader | None,
         *,
         weights: str | None,
-        options: Sequence[DataclassInstance],
+        options: Sequence[Any],
         made_by: str = "",
     ) -> Iterator[VideoWriter]:
         """Open a ``VideoWriter`` that marks what it writes; where the block ends well, write the sidecar.
