@@ -20,10 +20,7 @@ from fomm.animation.threads import BackgroundWorker, prefetch
 from fomm.atomic import check_is_no_input
 from fomm.bundled import sha256_of
 from fomm.checkpoint import choose_device
-from fomm.errors import InputError, MediaError
-from fomm.face import face_identities, face_mesh
-from fomm.face.crop import published_box
-from fomm.face.search import find_faces
+from fomm.errors import InputError
 from fomm.marks import Marker, Origin, Signer, write_sidecar
 from fomm.media import VideoReader, read_image, video_comment, write_image
 from fomm.media.images import check_image_name, is_still
@@ -35,7 +32,7 @@ from fomm.swap.colour import COLOURS, draw_skin, match_colours
 from fomm.swap.faces import MASKS
 from fomm.swap.family import Family, check_side
 from fomm.swap.masks import draw_masks
-from fomm.swap.tracking import Detector, TrackedFace, follow_face
+from fomm.swap.tracking import Detector, TrackedFace, find_identity, follow_face
 
 BATCH = 8  # frames in one pass of the networks
 
@@ -251,19 +248,3 @@ def _swap_faces(
         mask = choose_mask(how.mask, seen, hull)
         picture = match_colours(picture, original, draw_skin(points, size), how.colour)
         yield blend(frame, picture, mask, transform, how.blend)
-
-
-def find_identity(picture: str | os.PathLike[str]) -> np.ndarray:
-    """Return who is in a picture, 128 numbers, see ``face_identities``; the largest face counts.
-
-    Raises:
-        InputError: no face was found in it. MediaError: it cannot be read.
-    """
-    if not is_still(picture) and Path(picture).exists():
-        raise MediaError(f"cannot read {picture} as a picture of a person; give a picture file")
-    pixels = read_image(picture)
-    faces = find_faces(pixels, confirm=True)
-    if not faces:
-        raise InputError(f"{picture}: no face was found; give a picture that shows the person's face")
-    mesh = face_mesh(pixels, max(faces, key=lambda face: published_box(face).area))
-    return face_identities([pixels], [mesh])[0]

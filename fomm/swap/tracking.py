@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from fomm.animation.progress import Progress, report_progress
 from fomm.data.shots import CUT_LEVELS, THUMBNAIL
-from fomm.errors import InputError
+from fomm.errors import InputError, MediaError
 from fomm.face import Face, Mesh, face_identities, face_mesh, face_meshes
 from fomm.face.crop import Rect, iou, published_box
 from fomm.face.search import find_faces, shrink_for_detection
 from fomm.media import VideoReader, read_image
+from fomm.media.images import is_still
 from fomm.media.resize import resize
 from fomm.swap.detectors import Detector as Detector
 from fomm.swap.detectors import check_detector, find_faces_by
@@ -88,6 +90,8 @@ def find_identity(picture: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         InputError: no face was found in it. MediaError: it cannot be read.
     """
+    if not is_still(picture) and Path(picture).exists():
+        raise MediaError(f"cannot read {picture} as a picture of a person; give a picture file")
     pixels = read_image(picture)
     faces = find_faces(pixels, confirm=True)
     if not faces:
