@@ -47,12 +47,12 @@ class Signer:
     """
 
     def __init__(self, pem: PathLike, result: PathLike) -> None:
-        self._c2pa = _import_c2pa()
         self._name = Path(result).name
         if Path(result).suffix.lower() not in _SIGNED:
             raise InputError(
                 f"{result} cannot hold content credentials; files of {' and '.join(_SIGNED)} can"
             )
+        self._c2pa = _import_c2pa()
         self._pem = pem
         key, certificates, algorithm = _read_pem(pem)
         try:
