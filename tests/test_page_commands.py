@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 from checkout import ROOT
 from page_commands import fomm_arguments, shell_commands
 from signing_key import make_key
+from successors import save_tiny
 
 from fomm.bundled import bundled
 from fomm.cli import main
@@ -73,6 +75,9 @@ def folder(tmp_path, monkeypatch):
     for name in ("photo.jpg", "photos/one.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photo, tmp_path / name)
+    cut_out = np.dstack([read_image(photo), np.full(read_image(photo).shape[:2], 255, np.uint8)])
+    cut_out[:20, :, 3] = 0
+    write_image(tmp_path / "head.png", cut_out)
     write_image(tmp_path / "other.jpg", read_image(bundled("examples", "astronaut.png")))
     for name in ("group.jpg", "examples/group.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -109,6 +114,8 @@ def test_the_command_runs(folder, shown, capsys):
     for option, package in NEEDS.items():
         if option in arguments:
             pytest.importorskip(package)
+    if "vox.pth.tar" in arguments:
+        save_tiny("tpsmm", folder / "vox.pth.tar")
     if "--credentials" in arguments:
         make_key(folder / "me.pem")
     if ">" in arguments:

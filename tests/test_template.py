@@ -115,7 +115,9 @@ def test_the_templates_that_ship_do_what_they_are_called(tmp_path, networks, nam
     """From the command line to a video, in which the mesh sees it; the photo is at rest at the end."""
     unit, least = WANTED[name]
     result = tmp_path / "out.mp4"
-    assert main(["animate", str(HOPPER), "--motion", name, "-o", str(result), "--duration", "2.2"]) == 0
+    # without the mark, whose random bits are noise to the mesh: eyes behind glasses range by 0.25 to 0.35
+    given = ["--motion", name, "-o", str(result), "--duration", "2.2", "--no-mark"]
+    assert main(["animate", str(HOPPER), *given]) == 0
     template = read_template(find_template(name))
     assert find_template(name).stat().st_size < 15_000 and template.fps == 25
     frames = read_frames(result)
