@@ -1,17 +1,19 @@
-"""The result that is written, with its marks of origin."""
+"""The result that is written, a video or a picture, with its marks of origin."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from fomm.animation.options import Marking
 from fomm.atomic import check_is_no_input
 from fomm.marks import Marker, Origin, Signer, write_sidecar
-from fomm.media import VideoReader, VideoWriter, check_result
+from fomm.media import VideoReader, VideoWriter, check_result, video_comment, write_image
 
 
 class Result:
@@ -84,7 +86,39 @@ class Result:
                 photo=self._photo,
                 drivings=self._drivings,
                 origin=origin if marking.mark else None,
-                options={
-                    name: value for group in (*options, marking) for name, value in asdict(group).items()
-                },
+                options=_collect((*options, marking)),
             )
+
+
+def write_picture(
+    path: str | os.PathLike[str],
+    frame: np.ndarray,
+    marking: Marking,
+    *,
+    weights: str | None,
+    photo: str | os.PathLike[str],
+    options: Sequence[Any] = (),
+    made_by: str = "",
+) -> None:
+    """Write a picture with its marks of origin, and the sidecar where ``marking`` asks for it.
+
+    Args:
+        path, frame: see ``write_image``.
+        marking: what the picture says of its origin; content credentials are for videos.
+        photo: the file that it is made of.
+        weights, options, made_by: see ``Result.open``.
+
+    Raises:
+        MediaError, InputError: see ``write_image`` and ``write_sidecar``.
+    """
+    origin = Origin.of(weights) if marking.mark else None
+    marked = frame if origin is None else Marker(origin)(frame)
+    write_image(path, marked, comment=video_comment(weights, made_by))
+    if marking.sidecar:
+        told = _collect((*options, marking))
+        write_sidecar(path, weights=weights, photo=photo, drivings=(), origin=origin, options=told)
+
+
+def _collect(groups: Iterable[Any]) -> dict[str, Any]:
+    """Return the fields of dataclasses, by name."""
+    return {name: value for group in groups for name, value in asdict(group).items()}

@@ -27,9 +27,8 @@ def add_edit(parser: argparse.ArgumentParser) -> None:
 
 def _edit(options: argparse.Namespace) -> None:
     from fomm.animation.edit import edit
+    from fomm.animation.result import write_picture
     from fomm.checkpoint import load_checkpoints
-    from fomm.marks import Marker, Origin
-    from fomm.media import video_comment, write_image
     from fomm.media.images import ALPHA_SUFFIXES, check_image_name, warn_of_lost_alpha
 
     check_image_name(options.output)  # before the networks are loaded
@@ -48,7 +47,5 @@ def _edit(options: argparse.Namespace) -> None:
         alpha=transparent,
     )  # fmt: skip
     weights = networks[0].weights_hash
-    if grouped["marking"].mark:
-        frame = Marker(Origin.of(weights))(frame)
-    write_image(options.output, frame, comment=video_comment(weights))
+    write_picture(options.output, frame, grouped["marking"], weights=weights, photo=options.photo)
     print(options.output)

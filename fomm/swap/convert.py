@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,14 +15,14 @@ import torch
 
 from fomm.animation.options import Marking
 from fomm.animation.progress import Progress, report_progress
-from fomm.animation.result import Result
+from fomm.animation.result import Result, write_picture
 from fomm.animation.threads import BackgroundWorker, prefetch
 from fomm.atomic import check_is_no_input
 from fomm.bundled import sha256_of
 from fomm.checkpoint import choose_device
 from fomm.errors import InputError
-from fomm.marks import Marker, Origin, Signer, write_sidecar
-from fomm.media import VideoReader, read_image, video_comment, write_image
+from fomm.marks import Signer
+from fomm.media import VideoReader, read_image
 from fomm.media.images import check_image_name, is_still
 from fomm.media.reader import FramesReader
 from fomm.swap.align import cut_face, fit_similarity, move_points
@@ -168,7 +168,9 @@ def convert_video(
     with reader:
         if still:
             (frame,) = make()
-            _write_picture(out, frame, video, weights, made_by, marking, (how, record))
+            write_picture(
+                out, frame, marking, weights=weights, photo=video, options=(how, record), made_by=made_by
+            )
         else:
             with (
                 result.open(
@@ -179,25 +181,6 @@ def convert_video(
                 for frame in make():
                     background.put(frame)
     return Converted(count, dict(unchanged))
-
-
-def _write_picture(
-    out: str | os.PathLike[str],
-    frame: np.ndarray,
-    picture: str | os.PathLike[str],
-    weights: str,
-    made_by: str,
-    marking: Marking,
-    options: tuple[Conversion, _Record],
-) -> None:
-    """Write a converted picture, with its marks of origin."""
-    origin = Origin.of(weights) if marking.mark else None
-    write_image(
-        out, frame if origin is None else Marker(origin)(frame), comment=video_comment(weights, made_by)
-    )
-    if marking.sidecar:
-        told = {name: value for group in (*options, marking) for name, value in asdict(group).items()}
-        write_sidecar(out, weights=weights, photo=picture, drivings=(), origin=origin, options=told)
 
 
 def swap_frames(

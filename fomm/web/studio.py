@@ -21,16 +21,17 @@ from fomm.animation.frames import to_bytes
 from fomm.animation.framing import photo_squares
 from fomm.animation.motion import FaceMotion, join_motions, open_lids
 from fomm.animation.option_table import group_options
-from fomm.animation.options import Compute, Crop, Edit, Excerpt, Framing, Motion
+from fomm.animation.options import Compute, Crop, Edit, Excerpt, Framing, Marking, Motion
 from fomm.animation.photo import MovedPhoto
 from fomm.animation.progress import Progress
+from fomm.animation.result import write_picture
 from fomm.animation.template import Template, is_template, read_template, watch_video
 from fomm.animation.watch import measure_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, published_box
 from fomm.face.search import find_faces
-from fomm.marks import Marker, Origin, describe_inspection, inspect_file
-from fomm.media import VideoReader, read_image, video_comment, write_image
+from fomm.marks import describe_inspection, inspect_file
+from fomm.media import VideoReader, read_image
 from fomm.media.ffmpeg import stop_all
 from fomm.media.resize import resize
 from fomm.model import Detector, Generator, OcclusionAwareGenerator
@@ -304,8 +305,7 @@ class Studio:
             warnings.simplefilter("always")
             frame = edit(picture, change, *self._networks, like=other, framing=framing, compute=self._compute)
         weights = self._networks[0].weights_hash
-        marked = Marker(Origin.of(weights))(frame)
-        write_image(result, marked, comment=video_comment(weights))
+        write_picture(result, frame, Marking(), weights=weights, photo=part.photo)
         return Done(result, 1, tuple(dict.fromkeys(str(warning.message) for warning in caught)))
 
 
