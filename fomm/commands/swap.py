@@ -29,10 +29,7 @@ def _add_extract(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="NAME.npz; after a stop the same command goes on from NAME.part.npz beside it",
     )  # fmt: skip
     extract.add_argument("--every", metavar="N", type=int, default=10, help="look at every N-th frame")
-    extract.add_argument(
-        "--detector", choices=("blazeface", "mtcnn", "haar"), default="blazeface",
-        help="what finds faces; haar needs OpenCV 4",
-    )  # fmt: skip
+    _add_detector(extract)
     extract.add_argument(
         "--size", metavar="S", type=int, choices=(64, 128, 160), default=128,
         help="pixels along each side of a face: 64, 128 or 160",
@@ -43,6 +40,13 @@ def _add_extract(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "frame that shows one",
     )  # fmt: skip
     extract.set_defaults(run=_swap_extract)
+
+
+def _add_detector(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector", choices=("blazeface", "mtcnn", "haar"), default="blazeface",
+        help="what finds faces; haar needs OpenCV 4",
+    )  # fmt: skip
 
 
 def _swap_extract(options: argparse.Namespace) -> None:
@@ -187,10 +191,7 @@ def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--like", metavar="PICTURE", type=Path,
         help="the person whose face is replaced, where others are there too; without it, the largest face",
     )  # fmt: skip
-    convert.add_argument(
-        "--detector", choices=("blazeface", "mtcnn", "haar"), default="blazeface",
-        help="what finds the face in the video",
-    )  # fmt: skip
+    _add_detector(convert)
     add_options(convert, only=(*MARKING, "device"))
     convert.set_defaults(run=_swap_convert)
 

@@ -46,8 +46,7 @@ class CutFinder:
 
     def add(self, frame: np.ndarray) -> None:
         """Take the next frame, HxWx3 uint8."""
-        thumbnail = resize(frame, (THUMBNAIL, THUMBNAIL), "box").astype(np.float32)
-        thumbnail = thumbnail - thumbnail.mean(axis=(0, 1))
+        thumbnail = make_thumbnail(frame)
         differences = [float(np.abs(thumbnail - last).mean()) for last in self._last]
         self._one.append(differences[-1] if differences else 0.0)
         self._two.append(differences[0] if len(differences) == 2 else math.inf)
@@ -63,6 +62,12 @@ class CutFinder:
             if novelty >= max(CUT_LEVELS, CUT_RATIO * usual):
                 found.append(frame)
         return found
+
+
+def make_thumbnail(frame: np.ndarray) -> np.ndarray:
+    """Return a frame, HxWx3 uint8, as what is compared: a float32 thumbnail less its mean colour."""
+    thumbnail = resize(frame, (THUMBNAIL, THUMBNAIL), "box").astype(np.float32)
+    return thumbnail - thumbnail.mean(axis=(0, 1))
 
 
 def find_shots(video: Path, *, faces: bool, cuts: bool, every: int, max_frames: int | None) -> Shots:

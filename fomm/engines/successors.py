@@ -24,6 +24,7 @@ from fomm.engines.inference import (
 )
 from fomm.errors import InputError
 from fomm.model import Detector, Generator, Keypoints, KPDetector, OcclusionAwareGenerator
+from fomm.model.blocks import run_all
 from fomm.model.geometry import resize_deformation, resize_maps, warp_all
 from fomm.successors import (
     ArticulatedDetector,
@@ -36,6 +37,7 @@ from fomm.successors.mraa import (
     PixelwiseFlowPredictor,
     RegionPredictor,
     blend,
+    climb,
     find_regions,
     region_heatmaps,
     region_motions,
@@ -138,10 +140,7 @@ class ArticulatedNetworks(Networks):
 
     def encode_picture(self, picture: Tensor) -> EncodedSource:
         """Do as ``Networks.encode_picture``."""
-        levels, out = [picture], picture.to(self.dtype)
-        for block in self.encoder:
-            out = block(out)
-            levels.append(out)
+        levels = [picture, *run_all(self.encoder, picture.to(self.dtype))[1:]]
         features, *skips = (_rows(level) for level in levels[::-1])
         small = self.motion.shrink(picture)
         return EncodedSource(features, small, NO_POINTS, skips=tuple(skips[: self.num_skips]))
@@ -251,18 +250,11 @@ class _FusedPainter(nn.Module):
         self.final = Final(painter.final, dtype, even=len(self.up_blocks) > 0)
 
     def forward(self, moved: list[Tensor], occlusion: Tensor) -> Tensor:
-        *features, picture = moved if self.skips else (*moved, moved[0])
-        bottom, *skips = (each.to(self.dtype, memory_format=torch.channels_last) for each in features)
-        mask = occlusion.to(self.dtype)
-        out = self.bottleneck(bottom)
-        if self.skips:
-            out = blend(out, bottom, mask)
-        for number, block in enumerate(self.up_blocks):
-            out = block(out)
-            if self.skips:
-                out = blend(out, skips[number], mask)
-        painted = self.final(out)
-        return blend(painted, picture, occlusion) if self.skips else painted
+        features = moved[: len(self.up_blocks) + 1]  # without the picture itself
+        features = [each.to(self.dtype, memory_format=torch.channels_last) for each in features]
+        mask = occlusion.to(self.dtype) if self.skips else None
+        painted = self.final(climb(self.bottleneck, self.up_blocks, features, mask))
+        return blend(painted, moved[-1], occlusion) if self.skips else painted
 
 
 def _one_by_one(paint: Callable[[slice], Tensor], deformation: Tensor) -> Tensor:

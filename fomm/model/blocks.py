@@ -1,6 +1,6 @@
 """The convolutional blocks that the networks are made of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 import torch.nn.functional as F
@@ -82,10 +82,15 @@ class Encoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        levels = [x]
-        for block in self.down_blocks:
-            levels.append(block(levels[-1]))
-        return levels
+        return run_all(self.down_blocks, x)
+
+
+def run_all(blocks: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """Run blocks one after the other, and return the input and the output of each."""
+    levels = [x]
+    for block in blocks:
+        levels.append(block(levels[-1]))
+    return levels
 
 
 class Decoder(nn.Module):

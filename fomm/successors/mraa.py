@@ -1,5 +1,6 @@
 """Articulated Animation (Siarohin et al., CVPR 2021): regions with principal axes, motion and painting."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +15,7 @@ from fomm.model.blocks import (
     ResBlock2d,
     SameBlock2d,
     UpBlock2d,
+    run_all,
 )
 from fomm.model.geometry import (
     coordinate_grid,
@@ -316,10 +318,7 @@ class ArticulatedPainter(nn.Module):
 
     def encode(self, source: Tensor) -> list[Tensor]:
         """Return the features of every level of BxCxHxW in [0, 1], the largest first."""
-        levels = [self.first(source)]
-        for block in self.down_blocks:
-            levels.append(block(levels[-1]))
-        return levels
+        return run_all(self.down_blocks, self.first(source))
 
     def paint(self, moved: list[Tensor], occlusion_map: Tensor) -> Tensor:
         """Paint what ``move_level`` gives for the levels, the smallest first, and for the picture itself.
@@ -331,16 +330,9 @@ class ArticulatedPainter(nn.Module):
         Returns:
             BxCxHxW in [0, 1].
         """
-        bottom, *skips = moved
-        out = self.bottleneck(bottom)
-        if self.skips:
-            out = blend(out, bottom, occlusion_map)
-        for number, block in enumerate(self.up_blocks):
-            out = block(out)
-            if self.skips:
-                out = blend(out, skips[number], occlusion_map)
-        painted = torch.sigmoid(self.final(out))
-        return blend(painted, skips[-1], occlusion_map) if self.skips else painted
+        mask = occlusion_map if self.skips else None
+        painted = torch.sigmoid(self.final(climb(self.bottleneck, self.up_blocks, moved, mask)))
+        return painted if mask is None else blend(painted, moved[-1], mask)
 
 
 class ArticulatedGenerator(Generator):
@@ -384,6 +376,29 @@ def move_level(features: Tensor, flow: Tensor, occlusion_map: Tensor | None) -> 
     grid = resize_deformation(flow, features.shape[2:])
     moved = warp(features.expand(grid.shape[0], -1, -1, -1), grid, align_corners=False)
     return moved if occlusion_map is None else moved * resize_maps(occlusion_map, features.shape[2:])
+
+
+def climb(
+    bottleneck: nn.Module,
+    up_blocks: Iterable[nn.Module],
+    moved: Sequence[Tensor],
+    occlusion_map: Tensor | None,
+) -> Tensor:
+    """Return painted features at full size.
+
+    Args:
+        bottleneck, up_blocks: of the painter.
+        moved: BxFxhxw each, see ``ArticulatedPainter.paint``.
+        occlusion_map: Bx1xhxw: each level of the source is blended in; None: the smallest alone is used.
+    """
+    out = bottleneck(moved[0])
+    if occlusion_map is not None:
+        out = blend(out, moved[0], occlusion_map)
+    for level, block in enumerate(up_blocks, 1):
+        out = block(out)
+        if occlusion_map is not None:
+            out = blend(out, moved[level], occlusion_map)
+    return out
 
 
 def blend(painted: Tensor, moved: Tensor, occlusion_map: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fomm.model.blocks import (
     ResBlock2d,
     SameBlock2d,
     UpBlock2d,
+    run_all,
 )
 from fomm.model.dense_motion import heatmap_differences
 from fomm.model.geometry import warp, warp_all
@@ -184,10 +185,7 @@ class InpaintingNetwork(nn.Module):
 
     def encode(self, source: Tensor) -> list[Tensor]:
         """Return the features of every level of BxCxHxW in [0, 1], the largest first."""
-        levels = [self.first(source)]
-        for block in self.down_blocks:
-            levels.append(block(levels[-1]))
-        return levels
+        return run_all(self.down_blocks, self.first(source))
 
     def move(self, levels: list[Tensor], deformation: Tensor, masks: list[Tensor]) -> list[Tensor]:
         """Warp all levels of the source by B deformations and mask them; the smallest level comes first.

@@ -19,7 +19,7 @@ from fomm.face.mesh import POINTS, Mesh
 from fomm.media import VideoReader
 from fomm.swap.align import cut_face, fit_similarity, move_points
 from fomm.swap.detectors import Detector
-from fomm.swap.faces import MASKS, SIZES, FaceSet, read_arrays, write_faces
+from fomm.swap.faces import SIZES, FaceSet, face_arrays, read_arrays, write_faces
 from fomm.swap.masks import draw_masks
 from fomm.swap.tracking import SAME_PERSON, FaceTracker, check_every
 
@@ -189,13 +189,8 @@ class _Done:
 
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], type]]:
         """Return shape and dtype of each array, of one face."""
-        size = self.size
         return {
-            "pictures": ((size, size, 3), np.uint8),
-            "masks": ((size, size, len(MASKS)), np.bool_),
-            "points": ((POINTS, 2), np.float32),
-            "transforms": ((2, 3), np.float32),
-            "frames": ((), np.int64),
+            **face_arrays(self.size),
             "identities": ((128,), np.float32),
             "sharpness": ((), np.float64),
         }

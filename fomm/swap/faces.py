@@ -12,6 +12,7 @@ import numpy as np
 from fomm.atomic import atomic_path
 from fomm.data import clips
 from fomm.errors import InputError, MediaError, shown
+from fomm.face.mesh import POINTS
 
 FORMAT = 1  # goes up when the file's arrays change
 SIZES = (64, 128, 160)  # sides of the aligned pictures, pixels
@@ -36,17 +37,10 @@ class FaceSet:
         if self.pictures.ndim != 4 or not len(self.pictures):
             raise InputError(f"pictures are NxSxSx3 with N at least 1, not {self.pictures.shape}")
         count, size = self.pictures.shape[:2]
-        expected = {
-            "pictures": ((count, size, size, 3), np.uint8),
-            "masks": ((count, size, size, len(MASKS)), np.bool_),
-            "points": ((count, 478, 2), np.float32),
-            "transforms": ((count, 2, 3), np.float32),
-            "frames": ((count,), np.int64),
-        }
         if size not in SIZES:
             raise InputError(f"pictures of faces are {', '.join(map(str, SIZES))} pixels wide, not {size}")
-        for name, (shape, dtype) in expected.items():
-            array = getattr(self, name)
+        for name, (of_one, dtype) in face_arrays(size).items():
+            array, shape = getattr(self, name), (count, *of_one)
             if array.shape != shape or array.dtype != dtype:
                 raise InputError(f"{name} are {np.dtype(dtype)} {shape}, not {array.dtype} {array.shape}")
 
@@ -57,6 +51,17 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+
+def face_arrays(size: int) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Return shape and dtype of what a ``FaceSet`` holds of one face, by the name of its array."""
+    return {
+        "pictures": ((size, size, 3), np.uint8),
+        "masks": ((size, size, len(MASKS)), np.bool_),
+        "points": ((POINTS, 2), np.float32),
+        "transforms": ((2, 3), np.float32),
+        "frames": ((), np.int64),
+    }
 
 
 def write_faces(path: str | os.PathLike[str], faces: FaceSet) -> None:

@@ -12,6 +12,7 @@ from fomm.errors import InputError
 from fomm.swap.batches import WARP, Batch
 
 SIDES = ("a", "b")  # whose face comes out
+OTHER = {"a": "b", "b": "a"}  # of each side
 _STEP = 16  # the side of a picture is a multiple of it, pixels
 _LARGEST = 512  # pixels
 

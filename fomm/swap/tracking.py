@@ -11,14 +11,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from fomm.animation.progress import Progress, report_progress
-from fomm.data.shots import CUT_LEVELS, THUMBNAIL
+from fomm.data.shots import CUT_LEVELS, make_thumbnail
 from fomm.errors import InputError, MediaError
 from fomm.face import Face, Mesh, face_identities, face_mesh, face_meshes
 from fomm.face.crop import Rect, iou, published_box
 from fomm.face.search import find_faces, shrink_for_detection
 from fomm.media import VideoReader, read_image
 from fomm.media.images import is_still
-from fomm.media.resize import resize
 from fomm.swap.detectors import Detector as Detector
 from fomm.swap.detectors import check_detector, find_faces_by
 from fomm.swap.kalman import KalmanFilter
@@ -143,7 +142,7 @@ class FaceTracker:
 
     def add(self, number: int, frame: np.ndarray) -> TrackedFace:
         """Find the person's face in frame ``number``, HxWx3 uint8 RGB; numbers ascend."""
-        before, self._thumbnail = self._thumbnail, _reduce(frame)
+        before, self._thumbnail = self._thumbnail, make_thumbnail(shrink_for_detection(frame))
         faces = find_faces_by(self._detector, [frame])[0]
         if not faces:
             return TrackedFace(number, frame, None, "nobody")
@@ -226,12 +225,6 @@ class FaceTracker:
 def _to_face(values: np.ndarray, score: float = 1.0) -> Face:
     """Return the face whose box and points are ``values``, 16 numbers."""
     return Face(values[:4].astype(np.float32), score, values[4:].reshape(-1, 2).astype(np.float32))
-
-
-def _reduce(frame: np.ndarray) -> np.ndarray:
-    """Return a thumbnail of the frame less its mean colour, as ``CutFinder`` compares them."""
-    thumbnail = resize(shrink_for_detection(frame), (THUMBNAIL, THUMBNAIL), "box").astype(np.float32)
-    return thumbnail - thumbnail.mean(axis=(0, 1))
 
 
 def _width(face: Face) -> float:

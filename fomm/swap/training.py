@@ -37,7 +37,7 @@ from fomm.errors import CheckpointError, InputError, TrainingError
 from fomm.swap.batches import Batch, Pictures, Side, draw_batch, normalise
 from fomm.swap.checkpoint import check_name, save_swap
 from fomm.swap.families import build_family
-from fomm.swap.family import SIDES, Card, Family, count_parameters
+from fomm.swap.family import OTHER, SIDES, Card, Family, count_parameters
 from fomm.training.interruption import StopSignals
 from fomm.training.logs import Logs, Meter
 from fomm.training.state import remove_leftovers
@@ -371,8 +371,7 @@ def draw_preview(family: Family, a: Pictures, b: Pictures) -> Image.Image:
     for side, pictures in zip(SIDES, (a, b), strict=True):
         chosen = np.linspace(0, len(pictures) - 1, PREVIEWS).round().astype(int)
         faces = normalise(pictures.pictures[torch.from_numpy(chosen)]).to(place)
-        other = SIDES[1 - SIDES.index(side)]
-        rows += [faces, family.swap(faces, side)[0], family.swap(faces, other)[0]]
+        rows += [faces, family.swap(faces, side)[0], family.swap(faces, OTHER[side])[0]]
     family.train()
     pixels = [(row.clamp(0, 1) * 255).round().byte().cpu().permute(2, 0, 3, 1).flatten(1, 2) for row in rows]
     return Image.fromarray(torch.cat(pixels).numpy())

@@ -28,7 +28,6 @@ from torch import Tensor, nn
 
 from fomm.swap.batches import Batch
 from fomm.swap.families.blocks import (
-    Upscale,
     UpStack,
     centre,
     down_stack,
@@ -37,6 +36,7 @@ from fomm.swap.families.blocks import (
     mask_loss,
     picture_loss,
     split_output,
+    through_numbers,
 )
 from fomm.swap.family import SIDES, Family, check_side
 
@@ -61,15 +61,9 @@ class Autoencoder(Family):
         super().__init__(size, width=width, staged=staged)
         down, channels = down_stack(size, width)
         levels = find_levels(size)
-        bottom = size >> levels
-        inner = channels * bottom**2
         encoder = nn.Sequential(
             down,
-            nn.Flatten(),
-            nn.Linear(inner, channels),
-            nn.Linear(channels, inner),
-            nn.Unflatten(1, (channels, bottom, bottom)),
-            Upscale(channels, channels // 2),
+            *through_numbers(channels, size >> levels),
         )
         decoders = {f"decoder_{side}": UpStack(channels // 2, width, levels - 1) for side in SIDES}
         self.faces = nn.ModuleDict({"encoder": encoder, **decoders})

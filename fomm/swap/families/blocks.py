@@ -48,6 +48,13 @@ def init_weights(module: nn.Module) -> None:
                 weight.copy_(weight[::4].repeat_interleave(4, 0))
 
 
+def init_small(module: nn.Module) -> None:
+    """Draw the weights of convolutions by a normal distribution of 0.02, as Isola et al. 2017 do."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(part.weight, 0.0, 0.02)
+
+
 def down_stack(
     size: int, width: int, *, channels: int = 3, slope: float = SLOPE
 ) -> tuple[nn.Sequential, int]:
@@ -76,6 +83,23 @@ class Upscale(nn.Sequential):
         layer = self[0]
         assert isinstance(layer, nn.Conv2d)
         return layer
+
+
+def through_numbers(channels: int, bottom: int) -> list[nn.Module]:
+    """Build the layers from features through ``channels`` numbers to features of twice the side.
+
+    Args:
+        channels: of the features, BxCxsxs; those that come out have half of them, BxC/2x2sx2s.
+        bottom: s, their side in pixels.
+    """
+    inner = channels * bottom**2
+    return [
+        nn.Flatten(),
+        nn.Linear(inner, channels),
+        nn.Linear(channels, inner),
+        nn.Unflatten(1, (channels, bottom, bottom)),
+        Upscale(channels, channels // 2),
+    ]
 
 
 class UpStack(nn.Module):

@@ -35,15 +35,15 @@ from fomm.swap.batches import Batch
 from fomm.swap.families.blocks import (
     PatchDiscriminator,
     centre,
+    init_small,
     least_squares,
     mask_loss,
     split_output,
 )
-from fomm.swap.family import SIDES, Family, check_side
+from fomm.swap.family import OTHER, SIDES, Family, check_side
 
 CYCLE, IDENTITY = 10.0, 5.0  # weights of the losses
 POOL = 50  # pictures made before that a discriminator may see again
-_OTHER = {"a": "b", "b": "a"}
 
 
 class ResidualBlock(nn.Module):
@@ -138,9 +138,7 @@ class CycleGAN(Family):
         self.faces = nn.ModuleDict({side: Generator(width, blocks) for side in SIDES})
         self.discriminator = nn.ModuleDict({side: PatchDiscriminator(3, width) for side in SIDES})
         self.pools = nn.ModuleDict({side: Pool(size) for side in SIDES})
-        for module in (*self.faces.modules(), *self.discriminator.modules()):
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, 0.0, 0.02)  # as in the paper
+        init_small(self)
 
     def encode(self, x: Tensor) -> Tensor:
         return x
@@ -156,7 +154,7 @@ class CycleGAN(Family):
         """Return what each generator makes of the other side and then of its own: 2B pictures and masks."""
         sides = batch._asdict()
         return {
-            side: self.decode(torch.cat([sides[_OTHER[side]].target, sides[side].target]), side)
+            side: self.decode(torch.cat([sides[OTHER[side]].target, sides[side].target]), side)
             for side in SIDES
         }
 
@@ -166,10 +164,10 @@ class CycleGAN(Family):
         for side, faces in batch._asdict().items():
             pictures, masks = made[side]
             losses[f"adversary_{side}"] = least_squares(self.discriminator[side](pictures[:count]), 1)
-            back, back_mask = self.decode(made[_OTHER[side]][0][:count], side)
+            back, back_mask = self.decode(made[OTHER[side]][0][:count], side)
             losses[f"cycle_{side}"] = CYCLE * (back - faces.target).abs().mean()
             losses[f"identity_{side}"] = IDENTITY * (pictures[count:] - faces.target).abs().mean()
-            other = batch._asdict()[_OTHER[side]]
+            other = batch._asdict()[OTHER[side]]
             losses[f"mask_{side}"] = (
                 mask_loss(masks[:count], other)
                 + mask_loss(masks[count:], faces)

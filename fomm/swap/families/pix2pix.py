@@ -33,14 +33,14 @@ from fomm.swap.families.blocks import (
     PatchDiscriminator,
     centre,
     cross_entropy,
+    init_small,
     mask_loss,
     split_output,
 )
-from fomm.swap.family import SIDES, Family, check_side
+from fomm.swap.family import OTHER, SIDES, Family, check_side
 
 PIXELS = 100.0  # weight of the mean difference
 _DROPPED = 3  # innermost levels with dropout
-_OTHER = {"a": "b", "b": "a"}
 
 
 class UNet(nn.Module):
@@ -96,9 +96,7 @@ class Pix2Pix(Family):
         super().__init__(size, width=width)
         self.faces = nn.ModuleDict({side: UNet(size, width) for side in SIDES})
         self.discriminator = nn.ModuleDict({side: PatchDiscriminator(6, width) for side in SIDES})
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-                nn.init.normal_(module.weight, 0.0, 0.02)  # as in the paper
+        init_small(self)
 
     def encode(self, x: Tensor) -> Tensor:
         return x
@@ -112,7 +110,7 @@ class Pix2Pix(Family):
         losses, made = {}, self.kept(batch) if player == "discriminator" else None
         keeping = {}
         for side, faces in sides.items():
-            x = sides[_OTHER[side]].target
+            x = sides[OTHER[side]].target
             discriminator = self.discriminator[side]
             if player == "faces":
                 picture, mask = self.decode(x, side)

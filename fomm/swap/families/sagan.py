@@ -39,7 +39,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 from fomm.swap.batches import Batch
 from fomm.swap.families.blocks import (
     SelfAttention,
-    Upscale,
     UpStack,
     centre,
     down_stack,
@@ -49,11 +48,11 @@ from fomm.swap.families.blocks import (
     mask_loss,
     picture_loss,
     split_output,
+    through_numbers,
 )
-from fomm.swap.family import SIDES, Family, check_side
+from fomm.swap.family import OTHER, SIDES, Family, check_side
 
 EYES = 3.0  # how much more than the face the eyes weigh
-_OTHER = {"a": "b", "b": "a"}
 
 
 class AttentiveDiscriminator(nn.Sequential):
@@ -96,8 +95,6 @@ class SAGAN(Family):
         self.adversary = adversary
         down, channels = down_stack(size, width)
         levels = find_levels(size)
-        bottom = size >> levels
-        inner = channels * bottom**2
         first, second, rest = down[:4], down[4:6], down[6:]  # to S/4, S/8, and on
         encoder = nn.Sequential(
             first,
@@ -105,11 +102,7 @@ class SAGAN(Family):
             second,
             SelfAttention(width * 4),
             rest,
-            nn.Flatten(),
-            nn.Linear(inner, channels),
-            nn.Linear(channels, inner),
-            nn.Unflatten(1, (channels, bottom, bottom)),
-            Upscale(channels, channels // 2),
+            *through_numbers(channels, size >> levels),
         )
 
         def build_decoder() -> nn.Module:
@@ -142,7 +135,7 @@ class SAGAN(Family):
         z = dict(zip(SIDES, self.encode(torch.cat([faces.warped for faces in batch])).chunk(2), strict=True))
         made = {}
         for side in SIDES:
-            other = _OTHER[side]
+            other = OTHER[side]
             pictures, masks = self.decode(torch.cat([z[side], z[other]]), side)
             made[side] = pictures, masks, pictures * torch.cat([sides[side].mask, sides[other].mask])
         return made
