@@ -21,6 +21,7 @@ from golden_data import TINY_FILES
 from PIL import Image
 
 from fomm import Edit, InputError, edit, load_checkpoints
+from fomm.animation import result
 from fomm.animation.option_table import group_options
 from fomm.animation.options import Excerpt
 from fomm.animation.template import find_template, read_template, write_template
@@ -42,11 +43,7 @@ client_module = pytest.importorskip("gradio_client")
 from gradio_client.utils import Status  # noqa: E402
 
 import fomm.web  # noqa: E402
-from fomm.web import (  # noqa: E402
-    Limits,
-    start_server,
-    studio,
-)
+from fomm.web import Limits, start_server  # noqa: E402
 from fomm.web.many import fill_table, read_rows  # noqa: E402
 from fomm.web.spell import spell_command  # noqa: E402
 from fomm.web.work import Stopped, Work  # noqa: E402
@@ -141,7 +138,7 @@ def test_two_sliders_move_the_mouth_and_the_brows_and_leave_the_rest(client, ser
     """Without the mark, which changes every pixel by some levels; the first picture has one."""
     status, file, _ = client.predict(True, give(HOPPER), *PLACE, None, *REST, api_name="/edit")
     assert "Done" in status and read_mark(read_image(value(file))) is not None
-    monkeypatch.setattr(studio, "Marker", lambda origin: lambda frame: frame)
+    monkeypatch.setattr(result, "Marker", lambda origin: lambda frame: frame)
     photo = read_image(HOPPER)
     (face,) = detect_faces(photo)
     points = face_mesh(photo, face).points
