@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 DEPTH = 8  # items that wait in a queue at most
@@ -103,6 +105,20 @@ def prefetch(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
         begin.put(None)
         drawn.add_place()
         thread.join()
+
+
+@contextmanager
+def leave_a_core() -> Iterator[None]:
+    """Let PyTorch use one thread less in the block: where ffmpeg decodes beside it, it waits for that one.
+
+    Threads of PyTorch wait for each other after each operation, and actively. So a core too few costs much.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads - 1, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class BackgroundWorker(Generic[T]):

@@ -23,7 +23,7 @@ from fomm.face.crop import published_box
 from fomm.face.mesh import crop_around
 from fomm.face.search import FaceFinder, find_faces
 
-_BATCH = 32  # frames in memory
+_BATCH = 8  # frames in memory
 _FPS = 25.0  # of frames whose rate nobody knows
 
 

@@ -62,8 +62,8 @@ def decode(
     height, width = info.size
     cut = ""
     if part is not None and not info.is_stretched:
-        # Colours have half the size and are interpolated between a few pixels. So the border needs some beyond
-        # it, and lies at a multiple of 8, as does the other one unless the frame ends there.
+        # Colours have half the size and are interpolated between a few pixels. So the border needs some
+        # beyond it, and lies at a multiple of 8, as does the other one unless the frame ends there.
         x0, y0 = (max(0, edge - _BEYOND) // 8 * 8 for edge in part[:2])
         width = min(width, -(-(part[0] + part[2] + _BEYOND) // 8) * 8) - x0
         height = min(height, -(-(part[1] + part[3] + _BEYOND) // 8) * 8) - y0
