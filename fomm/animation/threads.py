@@ -109,9 +109,10 @@ def prefetch(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
 
 @contextmanager
 def leave_a_core() -> Iterator[None]:
-    """Let PyTorch use one thread less in the block: where ffmpeg decodes beside it, it waits for that one.
+    """Let PyTorch use one thread less in the block, where it makes many small operations.
 
-    Threads of PyTorch wait for each other after each operation, and actively. So a core too few costs much.
+    Its threads wait for each other after each of them, and actively. Where ffmpeg or another program has one
+    of their cores, that can cost more time than the work itself.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(threads - 1, 1))
