@@ -286,3 +286,24 @@ except KeyboardInterrupt:
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True
     )
     assert (process.returncode, process.stdout) == (0, "interrupted\n"), process.stderr
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu(tmp_path):
+    report = tmp_path / "gpu.json"
+    command = [
+        sys.executable,
+        Path(__file__).parents[1] / "benchmarks/gpu.py",
+        "--device",
+        "cpu",
+        "--toy",
+        "--json",
+        report,
+    ]
+    subprocess.run([*command, "--networks", "vox-256"], check=True, capture_output=True, timeout=300)
+    written = json.loads(report.read_text(encoding="utf-8"))
+    assert [row["what"] for row in written["rows"]] == [
+        "plain loop", "engine, float32", "make_animation, float32", "engine, bfloat16",
+        "make_animation, bfloat16",
+    ]  # fmt: skip
+    assert all(row["frames_per_second"] > 0 for row in written["rows"])
+    assert [row["precision"] for row in written["training"]] == ["float32", "bfloat16"]

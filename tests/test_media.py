@@ -285,6 +285,25 @@ def test_the_same_frames_are_read_again(tmp_path, clip, ffmpegs, kind):
     assert len(asked) == (1 if kind == "mp4" else 0)
 
 
+@pytest.mark.parametrize("kind", ["mp4", "stretched", "folder"])
+@pytest.mark.parametrize("part", [(37, 22, 50, 41), (0, 0, 9, 90), (85, 3, 43, 93)])
+def test_a_part_of_each_frame_is_as_in_the_whole(tmp_path, kind, part):
+    path = tmp_path / ("frames" if kind == "folder" else "clip.mp4")
+    rng = np.random.default_rng(0)
+    with VideoWriter(path, fps=25) as writer:
+        for _ in range(3):  # fine colours, which the whole picture interpolates
+            writer.write(rng.integers(0, 255, (96, 128, 3), dtype=np.uint8))
+    if kind == "stretched":
+        wide = tmp_path / "wide.mp4"
+        ffmpeg("-i", path, "-vf", "setsar=2", "-c:v", "libx264", wide)
+        path = wide
+    x, y, width, height = part
+    with VideoReader(path) as reader, reader.reopen(part) as cut:
+        assert cut.size == (height, width)
+        for frame, piece in zip(reader, cut, strict=True):
+            np.testing.assert_array_equal(piece, frame[y : y + height, x : x + width])
+
+
 # ---- A folder of pictures ----
 
 

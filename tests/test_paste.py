@@ -76,11 +76,30 @@ def test_where_the_source_shows_nothing_the_network_paints():
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
-def test_rows_are_made_as_by_interpolation(mode):
+@pytest.mark.parametrize("size", [(31, 20), (7, 9), (14, 5)])
+def test_parts_are_made_as_by_interpolation(mode, size):
     maps = torch.rand(1, 2, 7, 9, generator=torch.Generator().manual_seed(1))
-    wanted = F.interpolate(maps, (31, 20), mode=mode, align_corners=False)
-    enlarged = Enlarged(maps, (31, 20), mode)
-    assert_near(torch.cat([enlarged[:10], enlarged[10:]], 2), wanted.numpy(), 1e-5, "enlarged rows")
+    wanted = F.interpolate(maps, size, mode=mode, align_corners=False)
+    enlarged = Enlarged(maps, size, mode)
+    halves = [
+        torch.cat([enlarged[rows, slice(0, 3)], enlarged[rows, slice(3, size[1])]], 3)
+        for rows in (slice(0, 5), slice(5, size[0]))
+    ]
+    assert_near(torch.cat(halves, 2), wanted.numpy(), 1e-5, "enlarged parts")
+
+
+@pytest.mark.parametrize("place", [(2, 3), (8, 8), (15, 0)])
+def test_what_changes_nothing_need_not_be_computed(place):
+    """A small change is put back as where alpha, opaque here, makes all of the square be computed."""
+    photo = RNG.integers(0, 255, (200, 260, 3), dtype=np.uint8)
+    opaque = np.dstack((photo, np.full((200, 260), 255, np.uint8)))
+    prediction, part = REST.clone(), Rect(20, -30, 250, 200)
+    prediction[0, 1, place[0], place[1]] += 1
+    frames = [photo.copy(), opaque.copy()]
+    for picture, frame in zip((photo, opaque), frames, strict=True):
+        Paste(picture, part, REST)(frame, prediction, STILL, None)
+    assert (frames[0] != photo).any()
+    np.testing.assert_array_equal(frames[0], frames[1][..., :3])
 
 
 def test_bands_join_without_a_trace(monkeypatch):

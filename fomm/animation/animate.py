@@ -18,7 +18,7 @@ from fomm.animation.photo import MovedPhoto
 from fomm.animation.progress import Progress, report_progress
 from fomm.animation.result import Result
 from fomm.animation.template import Template, is_template, read_drivers
-from fomm.animation.threads import BackgroundWorker
+from fomm.animation.threads import BackgroundWorker, leave_a_core
 from fomm.animation.watch import watch_frames
 from fomm.errors import InputError
 from fomm.media import VideoReader, check_not_swapped, read_image
@@ -155,9 +155,10 @@ def animate_file(
         motion = replace(motion, driver="mesh")
     if isinstance(driving, Mapping):
         framing = replace(framing, face=tuple(driving))
-    moved = MovedPhoto(
-        picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
-    )
+    with leave_a_core():
+        moved = MovedPhoto(
+            picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
+        )
     reader: VideoReader | None = None
     drivers: list[Template] = []
     if by_motion:

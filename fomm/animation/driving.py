@@ -13,7 +13,8 @@ from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS
 from fomm.animation.progress import Progress
-from fomm.animation.watch import watch_face
+from fomm.animation.threads import leave_a_core, prefetch
+from fomm.animation.watch import find_watched_part, watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect
 from fomm.media import VideoReader
@@ -58,9 +59,16 @@ class DrivingVideo:
             if crop != "none":
                 self.parts = [grow_to_shape(square, size) for square in part.squares]
             if watch and part.faces:
-                with reader.reopen() as frames:
+                watched = find_watched_part(part.faces.values(), reader.size)
+                with reader.reopen(watched) as frames, prefetch(frames) as ready, leave_a_core():
                     self.motion = watch_face(
-                        frames, part.faces, part.num_frames, reader.fps, part.presence, progress=progress
+                        ready,
+                        part.faces,
+                        part.num_frames,
+                        reader.fps,
+                        part.presence,
+                        corner=watched[:2],
+                        progress=progress,
                     )
 
     @contextmanager

@@ -16,6 +16,7 @@ import numpy as np
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS, Presence, find_gaps
 from fomm.animation.progress import Progress, report_progress
+from fomm.animation.threads import leave_a_core, prefetch
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
@@ -162,8 +163,8 @@ def _look_for_faces(
     ``part``: look there alone; whole pixels.
     """
     finder, count = FaceFinder(confirm=True), 0
-    with video.reopen() as frames:
-        for frame in report_progress(frames, video.num_frames, progress, "looking for the face"):
+    with video.reopen() as frames, prefetch(frames) as ready, leave_a_core():
+        for frame in report_progress(ready, video.num_frames, progress, "looking for the face"):
             if count % EVERY == 0:
                 finder.add(count, frame)
             count += 1

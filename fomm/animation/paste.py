@@ -8,6 +8,7 @@ a photo that has some is moved by the same motion.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -36,13 +37,14 @@ class Paste:
     """
 
     def __init__(self, photo: np.ndarray, part: Rect, rest: Tensor) -> None:
-        self.rest = rest
+        self.rest = rest.contiguous()
         x0, y0, x1, y1 = (round(value) for value in part)
         self.inner = (max(y0, 0), min(y1, photo.shape[0]), max(x0, 0), min(x1, photo.shape[1]))
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
         pixels = cut_out(photo, Rect(x0, y0, x1, y1), self.size)
         exact = _to_planes(pixels, rest.device)
-        self.detail = exact[:, :3] - Enlarged(rest, self.size, "bicubic")[:]
+        whole = slice(0, self.size[0]), slice(0, self.size[1])
+        self.detail = exact[:, :3] - Enlarged(rest, self.size, "bicubic")[whole]
         self.alpha = exact[:, 3:] if exact.shape[1] == 4 else None
         self.ramps = [_ramp(length).to(rest.device) for length in self.size]
         self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
@@ -58,27 +60,27 @@ class Paste:
             deformation: 1xhxwx2, where in the source each pixel comes from, xy in [-1, 1].
             occlusion_map: 1x1xhxw, 1 where the source shows it.
         """
-        change = F.avg_pool2d((prediction - self.rest).abs().amax(1, keepdim=True), 5, 1, 2)
+        prediction = prediction.contiguous()
+        change = (prediction - self.rest).abs()
+        change = torch.maximum(torch.maximum(change[:, :1], change[:, 1:2]), change[:, 2:3])
+        change = F.avg_pool2d(change, 5, 1, 2)
         painted = Enlarged(prediction, self.size, "bicubic")
         flow = Enlarged(displacement(deformation), self.size, "bicubic")
         # these are shares in [0, 1]; a bicubic filter would leave that range
         changed = Enlarged(change, self.size, "bilinear")
         shown = None if occlusion_map is None else Enlarged(occlusion_map, self.size, "bilinear")
-        top, bottom, left, right = self.inner
-        columns = slice(left - self.corner[1], right - self.corner[1])
-        height = BAND if prediction.device.type == "cpu" else bottom - top
-        for row in range(top, bottom, height):
-            there = frame[row : min(row + height, bottom), left:right]
-            rows = slice(row - self.corner[0], row - self.corner[0] + len(there))
-            grid = flow[rows].permute(0, 2, 3, 1)[:, :, columns]
+        for rows, columns in self._find_changes(change):
+            y, x = rows.start + self.corner[0], columns.start + self.corner[1]
+            there = frame[y : y + rows.stop - rows.start, x : x + columns.stop - columns.start]
+            grid = flow[rows, columns].permute(0, 2, 3, 1)
             grid[..., 0] += self.x[columns]
             grid[..., 1] += self.y[rows, None]
             moved = warp(self.detail, grid, align_corners=False)
             if shown is not None:
-                moved *= shown[rows][..., columns]
-            moved += painted[rows][..., columns]
+                moved *= shown[rows, columns]
+            moved += painted[rows, columns]
             fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
-            weight = ((changed[rows][..., columns] - UNCHANGED) / (CHANGED - UNCHANGED)).clamp_(0, 1) * fade
+            weight = changed[rows, columns].sub_(UNCHANGED).div_(CHANGED - UNCHANGED).clamp_(0, 1).mul_(fade)
             if self.alpha is not None:
                 # an edge moves also where the colours on its two sides are alike; they move with it
                 change_of_alpha = (move_alpha(self.alpha, grid) - self.alpha[:, :, rows, columns]) * fade
@@ -89,6 +91,35 @@ class Paste:
             if self.alpha is not None:
                 pixels = torch.cat((pixels, before[:, 3:] + change_of_alpha), 1)
             there[:] = to_bytes(pixels)[0]
+
+    def _find_changes(self, change: Tensor) -> Iterator[tuple[slice, slice]]:
+        """Yield rows and columns of the square, inside of the photo, outside of which nothing changes.
+
+        A GPU would have to stop to tell where that is, and alpha may change anywhere: then it is all.
+
+        Args:
+            change: 1x1xhxw, how much each pixel of the network's picture differs from the one at rest.
+        """
+        top, bottom, left, right = self.inner
+        inside = slice(left - self.corner[1], right - self.corner[1])
+        on_cpu = change.device.type == "cpu"
+        cells = (change[0, 0] > UNCHANGED).numpy() if on_cpu and self.alpha is None else None
+        height = BAND if on_cpu else bottom - top
+        down, across = (
+            _interpolation(old, new, "bilinear", change.device)
+            for old, new in zip(change.shape[2:], self.size, strict=True)
+        )
+        for row in range(top, bottom, height):
+            rows = slice(row - self.corner[0], min(row + height, bottom) - self.corner[0])
+            columns = inside
+            if cells is not None:
+                here = np.flatnonzero(cells[down.inputs(rows)].any(0))
+                if not len(here):
+                    continue
+                reached = across.outputs(int(here[0]), int(here[-1]))
+                columns = slice(max(reached.start, inside.start), min(reached.stop, inside.stop))
+            if columns.start < columns.stop:
+                yield rows, columns
 
 
 def move_alpha(alpha: Tensor, grid: Tensor) -> Tensor:
@@ -107,23 +138,48 @@ def _to_planes(pixels: np.ndarray, device: torch.device) -> Tensor:
 
 
 class Enlarged:
-    """Maps 1xCxhxw, enlarged as by ``F.interpolate``; only the rows that are asked for are computed."""
+    """Maps 1xCxhxw, enlarged as by ``F.interpolate``; only what is asked for is computed."""
 
     def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
-        height, width = maps.shape[2:]
-        self.rows = _interpolation(height, size[0], mode, maps.device)
-        self.wide = maps.float() @ _interpolation(width, size[1], mode, maps.device).T  # 1xCxhxW
+        self.maps = maps.float()
+        self.down, self.across = (
+            _interpolation(old, new, mode, maps.device) for old, new in zip(maps.shape[2:], size, strict=True)
+        )
 
-    def __getitem__(self, rows: slice) -> Tensor:
-        """1xCxrxW."""
-        return self.rows[rows] @ self.wide
+    def __getitem__(self, part: tuple[slice, slice]) -> Tensor:
+        """Return some rows and columns, 1xCxrxc; each slice has a start and a stop."""
+        rows, columns = part
+        from_rows, from_columns = self.down.inputs(rows), self.across.inputs(columns)
+        wide = self.maps[:, :, from_rows, from_columns] @ self.across.matrix[columns, from_columns].T
+        return self.down.matrix[rows, from_rows] @ wide
 
 
-@lru_cache(maxsize=64)
-def _interpolation(length: int, larger: int, mode: str, device: torch.device) -> Tensor:
-    """Return the matrix, larger x length, that interpolates ``length`` numbers to ``larger`` ones."""
-    unit = torch.eye(length)[None, :, :, None]
-    return F.interpolate(unit, (larger, 1), mode=mode, align_corners=False)[0, ..., 0].T.to(device)
+class _Interpolation:
+    """Interpolates a row of ``length`` numbers to ``larger`` ones.
+
+    Attributes:
+        matrix: larger x length. A number is a sum of a few that lie side by side; the rest is zero.
+    """
+
+    def __init__(self, length: int, larger: int, mode: str, device: torch.device) -> None:
+        unit = torch.eye(length)[None, :, :, None]
+        matrix = F.interpolate(unit, (larger, 1), mode=mode, align_corners=False)[0, ..., 0].T
+        used = matrix.numpy() != 0
+        self._first, self._last = used.argmax(1), length - 1 - used[:, ::-1].argmax(1)  # both ascend
+        self.matrix = matrix.to(device)
+
+    def inputs(self, outputs: slice) -> slice:
+        """Return which numbers some interpolated ones are made of."""
+        return slice(int(self._first[outputs.start]), int(self._last[outputs.stop - 1]) + 1)
+
+    def outputs(self, first: int, last: int) -> slice:
+        """Return which interpolated numbers are made of some from ``first`` to ``last``."""
+        return slice(
+            int(np.searchsorted(self._last, first)), int(np.searchsorted(self._first, last, side="right"))
+        )
+
+
+_interpolation = lru_cache(maxsize=64)(_Interpolation)
 
 
 def _ramp(length: int) -> Tensor:

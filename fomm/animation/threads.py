@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 DEPTH = 8  # items that wait in a queue at most
@@ -103,6 +105,21 @@ def prefetch(items: Iterable[T], depth: int = DEPTH) -> Iterator[Iterator[T]]:
         begin.put(None)
         drawn.add_place()
         thread.join()
+
+
+@contextmanager
+def leave_a_core() -> Iterator[None]:
+    """Let PyTorch use one thread less in the block, where it makes many small operations.
+
+    Its threads wait for each other after each of them, and actively. Where ffmpeg or another program has one
+    of their cores, that can cost more time than the work itself.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(threads - 1, 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class BackgroundWorker(Generic[T]):

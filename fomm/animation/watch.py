@@ -20,9 +20,10 @@ from fomm.animation.progress import Progress, report_progress
 from fomm.errors import InputError
 from fomm.face import Face, face_mesh, face_meshes
 from fomm.face.crop import published_box
+from fomm.face.mesh import crop_around
 from fomm.face.search import FaceFinder, find_faces
 
-_BATCH = 32  # frames in memory
+_BATCH = 8  # frames in memory
 _FPS = 25.0  # of frames whose rate nobody knows
 
 
@@ -33,6 +34,7 @@ def watch_face(
     fps: float,
     presence: Presence,
     *,
+    corner: tuple[int, int] = (0, 0),
     progress: Progress = False,
 ) -> FaceMotion:
     """Return the motion of a face in all frames of a video.
@@ -44,11 +46,13 @@ def watch_face(
         count: frames of the video.
         fps: its rate.
         presence: when the face is seen. In its gaps the motion is held.
+        corner: x and y of ``frames`` in larger ones, in whose pixels ``faces`` and the motion are.
         progress: whom to tell.
 
     Raises:
         InputError: the mesh sees no face in any frame.
     """
+    shift = np.array([*corner, 0], np.float32)
     known: list[int] = []
     motions: list[FaceMotion] = []
     waiting: list[tuple[int, np.ndarray, Face]] = []
@@ -56,9 +60,13 @@ def watch_face(
     def measure() -> None:
         if not waiting:
             return
-        meshes = face_meshes([frame for _, frame, _ in waiting], [face for *_, face in waiting])
+        meshes = face_meshes(
+            [frame for _, frame, _ in waiting], [_move_face(face, -shift[:2]) for *_, face in waiting]
+        )
         seen = [
-            (number, mesh.points) for (number, *_), mesh in zip(waiting, meshes, strict=True) if mesh.is_sure
+            (number, mesh.points + shift)
+            for (number, *_), mesh in zip(waiting, meshes, strict=True)
+            if mesh.is_sure
         ]
         if seen:
             known.extend(number for number, _ in seen)
@@ -109,6 +117,26 @@ def watch_frames(frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence] | 
         return None
     presence = Presence(tuple(find_gaps(list(faces), 1, len(frames), _FPS)), _FPS)
     return watch_face(frames, faces, len(frames), _FPS, presence), presence
+
+
+def find_watched_part(faces: Iterable[Face], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the part (x, y, width, height) of frames of ``size`` (height, width) that ``watch_face`` sees.
+
+    ``faces``: those in some of the frames. In between it is looked for between their places, so no further.
+    """
+    crops = [crop_around(face) for face in faces]
+    angle = max(abs(crop.angle) for crop in crops)
+    turned = np.sqrt(2) if angle > np.pi / 4 else np.cos(angle) + np.sin(angle)  # at most so much wider
+    reach = turned * np.array([crop.side for crop in crops]) / 2 + 2  # with a pixel beside the last sample
+    centres = np.array([crop.centre for crop in crops])
+    low = np.floor((centres - reach[:, None]).min(0)).clip(0, np.array(size[::-1]) - 1).astype(int)
+    high = np.ceil((centres + reach[:, None]).max(0)).clip(low + 1, size[::-1]).astype(int)
+    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+
+
+def _move_face(face: Face, shift: np.ndarray) -> Face:
+    """Return the face, moved by a number of pixels, x and y."""
+    return Face(face.box + np.tile(shift, 2), face.score, face.points + shift)
 
 
 def _find_places(faces: Mapping[int, Face], count: int) -> list[Face]:

@@ -4,6 +4,7 @@ Tensors are channels-last. Weights are buffers, since nothing here is trained.
 """
 
 from collections.abc import Iterable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,18 @@ def is_eager() -> bool:
     return not (torch.jit.is_tracing() or torch.compiler.is_compiling())  # type: ignore[attr-defined]
 
 
+@cache
+def _has_fused_relu(dtype: torch.dtype) -> bool:
+    """Return whether PyTorch can convolve and apply a ReLU in one pass over memory, on this CPU.
+
+    The operation is one that ``torch.compile`` uses; a version of PyTorch may not have it.
+    """
+    library = torch.ops.mkldnn
+    if not (torch.backends.mkldnn.is_available() and hasattr(library, "_convolution_pointwise")):
+        return False
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(library._is_mkldnn_bf16_supported()))
+
+
 class Convolution(nn.Module):
     """A convolution, with a ReLU behind it if asked."""
 
@@ -64,8 +77,12 @@ class Convolution(nn.Module):
         self.register_buffer("bias", bias.to(dtype))
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.stride == 1 and is_eager() and x.device.type == "cpu" and self._is_small(x):
+        on_cpu = is_eager() and x.device.type == "cpu"
+        if on_cpu and self.stride == 1 and self._is_small(x):
             out = self._multiply(x)
+        elif on_cpu and self.relu and _has_fused_relu(self.weight.dtype):
+            steps = [self.padding] * 2, [self.stride] * 2, [1, 1], 1  # the last two: dilation, groups
+            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, "relu", [], "")
         else:
             out = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
         return out.relu_() if self.relu else out

@@ -21,7 +21,7 @@ INSIDE = 0.6  # answers are one face if a larger part of the smaller one lies in
 SURE = 0.85  # the detector's score of faces that need no second opinion
 # Such a face has this score or a better one where the detector sees it once more, upright and large.
 SURE_CLOSELY = 0.65
-BATCH = 64  # pictures in one call of the detector
+BATCH = 16  # pictures in one call of the detector
 
 
 def find_faces(picture: np.ndarray, *, confirm: bool = False) -> list[Face]:

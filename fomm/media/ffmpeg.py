@@ -53,6 +53,7 @@ class VideoInfo(NamedTuple):
     """What ffmpeg says about the first video stream of a file."""
 
     size: tuple[int, int]  # (height, width) as shown: rotated, and with square pixels
+    is_stretched: bool  # whether it is stored in another size, since its pixels are not square
     rate: Fraction  # frames per second; of a variable rate the nominal one, or the average
     seconds: float | None  # of the whole file
     has_audio: bool
@@ -111,7 +112,7 @@ def probe(path: Path) -> VideoInfo:
         raise MediaError(f"cannot read {path} as a video: {_explain_failure(path, log, code)}")
     if not size or not time_base or not re.search(r"^0,", facts, re.M):
         raise MediaError(f"cannot read {path}: not one frame of its video could be decoded")
-    width, height = int(size[1]), int(size[2])
+    width, height = stored = int(size[1]), int(size[2])
     pixel = re.search(r"^#sar 0: (\d+)/(\d+)", facts, re.M)
     aspect = int(pixel[1]) / int(pixel[2]) if pixel and int(pixel[1]) and int(pixel[2]) else 1.0
     if abs(aspect - 1) > SQUARE_TOLERANCE:
@@ -122,6 +123,7 @@ def probe(path: Path) -> VideoInfo:
         raise MediaError(f"cannot read {path}: it claims {float(rate):g} frames a second; convert it first")
     return VideoInfo(
         size=(height, width),
+        is_stretched=(width, height) != stored,
         rate=rate,
         seconds=_find_duration(log),
         has_audio=_has_audio(log),
