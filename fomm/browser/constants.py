@@ -13,6 +13,7 @@ from fomm.animation.units import BROWS, EXPRESSION, SMILE, WIDE_OPEN
 from fomm.face.pose import FACE_AT_REST, STILL_POINTS
 from fomm.marks import Origin
 from fomm.marks.pattern import CODED, SHORTER_SIDE, SIGNS, TILE, X, Y
+from fomm.media.writer import video_comment
 
 
 def describe_constants(weights_hash: str | None, size: tuple[int, int]) -> dict[str, Any]:
@@ -34,6 +35,7 @@ def describe_constants(weights_hash: str | None, size: tuple[int, int]) -> dict[
     }
     return {
         "fomm": __version__,
+        "comment": video_comment(weights_hash),
         "weights": Origin.of(weights_hash).weights,
         "size": list(size),
         "room": ROOM,

@@ -13,6 +13,7 @@ from fomm.browser.networks import PageNetwork, convert_networks
 from fomm.browser.runtime import read_runtime
 from fomm.bundled import bundled
 from fomm.errors import ExportError, InputError, MissingExtraError
+from fomm.face.blocks import WEIGHTS
 from fomm.model import Detector, Generator
 
 SITE = Path(__file__).parent / "site"
@@ -57,6 +58,7 @@ def write_page(
     networks = convert_networks(generator, kp_detector)
     contents |= {f"networks/{network.name}.onnx": network.content for network in networks}
     contents |= {path.name: path.read_bytes() for path in sorted(SITE.iterdir()) if path.is_file()}
+    contents["apache-2.0.txt"] = (WEIGHTS / "LICENSE").read_bytes()
     contents |= {f"samples/{name}": bundled("examples", name).read_bytes() for name in SAMPLES}
     constants = describe_constants(generator.weights_hash, (height, width))
     contents["constants.json"] = json.dumps(constants, separators=(",", ":")).encode()

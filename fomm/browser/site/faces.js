@@ -28,7 +28,8 @@ export class FaceFinder {
    */
   async detect(picture, minScore = 0.5) {
     const image = letterbox(picture);
-    const { scores, places } = await this.networks.run("detector", { image: [image, [1, 3, DETECTOR, DETECTOR]] });
+    const answered = await this.networks.run("detector", { image: [image, [1, 3, DETECTOR, DETECTOR]] });
+    const [[scores], [places]] = [answered.scores, answered.places];
     const side = Math.max(picture.width, picture.height);
     const shift = [Math.floor((side - picture.width) / 2), Math.floor((side - picture.height) / 2)];
     const answers = [];
@@ -98,7 +99,8 @@ export class FaceFinder {
    */
   async mesh(picture, face) {
     const crop = cropAround(face), image = sampleCrop(picture, crop, MESH);
-    const { points, presence } = await this.networks.run("mesh", { image: [image, [1, 3, MESH, MESH]] });
+    const answered = await this.networks.run("mesh", { image: [image, [1, 3, MESH, MESH]] });
+    const [[points], [presence]] = [answered.points, answered.presence];
     const moved = new Float64Array(points.length), scale = crop.side / MESH;
     const cos = Math.cos(crop.angle), sin = Math.sin(crop.angle);
     for (let i = 0; i < points.length; i += 3) {

@@ -47,13 +47,13 @@ export class Networks {
    * Run a network.
    * @param {string} name
    * @param {Record<string, [Float32Array, number[]]>} inputs numbers and shape of each
-   * @returns {Promise<Record<string, Float32Array>>} the numbers of each output
+   * @returns {Promise<Record<string, [Float32Array, number[]]>>} the same of each output
    */
   async run(name, inputs) {
     const feeds = {};
     for (const [key, [data, shape]] of Object.entries(inputs)) feeds[key] = new this.ort.Tensor("float32", data, shape);
     const results = await this.sessions[name].run(feeds), outputs = {};
-    for (const [key, tensor] of Object.entries(results)) outputs[key] = await tensor.getData();
+    for (const [key, tensor] of Object.entries(results)) outputs[key] = [await tensor.getData(), tensor.dims];
     return outputs;
   }
 }

@@ -90,10 +90,10 @@ export class Paste {
 
   /**
    * Return the photo with an animated picture in it.
-   * @param {{prediction: Float32Array, deformation: Float32Array, occlusion_map?: Float32Array}} rendered
+   * @param {{prediction: Float32Array, deformation: Float32Array, occlusion?: Float32Array}} rendered
    * @returns {import("./pictures.js").Picture}
    */
-  paste({ prediction, deformation, occlusion_map: occlusion }) {
+  paste({ prediction, deformation, occlusion }) {
     const { photo, width, height, detail } = this, count = width * height;
     const data = photo.data.slice();
     const painted = this.colours.enlarge(prediction), flow = this.flow.enlarge(this.#displacement(deformation));

@@ -34,8 +34,9 @@ const actions = {
   },
 
   /** Begin another result: it gets a random number of its own in its mark. */
-  begin() {
+  begin({ live }) {
     marker = new Marker(constants, makeNumber());
+    if (!live) return;
     [moved, eased] = [null, { share: 0, time: null, seen: -Infinity }];
     driver = new LiveDriver(finder, constants);
   },
@@ -112,21 +113,22 @@ async function meetPhoto(picture, tell) {
     const { points } = await finder.mesh(seen, place);
     return measureMotion(points.map((value, k) => (value * 2) / side - (k % 3 === 2 ? 0 : 1)), constants);
   };
-  const detected = await networks.run("keypoints", { images: [planes, shape] });
+  const { value: [value], jacobian: [jacobian] } = await networks.run("keypoints", { images: [planes, shape] });
+  const face = new PhotoFace(await measure(cut), { value, jacobian }, constants);
   const encoded = await networks.run("source", { picture: [planes, shape] });
-  const cells = Math.sqrt(encoded.small.length / 3), features = encoded.features.length / (cells * cells);
-  const face = new PhotoFace(await measure(cut), detected, constants);
-  const inputs = {
-    features: [encoded.features, [1, features, cells, cells]],
-    small: [encoded.small, [1, 3, cells, cells]],
+  const cells = encoded.small[1][2];
+  const still = {
+    ...encoded,
     freedom: [freeInside(cells), [1, cells, cells]],
     source_value: [face.keypoints.value, [1, 16, 2]],
     source_jacobian: [face.keypoints.jacobian, [1, 16, 2, 2]],
   };
-  if (encoded.details) inputs.details = [encoded.details, shape];
-  const render = ({ value, jacobian }) => networks.run("render", {
-    ...inputs, value: [value, [1, 16, 2]], jacobian: [jacobian, [1, 16, 2, 2]],
-  });
+  const render = async (points) => {
+    const { prediction: [prediction], deformation: [deformation], occlusion_map: shown } = await networks.run(
+      "render", { ...still, value: [points.value, [1, 16, 2]], jacobian: [points.jacobian, [1, 16, 2, 2]] },
+    );
+    return { prediction, deformation, occlusion: shown?.[0] };
+  };
   await face.calibrate(async (points) => measure(toPicture((await render(points)).prediction, side, side)), tell);
   const rest = await render(face.keypoints);
   return { face, render, square, paste: new Paste(picture, square, rest.prediction, side, cells) };
