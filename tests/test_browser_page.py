@@ -1,0 +1,300 @@
+"""The exported page in a real browser: Chromium, driven by Playwright. Skipped where something is missing."""
+
+import base64
+import functools
+import http.server
+import shutil
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime", reason="export needs ONNX Runtime: pip install 'fomm[onnx]'")
+pytest.importorskip("onnx", reason="export needs onnx: pip install 'fomm[onnx]'")
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
+
+from fomm import load_checkpoints  # noqa: E402
+from fomm.animation.animate import animate_frames  # noqa: E402
+from fomm.browser.page import write_page  # noqa: E402
+from fomm.browser.runtime import FILE, VERSION, read_runtime  # noqa: E402
+from fomm.bundled import WEIGHTS, bundled  # noqa: E402
+from fomm.errors import ExportError  # noqa: E402
+from fomm.face import face_mesh  # noqa: E402
+from fomm.face.search import find_faces  # noqa: E402
+from fomm.marks import Marker, Origin, inspect_file, read_mark  # noqa: E402
+from fomm.media import VideoReader, read_image, save_video, write_image  # noqa: E402
+from fomm.media.ffmpeg import find_executable  # noqa: E402
+from fomm.media.resize import cut_out  # noqa: E402
+
+pytestmark = pytest.mark.slow
+HOPPER = bundled("examples", "grace_hopper.jpg")
+PATIENCE = 600.0  # seconds; other work may share the machine
+DIGITS = WEIGHTS["heads-256.safetensors"][:6]
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """Give the npm package as a file; None where fomm has it, or can download it, by itself."""
+    try:
+        read_runtime()
+    except ExportError as reason:
+        folder = tmp_path_factory.mktemp("npm")
+        npm = shutil.which("npm")
+        if npm is None:
+            pytest.skip(f"npm's registry cannot be reached: {reason}")
+        command = [npm, "pack", "--silent", f"onnxruntime-web@{VERSION}"]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+        if done.returncode:
+            pytest.skip(f"npm's registry cannot be reached: {done.stderr.strip()[-200:]}")
+        return folder / FILE
+    return None
+
+
+@pytest.fixture(scope="module")
+def networks():
+    return load_checkpoints(cpu=True)
+
+
+@pytest.fixture(scope="module")
+def folder(package, networks, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    write_page(folder, *networks, runtime=package)
+    return folder
+
+
+class Server:
+    """Serves a folder as ``python -m http.server`` does, and counts what it is asked for."""
+
+    def __init__(self, folder):
+        asked = self.asked = []
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *_):
+                asked.append(self.path)
+
+        handler = functools.partial(Handler, directory=str(folder))
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    server = Server(folder)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """Give a film for a camera: the bundled clip."""
+    film = tmp_path_factory.mktemp("film") / "face.y4m"
+    clip = bundled("examples", "driving.mp4")
+    command = [find_executable(), "-v", "error", "-i", clip, "-an", "-pix_fmt", "yuv420p", film]
+    subprocess.run(command, check=True)
+    return film
+
+
+@pytest.fixture(scope="module")
+def browser(film):
+    camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", *camera, f"--use-file-for-fake-video-capture={film}"],
+        )
+        yield browser
+        browser.close()
+
+
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(params=["desktop"])
+def page(server, browser, request):
+    """Give the page, open; at the end it has asked no other host for anything, and said nothing is wrong."""
+    width, height = SIZES[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height}, permissions=["camera"])
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    foreign, wrong = [], []
+    own = (server.url, "data:", "blob:")
+    context.on("request", lambda asked: None if asked.url.startswith(own) else foreign.append(asked.url))
+    page.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(server.url)
+    page.wait_for_selector("body[data-engine]")
+    yield page
+    context.close()
+    assert not foreign and not wrong
+
+
+on_both_screens = pytest.mark.parametrize("page", list(SIZES), indirect=True)
+
+
+def wait(page, expression, argument=None):
+    """Wait until an expression of the page is true; the page itself forbids that strings are run."""
+    end = time.monotonic() + PATIENCE
+    while not (value := page.evaluate(expression, argument)):
+        problem = page.inner_text("#problem")
+        assert not problem and time.monotonic() < end, problem or f"waited for {expression} in vain"
+        time.sleep(0.1)
+    return value
+
+
+def meet(page):
+    page.check("#consent input")
+    page.click("#hopper")
+    wait(page, "() => /Painted/.test(document.querySelector('#status').textContent)")
+
+
+def read_canvas(page):
+    """Return what is shown, HxWx3."""
+    pixels = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#picture"), {width, height} = canvas;
+            const data = canvas.getContext("2d").getImageData(0, 0, width, height);
+            return [width, height, Array.from(data.data)];
+        }"""
+    )
+    return np.array(pixels[2], np.uint8).reshape(pixels[1], pixels[0], 4)[..., :3]
+
+
+def pack(picture):
+    """Return a picture, HxWx3 uint8, as ``unpack`` in the page takes it."""
+    alpha = np.full((*picture.shape[:2], 1), 255, np.uint8)
+    data = base64.b64encode(np.concatenate([picture, alpha], 2).tobytes()).decode()
+    return {"width": picture.shape[1], "height": picture.shape[0], "base64": data}
+
+
+def unpack(packed):
+    data = np.frombuffer(base64.b64decode(packed["base64"]), np.uint8)
+    return data.reshape(packed["height"], packed["width"], 4)[..., :3]
+
+
+# Functions that the scripts below begin with: pictures go to and fro as base64.
+TOOLS = """
+const unpack = ({width, height, base64}) =>
+    ({width, height, data: Uint8ClampedArray.from(atob(base64), (sign) => sign.charCodeAt(0))});
+const pack = ({width, height, data}) => {
+    let text = "";
+    for (let i = 0; i < data.length; i += 32768) text += String.fromCharCode(...data.subarray(i, i + 32768));
+    return {width, height, base64: btoa(text)};
+};
+"""
+
+
+def evaluate(page, script, argument):
+    return page.evaluate(f"async (given) => {{ {TOOLS} {script} }}", argument)
+
+
+# --- what the modules compute, against fomm ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("box", [(30.2, -40.7, 240.9, 170.0), (-300.0, -20.0, 500.0, 780.0), (8, 8, 40, 40)])
+def test_a_square_is_cut_out_as_fomm_does(page, box):
+    photo = read_image(HOPPER)
+    script = """const {cutOut} = await import("./pictures.js");
+        return pack(cutOut(unpack(given.photo), given.box, 256, 256));"""
+    cut = unpack(evaluate(page, script, {"photo": pack(photo), "box": box}))
+    assert np.abs(cut.astype(int) - cut_out(photo, box, (256, 256))).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["grace_hopper.jpg", "group.jpg"])
+def test_faces_are_those_of_fomm(page, name):
+    photo = read_image(bundled("examples", name))
+    script = """const {Networks} = await import("./networks.js"), {FaceFinder} = await import("./faces.js");
+        const finder = new FaceFinder(await Networks.open(() => {}, "wasm")), photo = unpack(given);
+        const faces = await finder.find(photo, true), meshes = [];
+        for (const face of faces) meshes.push(Array.from((await finder.mesh(photo, face)).points));
+        return {faces, meshes};"""
+    got = evaluate(page, script, pack(photo))
+    order = np.argsort([face["box"][0] for face in got["faces"]])
+    expected = find_faces(photo, confirm=True)
+    assert len(order) == len(expected)
+    for number, face in zip(order, expected, strict=True):
+        found = got["faces"][number]
+        assert np.abs(np.array(found["box"]) - face.box).max() < 0.02 * (face.box[2] - face.box[0])
+        points = np.array(got["meshes"][number]).reshape(478, 3)
+        assert np.abs(points - face_mesh(photo, face).points).max() < 0.02 * (face.box[2] - face.box[0])
+
+
+@pytest.mark.parametrize("name", ["grace_hopper.jpg", "astronaut.png", "group.jpg"])
+def test_the_mark_is_that_of_fomm(page, name):
+    photo = read_image(bundled("examples", name))
+    script = """const {Marker} = await import("./mark.js"), photo = unpack(given);
+        new Marker(await (await fetch("constants.json")).json(), "0123abcd").mark(photo);
+        return pack(photo);"""
+    marked = unpack(evaluate(page, script, pack(photo)))
+    origin = Origin(DIGITS, "0123abcd")
+    difference = np.abs(marked.astype(int) - Marker(origin)(photo))
+    print(f"{name}: {difference.max()} levels at most, in {np.mean(difference > 0):.2%} of the pixels")
+    assert difference.max() <= 1 and np.mean(difference > 0) < 0.01
+    reading = read_mark([marked])
+    assert reading is not None and reading.origin == origin
+
+
+# --- the worker, against animate_frames -------------------------------------------------------------------
+
+WORKER = """
+    const worker = new Worker("studio.js", {type: "module"});
+    let last = 0;
+    const ask = (action, values = {}) => new Promise((done, fail) => {
+        const id = ++last;
+        const listen = ({data}) => {
+            if (data.id !== id || data.share !== undefined) return;
+            worker.removeEventListener("message", listen);
+            data.error === undefined ? done(data.answer) : fail(new Error(data.error));
+        };
+        worker.addEventListener("message", listen);
+        worker.postMessage({id, action, values});
+    });
+    const edit = {yaw: 0, pitch: 0, roll: 0, mouth: 0, eyes: 1, smile: 0, brows: 0};
+    const settings = {edit, strength: {pose: 1, mouth: 1, eyes: 1, brows: 1}};
+    const {engine, threads} = await ask("open", {engine: "wasm"});
+    const {square} = await ask("meet", {picture: unpack(given.photo)});
+"""
+
+
+def test_a_clip_moves_the_photo_as_fomm_does(page, networks):
+    photo = read_image(HOPPER)
+    with VideoReader(bundled("examples", "driving.mp4")) as reader:
+        clip = list(reader)[::7]
+    script = """
+        const clip = given.clip.map(unpack), count = clip.length;
+        for (let number = 0; number < count; number += 3)
+            await ask("look", {picture: clip[number], number, fps: 5});
+        await ask("choose", {count});
+        for (let number = 0; number < count; number++) await ask("measure", {picture: clip[number], number});
+        await ask("know");
+        await ask("begin", {live: false});
+        const frames = [], started = performance.now();
+        for (let number = 0; number < count; number++)
+            frames.push((await ask("play", {number, settings})).frame);
+        return {engine, threads, seconds: (performance.now() - started) / 1000, frames: frames.map(pack)};"""
+    got = evaluate(page, WORKER + script, {"photo": pack(photo), "clip": [pack(frame) for frame in clip]})
+    frames = [unpack(frame) for frame in got["frames"]]
+    expected = list(animate_frames(photo, clip, *networks, fps=5))
+    reading = read_mark(frames)
+    assert reading is not None and reading.origin.weights == DIGITS
+    marker = Marker(reading.origin)
+    shown = np.stack(frames)[:, :-30].astype(int)  # without the rows of the word
+    wanted = np.stack([marker(frame) for frame in expected])[:, :-30]
+    difference = np.abs(shown - wanted)
+    moved = np.abs(wanted - np.stack([wanted[0]] * len(wanted)).astype(int)).mean()
+    print(
+        f"{got['engine']}, {got['threads']} threads: {len(clip) / got['seconds']:.2f} frames a second; off "
+        f"from torch by {difference.max()} levels at most, {difference.mean():.3f} in the mean; "
+        f"the photo moves by {moved:.2f}"
+    )
+    assert difference.mean(axis=(1, 2, 3)).max() < 2
+    assert moved > 2 * difference.mean()
