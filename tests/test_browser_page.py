@@ -298,3 +298,154 @@ def test_a_clip_moves_the_photo_as_fomm_does(page, networks):
     )
     assert difference.mean(axis=(1, 2, 3)).max() < 2
     assert moved > 2 * difference.mean()
+
+
+# --- the page as people use it ----------------------------------------------------------------------------
+
+
+@on_both_screens
+def test_sliders_change_the_photo_and_the_picture_is_saved(page, tmp_path):
+    meet(page)
+    before = read_canvas(page)
+    slider = page.locator("#edits input[name=yaw]")
+    slider.focus()
+    slider.press("End")
+    wait(page, "() => document.querySelector('#edits output').textContent === '45'")
+    end = time.monotonic() + PATIENCE
+    while np.abs(read_canvas(page).astype(int) - before).mean() < 1:
+        assert time.monotonic() < end, "the photo did not turn"
+        time.sleep(0.2)
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "r.png")
+    found = inspect_file(tmp_path / "r.png")
+    assert found.mark is not None and found.mark.origin.weights == DIGITS
+    assert read_image(tmp_path / "r.png").shape == read_image(HOPPER).shape
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_clip_becomes_a_video(page, tmp_path):
+    with VideoReader(bundled("examples", "driving.mp4")) as reader:
+        save_video(tmp_path / "clip.mp4", list(reader)[60:72:2], fps=12.5)
+    meet(page)
+    page.click("#by-clip")
+    page.set_input_files("#clip", str(tmp_path / "clip.mp4"))
+    wait(page, "() => /6 frames, 12.50 a second/.test(document.querySelector('#clip-name').textContent)")
+    page.click("#make")
+    wait(page, "() => /^Done: 6 frames/.test(document.querySelector('#status').textContent)")
+    print(page.inner_text("#status"), page.inner_text("#engine"))
+    with page.expect_download() as download:
+        page.click("#video")
+    download.value.save_as(tmp_path / "r.webm")
+    with VideoReader(tmp_path / "r.webm") as result:
+        frames = list(result)
+        assert (len(frames), round(result.fps, 2)) == (6, 12.5)
+    assert np.abs(frames[-1].astype(int) - frames[0]).mean() > 1
+    found = inspect_file(tmp_path / "r.webm")
+    assert found.mark is not None and found.mark.origin.weights == DIGITS
+    assert "AI-generated" in found.comment
+    page.wait_for_selector("#playback")
+    wait(page, "() => document.querySelector('#playback').duration > 0.4")
+
+
+def test_work_is_cancelled(page):
+    meet(page)
+    page.click("#by-clip")
+    page.click("#sample")
+    wait(page, "() => /175 frames/.test(document.querySelector('#clip-name').textContent)")
+    page.click("#make")
+    page.click("#cancel")
+    wait(page, "() => document.querySelector('#status').textContent === 'Cancelled.'")
+    wait(page, "() => !document.querySelector('#make').disabled")
+    assert not page.is_visible("#video")
+
+
+def test_the_camera_moves_the_photo_and_is_recorded(page, tmp_path):
+    meet(page)
+    page.click("#by-camera")
+    page.click("#start")
+    wait(page, "() => /^[0-9.]+ frames a second$/.test(document.querySelector('#status').textContent)")
+    page.click("#record")
+    wait(page, "() => / recording/.test(document.querySelector('#status').textContent)")
+    before = page.inner_text("#status")
+    wait(page, "before => document.querySelector('#status').textContent !== before", before)
+    page.click("#record")
+    page.wait_for_selector("#video")
+    with page.expect_download() as download:
+        page.click("#video")
+    download.value.save_as(tmp_path / "r.webm")
+    page.click("#start")
+    wait(page, "() => document.querySelector('#start').textContent === 'Start'")
+    found = inspect_file(tmp_path / "r.webm")
+    assert found.mark is not None and found.mark.origin.weights == DIGITS
+
+
+def test_a_photo_is_taken_by_camera(page):
+    page.check("#consent input")
+    page.click("#take")
+    page.click("#shoot")
+    wait(page, "() => /Painted/.test(document.querySelector('#status').textContent)")
+    assert not page.is_visible("#viewfinder")
+    assert read_canvas(page).shape == (256, 256, 3)
+
+
+def test_bad_files_are_refused_in_one_sentence(page, tmp_path):
+    page.check("#consent input")
+    (tmp_path / "cat.jpg").write_text("this is no picture")
+    write_image(tmp_path / "plain.png", np.full((300, 300, 3), 200, np.uint8))
+    (tmp_path / "talk.mp4").write_text("this is no video")
+    page.set_input_files("#photo", str(tmp_path / "cat.jpg"))
+    page.wait_for_selector(
+        "text=cat.jpg is not a picture that this browser can read. Give a JPEG or PNG file."
+    )
+    page.set_input_files("#photo", str(tmp_path / "plain.png"))
+    page.wait_for_selector("text=No face was found in the photo. Give one that shows a face well.")
+    page.click("#by-clip")
+    page.set_input_files("#clip", str(tmp_path / "talk.mp4"))
+    page.wait_for_selector("text=talk.mp4 is no video that this browser can play. Give an MP4 or WebM file.")
+    assert page.is_disabled("#make") and page.is_disabled("#save")
+
+
+def test_nothing_is_done_without_consent(page):
+    assert page.evaluate("() => document.querySelector('main').inert")
+    page.check("#consent input")
+    assert not page.evaluate("() => document.querySelector('main').inert")
+
+
+def test_page_and_worker_can_reach_no_other_host(server, browser, folder, tmp_path):
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(server.url)
+    page.wait_for_selector("body[data-engine]")
+    (tmp_path / "spy.js").write_text("")
+    other = Server(tmp_path)
+    script = "fetch(`${given}spy.js`).then(() => 'reached', () => 'refused')"
+    assert evaluate(page, f"return {script};", other.url) == "refused"
+    (folder / "spy.js").write_text(f"onmessage = async ({{data: given}}) => postMessage(await {script});")
+    worker = """return new Promise((done) => {
+        const worker = new Worker("spy.js");
+        worker.onmessage = ({data}) => done(data);
+        worker.postMessage(given);
+    });"""
+    assert evaluate(page, worker, other.url) == "refused"
+    (folder / "spy.js").unlink()
+    other.stop()
+    assert not other.asked
+    page.context.close()
+
+
+def test_after_the_first_visit_no_server_is_needed(browser, folder):
+    server = Server(folder)
+    page = browser.new_context().new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(server.url)
+    page.wait_for_selector("body[data-engine]")
+    assert page.evaluate("() => crossOriginIsolated")  # the service worker's headers; the server has none
+    server.stop()
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("body[data-engine]")
+    page.check("#consent input")
+    page.set_input_files("#photo", str(HOPPER))
+    wait(page, "() => /Painted/.test(document.querySelector('#status').textContent)")
+    page.context.close()

@@ -33,7 +33,6 @@ from fomm.engines.winograd import TILE
 from fomm.errors import ExportError
 from fomm.face.blocks import DownConv, SeparableBlock
 from fomm.face.detector import SIZE as DETECTOR_SIZE
-from fomm.face.detector import BlazeFace
 from fomm.face.detector import load_detector as load_detector_network
 from fomm.face.mesh import FACE_POINTS, IRIS_POINTS, LIDS, REGION_SIZE, FaceMesh, load_mesh_network
 from fomm.face.mesh import SIZE as MESH_SIZE
@@ -251,7 +250,5 @@ def _write_affine_grid(graph: Any, theta: Any, size: Any, align_corners: Any) ->
     y, x = torch.meshgrid(centres, centres, indexing="ij")
     places = torch.stack([x, y, torch.ones_like(x)], 2).flatten(0, 1)  # (hw)x3
     shape = torch.tensor([1, REGION_SIZE, REGION_SIZE, 2])
-    moved = graph.op(
-        "MatMul", graph.op("Constant", value_t=places), _write_transpose(graph, theta)
-    )
+    moved = graph.op("MatMul", graph.op("Constant", value_t=places), _write_transpose(graph, theta))
     return graph.op("Reshape", moved, graph.op("Constant", value_t=shape))

@@ -81,7 +81,8 @@ def _find_package() -> bytes:
 
 
 def _download() -> bytes:
-    registry = os.environ.get("npm_config_registry", "").rstrip("/") or _REGISTRY
+    named = os.environ.get("npm_config_registry", "")  # noqa: SIM112, npm's own name for it
+    registry = named.rstrip("/") or _REGISTRY
     advice = f"on another machine: npm pack onnxruntime-web@{VERSION}, and here: --runtime {FILE}"
     if not registry.startswith(("https://", "http://")):
         raise ExportError(f"npm_config_registry is {registry!r}; expected an address such as {_REGISTRY}")

@@ -36,7 +36,7 @@ def _export(options: argparse.Namespace) -> None:
 
     if options.web is not None:
         if options.precision != "float32" or options.calibration:
-            raise InputError("--precision and --calibration are for -o; the page has one precision of its own")
+            raise InputError("--precision and --calibration are for -o; the page has its own precision")
         from fomm.browser.page import write_page
 
         networks = load_checkpoints(options.config, options.checkpoint, cpu=True)
