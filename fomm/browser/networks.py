@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.onnx.utils import register_custom_op_symbolic, unregister_custom_op_symbolic
 
 from fomm.browser.winograd import store_kernels, use_winograd
 from fomm.engines.graphs import Graph, build_graphs
@@ -119,7 +120,8 @@ def halve_weights(content: bytes) -> bytes:
         values = onnx.numpy_helper.to_array(initializer)
         if values.dtype != np.float32 or values.size < _LEAST:
             continue
-        half = values.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
         if not np.isfinite(half).all():
             raise ExportError(f"the weight {initializer.name} is too large for half precision")
         name = initializer.name
@@ -227,14 +229,17 @@ def _pad_kernel(conv: DownConv) -> nn.Conv2d:
 @contextmanager
 def _missing_operations() -> Iterator[None]:
     """Teach torch's exporter two operations of the mesh that it cannot write in ``OPSET``."""
-    writers = {"aten::affine_grid_generator": _write_affine_grid, "aten::mT": _write_transpose}
+    writers: dict[str, Callable[..., Any]] = {
+        "aten::affine_grid_generator": _write_affine_grid,
+        "aten::mT": _write_transpose,
+    }
     for name, writer in writers.items():
-        torch.onnx.register_custom_op_symbolic(name, writer, OPSET)
+        register_custom_op_symbolic(name, writer, OPSET)
     try:
         yield
     finally:
         for name in writers:
-            torch.onnx.unregister_custom_op_symbolic(name, OPSET)
+            unregister_custom_op_symbolic(name, OPSET)
 
 
 def _write_transpose(graph: Any, matrices: Any) -> Any:

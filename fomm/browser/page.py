@@ -49,8 +49,8 @@ def write_page(
             raise MissingExtraError(f"export needs {package}; install it: pip install 'fomm[onnx]'")
     if kp_detector.openings is None:
         raise InputError(
-            "the page moves a photo by the mesh of a face, which needs weights whose key points are labelled, as "
-            "those that ship; export these without --web"
+            "the page moves a photo by the mesh of a face, which needs weights with labelled key points, as "
+            "those that ship have; export these without --web"
         )
     assert generator.frame_shape is not None
     height, width, _ = generator.frame_shape
