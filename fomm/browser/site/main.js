@@ -55,6 +55,7 @@ const say = (words) => { find("status").textContent = words; };
 function show({ width, height, data }) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   context.putImageData(new ImageData(data, width, height), 0, 0);
+  canvas.hidden = false;
 }
 
 /** Do work that others wait for; its problem is shown, and nothing else goes on at the same time. */
