@@ -49,14 +49,16 @@ export class Clip {
   /** Return the pixels of a frame, by its number. */
   async read(number) {
     const { video } = this;
-    await new Promise((done) => {
+    await new Promise((done, fail) => {
       video.onseeked = done;
+      video.onerror = () => fail(new Error(`The clip cannot be read at frame ${number}. Give another file.`));
       video.currentTime = (number + 0.5) / this.fps;
     });
     return readPixels(video, video.videoWidth, video.videoHeight);
   }
 
   close() {
+    this.video.onerror = null;
     URL.revokeObjectURL(this.video.src);
     this.video.removeAttribute("src");
   }
