@@ -109,6 +109,8 @@ def test_the_command_runs(folder, shown, capsys):
     page, *arguments = COMMANDS[shown]
     if arguments[0] in NOT_RUN:
         pytest.skip(f"{page}: {NOT_RUN[arguments[0]]}")
+    if "--web" in arguments:
+        pytest.skip(f"{page}: it needs npm's registry; test_browser_page.py runs it")
     if "--ray" in arguments:
         pytest.skip(f"{page}: it needs a cluster; test_ray.py starts one")
     for option, package in NEEDS.items():
