@@ -192,8 +192,10 @@ def test_adversarial_losses_by_hand():
 def test_picture_and_mask_losses_by_hand():
     picture, target = torch.full((1, 3, 1, 3), 0.5), torch.tensor([0.5, 0.75, 1.0]).expand(1, 3, 1, 3)
     side = Side(target, target, torch.tensor([[[[0.0, 1.0, 1.0]]]]), torch.tensor([[[[0.0, 0.0, 1.0]]]]))
-    assert math.isclose(picture_loss(picture, side).item(), (0.25 + 0.5) / 2.2, rel_tol=1e-6)
-    assert math.isclose(picture_loss(picture, side, eyes=3.0).item(), (0.25 + 4 * 0.5) / 5.2, rel_tol=1e-6)
+    assert math.isclose(picture_loss(picture, side).item(), (0.25 + 0.5 + 0.25 + 0.25) / 2.2, rel_tol=1e-6)
+    assert math.isclose(
+        picture_loss(picture, side, eyes=3.0).item(), (0.25 + 4 * 0.5 + 0.25 + 4 * 0.25) / 5.2, rel_tol=1e-6
+    )
     assert math.isclose(
         mask_loss(torch.full((1, 1, 1, 3), 0.25), side).item(), (0.25 + 2 * 0.75) / 3, rel_tol=1e-6
     )
@@ -342,7 +344,7 @@ def test_a_discriminator_that_wins_is_skipped(wins, skipped):
     family = VAEGAN(size=32, width=4, wins=wins)
     run = Run(family, CPU)
     before = {key: value.clone() for key, value in family.state_dict().items()}
-    losses = run.make_step(random_batch(), 0.0, "float32")
+    losses = run.make_step(random_batch(), 0.5, "float32")
     assert all(0.01 < losses[f"discriminator_{side}"] < 10 for side in "ab")
     same = [torch.equal(value, before[key]) for key, value in family.state_dict().items() if key[0] == "d"]
     assert all(same) if skipped else not any(same[::2])

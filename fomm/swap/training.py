@@ -77,7 +77,10 @@ class Run:
         self.family = family.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.optimizers = {
             player: torch.optim.Adam(
-                family.find_parameters(player), lr=family.rates[player], betas=family.betas, fused=True
+                family.find_parameters(player),
+                lr=family.rates[player],
+                betas=family.betas.get(player, (0.5, 0.999)),
+                fused=True,
             )
             for player in family.players
         }
