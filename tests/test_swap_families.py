@@ -350,6 +350,25 @@ def test_a_discriminator_that_wins_is_skipped(wins, skipped):
     assert all(same) if skipped else not any(same[::2])
 
 
+@pytest.mark.parametrize("kind", [VAEGAN, SAGAN])
+def test_discriminators_begin_in_the_second_half(kind):
+    torch.manual_seed(0)
+    run = Run(kind(size=32, width=4), CPU)
+
+    def step(progress):
+        before = {key: value.clone() for key, value in run.family.state_dict().items()}
+        losses = run.make_step(random_batch(), progress, "float32")
+        after = run.family.state_dict()
+        moved = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+        return moved, {key.split("_")[0] for key in losses}
+
+    moved, losses = step(0.49)
+    assert moved == {"faces"} and "picture" in losses
+    assert not losses & {"adversary", "features", "discriminator"}
+    moved, losses = step(0.5)
+    assert moved == {"faces", "discriminator"} and {"adversary", "discriminator", "picture"} <= losses
+
+
 def test_features_do_not_depend_on_who_was_seen_before():
     network = FeatureDiscriminator(32, 4).train()
     x = torch.rand(4, 3, 32, 32)
