@@ -293,11 +293,13 @@ def _format_page(report: dict[str, Any], scene: _Scene, strips: dict[str, np.nda
     """Return the page: how it was made, the table, the frames, what the numbers mean."""
     results = report["results"]
     shown = [item for item in METRICS if any(row.get(item.key) is not None for row in results.values())]
-    head = "".join(f"<th>{escape(item.label)} {ARROWS[item.better]}</th>" for item in shown)
+    head = "".join(f"<th>{escape(name)}</th>" for name in results)
     lines = [f"<tr><th></th>{head}</tr>"]
-    for name, row in results.items():
-        cells = "".join(f"<td>{format_number(row.get(item.key), item.digits)}</td>" for item in shown)
-        lines.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+    for item in shown:  # a line a number, so that all families fit the width of a page
+        cells = "".join(
+            f"<td>{format_number(row.get(item.key), item.digits)}</td>" for row in results.values()
+        )
+        lines.append(f"<tr><td>{escape(item.label)} {ARROWS[item.better]}</td>{cells}</tr>")
     how = ", ".join(f"{key} {value}" for key, value in report["how"].items())
     box = metrics.face_box(scene.points.reshape(-1, 2), scene.faces[0].picture.shape[:2], 0.25)
     middle, side = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2), max(box.x1 - box.x0, box.y1 - box.y0) / 2
