@@ -419,8 +419,22 @@ def grey_batch(a: float, b: float) -> Batch:
     return Batch(side(a), side(b))
 
 
+def test_discriminators_and_the_way_back_of_cyclegan_see_noise():
+    torch.manual_seed(0)
+    family, batch, seen = CycleGAN(size=32, width=4, noise=0.1), grey_batch(0.5, 0.5), []
+    family.faces["a"], family.faces["b"] = Paint(0.25), Paint(0.75)
+    family.faces["a"].register_forward_hook(lambda network, inputs, output: seen.append(inputs[0]))
+    family.discriminator["a"].register_forward_hook(lambda network, inputs, output: seen.append(inputs[0]))
+    family.losses(batch, "faces")
+    given, judged, back = seen
+    assert given.std() == 0  # what is translated has none
+    family.losses(batch, "discriminator")
+    for pictures, mean in ((judged, 0.25), (back, 0.75), (seen[3], 0.5), (seen[4], 0.25)):
+        assert abs(pictures.mean() - mean) < 0.01 and abs(pictures.std() - 0.1) < 0.005
+
+
 def test_cyclegan_by_hand():
-    family = CycleGAN(size=32, width=4)
+    family = CycleGAN(size=32, width=4, noise=0.0)
     family.faces["a"], family.faces["b"] = Paint(0.25), Paint(0.75)
     family.discriminator["a"], family.discriminator["b"] = Judge(), Judge()
     batch = grey_batch(0.5, 0.625)
