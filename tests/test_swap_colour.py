@@ -74,6 +74,19 @@ def test_a_plain_picture_becomes_the_mean(face):
         assert np.abs(result - 0.25).max() < 1e-4, method
 
 
+def test_what_is_dark_keeps_its_colour_beside_skin_that_changes(face):
+    """Hair, pupils and the inside of a mouth: the shift of the skin would make them glow red."""
+    picture, mask = face
+    picture = 0.5 + 0.2 * (picture - 0.45) + np.array([0.1, 0, -0.05], np.float32)
+    to = picture * np.array([1.1, 0.85, 0.7], np.float32)
+    dark = picture.copy()
+    dark[0], dark[1] = 0.0, [0.08, 0.07, 0.06]
+    result = match_colours(dark, to, mask, "reinhard")
+    assert np.abs(result[0]).max() < 2e-3
+    assert np.abs(result[1] - dark[1]).max() < 0.03
+    assert np.array_equal(result[2:], match_colours(picture, to, mask, "reinhard")[2:])
+
+
 def test_values_beyond_the_mask_are_shifted_as_the_nearest():
     picture = np.array([[0.2, 0.3, 0.4, 0.9, 0.1]], np.float32)[..., None].repeat(3, 2)
     mask = np.array([[True, True, True, False, False]])

@@ -92,6 +92,8 @@ def test_the_page(folder, report):
     assert page.count("<img") == 4 + 0  # A, truth, kept, blurred
     for words in ("SSIM to truth", "nothing done", "blurred", "a.mp4 with the face of b.mp4; 5 frames"):
         assert words in page
+    assert "<tr><th></th><th>truth</th><th>nothing done</th><th>kept</th><th>blurred</th></tr>" in page
+    assert "<tr><td>steps </td><td>–</td><td>–</td><td>9</td><td>9</td></tr>" in page
     assert "<script" not in page and "http" not in page
 
 

@@ -192,8 +192,10 @@ def test_adversarial_losses_by_hand():
 def test_picture_and_mask_losses_by_hand():
     picture, target = torch.full((1, 3, 1, 3), 0.5), torch.tensor([0.5, 0.75, 1.0]).expand(1, 3, 1, 3)
     side = Side(target, target, torch.tensor([[[[0.0, 1.0, 1.0]]]]), torch.tensor([[[[0.0, 0.0, 1.0]]]]))
-    assert math.isclose(picture_loss(picture, side).item(), (0.25 + 0.5) / 2.2, rel_tol=1e-6)
-    assert math.isclose(picture_loss(picture, side, eyes=3.0).item(), (0.25 + 4 * 0.5) / 5.2, rel_tol=1e-6)
+    assert math.isclose(picture_loss(picture, side).item(), (0.25 + 0.5 + 0.25 + 0.25) / 2.2, rel_tol=1e-6)
+    assert math.isclose(
+        picture_loss(picture, side, eyes=3.0).item(), (0.25 + 4 * 0.5 + 0.25 + 4 * 0.25) / 5.2, rel_tol=1e-6
+    )
     assert math.isclose(
         mask_loss(torch.full((1, 1, 1, 3), 0.25), side).item(), (0.25 + 2 * 0.75) / 3, rel_tol=1e-6
     )
@@ -342,10 +344,29 @@ def test_a_discriminator_that_wins_is_skipped(wins, skipped):
     family = VAEGAN(size=32, width=4, wins=wins)
     run = Run(family, CPU)
     before = {key: value.clone() for key, value in family.state_dict().items()}
-    losses = run.make_step(random_batch(), 0.0, "float32")
+    losses = run.make_step(random_batch(), 0.5, "float32")
     assert all(0.01 < losses[f"discriminator_{side}"] < 10 for side in "ab")
     same = [torch.equal(value, before[key]) for key, value in family.state_dict().items() if key[0] == "d"]
     assert all(same) if skipped else not any(same[::2])
+
+
+@pytest.mark.parametrize("kind", [VAEGAN, SAGAN])
+def test_discriminators_begin_in_the_second_half(kind):
+    torch.manual_seed(0)
+    run = Run(kind(size=32, width=4), CPU)
+
+    def step(progress):
+        before = {key: value.clone() for key, value in run.family.state_dict().items()}
+        losses = run.make_step(random_batch(), progress, "float32")
+        after = run.family.state_dict()
+        moved = {key.split(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+        return moved, {key.split("_")[0] for key in losses}
+
+    moved, losses = step(0.49)
+    assert moved == {"faces"} and "picture" in losses
+    assert not losses & {"adversary", "features", "discriminator"}
+    moved, losses = step(0.5)
+    assert moved == {"faces", "discriminator"} and {"adversary", "discriminator", "picture"} <= losses
 
 
 def test_features_do_not_depend_on_who_was_seen_before():
@@ -398,8 +419,22 @@ def grey_batch(a: float, b: float) -> Batch:
     return Batch(side(a), side(b))
 
 
+def test_discriminators_and_the_way_back_of_cyclegan_see_noise():
+    torch.manual_seed(0)
+    family, batch, seen = CycleGAN(size=32, width=4, noise=0.1), grey_batch(0.5, 0.5), []
+    family.faces["a"], family.faces["b"] = Paint(0.25), Paint(0.75)
+    family.faces["a"].register_forward_hook(lambda network, inputs, output: seen.append(inputs[0]))
+    family.discriminator["a"].register_forward_hook(lambda network, inputs, output: seen.append(inputs[0]))
+    family.losses(batch, "faces")
+    given, judged, back = seen
+    assert given.std() == 0  # what is translated has none
+    family.losses(batch, "discriminator")
+    for pictures, mean in ((judged, 0.25), (back, 0.75), (seen[3], 0.5), (seen[4], 0.25)):
+        assert abs(pictures.mean() - mean) < 0.01 and abs(pictures.std() - 0.1) < 0.005
+
+
 def test_cyclegan_by_hand():
-    family = CycleGAN(size=32, width=4)
+    family = CycleGAN(size=32, width=4, noise=0.0)
     family.faces["a"], family.faces["b"] = Paint(0.25), Paint(0.75)
     family.discriminator["a"], family.discriminator["b"] = Judge(), Judge()
     batch = grey_batch(0.5, 0.625)

@@ -9,6 +9,8 @@ from fomm.face import detect_faces, face_mesh
 from fomm.media import read_image
 from fomm.media.reader import FramesReader
 from fomm.media.resize import resize
+from fomm.swap import tracking
+from fomm.swap.detectors import find_faces_by
 from fomm.swap.tracking import FaceTracker, find_identity, follow_face
 
 SIDE = 256
@@ -50,6 +52,42 @@ def test_every_frame_has_its_answer_and_points(astronaut):
         assert item.points.shape == (478, 2) and item.points.dtype == np.float32
         assert np.abs(item.points - truth).max() < 2, "pixels"
     assert [face.frame for face in follow([astronaut] * 7, every=3)] == [0, 3, 6]
+
+
+def miss(monkeypatch, missed):
+    """Let the detector find nothing in the frames of these numbers."""
+    count = iter(range(10**6))
+
+    def find(detector, frames):
+        return [[]] if next(count) in missed else find_faces_by(detector, frames)
+
+    monkeypatch.setattr(tracking, "find_faces_by", find)
+
+
+def test_a_face_that_the_detector_misses_is_looked_for_where_it_is_expected(astronaut, monkeypatch):
+    frames = [np.roll(astronaut, number, axis=1) for number in range(16)]
+    expected = follow(frames)
+    miss(monkeypatch, {4, 7, 8})
+    found = follow(frames)
+    assert [face.missing for face in found] == [""] * 16
+    for face, true in zip(found, expected, strict=True):
+        assert np.abs(face.points - true.points).max() < 2, "pixels"
+
+
+def test_it_is_looked_for_no_longer_than_a_quarter_of_a_second(astronaut, monkeypatch):
+    miss(monkeypatch, set(range(4, 14)))
+    found = follow([astronaut] * 16)
+    assert [face.missing for face in found] == [""] * 10 + ["nobody"] * 4 + [
+        ""
+    ] * 2  # 6 frames of 25 a second
+
+
+def test_what_is_no_face_is_not_taken_for_one(astronaut, monkeypatch):
+    miss(monkeypatch, {3, 4, 5})
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, astronaut.shape, np.uint8)
+    found = follow([astronaut] * 3 + [noise, np.roll(astronaut, SIDE // 2, axis=0), EMPTY] + [astronaut])
+    assert [face.missing for face in found] == [""] * 3 + ["nobody"] * 3 + [""]
 
 
 def test_jitter_falls(astronaut):

@@ -266,8 +266,9 @@ def test_a_state_that_is_damaged_is_refused(damage, tmp_path):
     [
         ({"steps": None}, "give steps or minutes"),
         ({"steps": 3, "minutes": 1.0}, "give steps or minutes"),
-        ({"steps": 0}, "steps and minutes are above 0, not 0"),
+        ({"steps": 0}, "steps and minutes are finite numbers above 0, not 0"),
         ({"steps": None, "minutes": -1.0}, "above 0, not -1"),
+        ({"steps": None, "minutes": float("nan")}, "above 0, not nan"),
         ({"batch_size": 0}, "a batch has at least 1"),
         ({"precision": "float64"}, "precision is float32 or bfloat16"),
         ({"family": "gan"}, "there is no family 'gan'"),

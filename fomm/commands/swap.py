@@ -129,7 +129,7 @@ def _add_train(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _swap_train(options: argparse.Namespace) -> None:
     from fomm.swap.batches import load_sides
     from fomm.swap.families import find_family
-    from fomm.swap.training import PRESETS, describe, train_swap
+    from fomm.swap.training import PRESETS, describe, format_line, train_swap
 
     given = (options.a.resolve(), options.b.resolve())
     if options.output.resolve() in given:
@@ -155,21 +155,9 @@ def _swap_train(options: argparse.Namespace) -> None:
     )
     print(describe(family.name, {"size": preset.size, **settings}), flush=True)
     for line in lines:
-        print(_progress_line(line), flush=True)
+        print(format_line(line), flush=True)
     print(f"{options.output}: the network that swaps")
     print(f"{options.output.with_suffix('.run')}: its log, and previews in pictures/")
-
-
-def _progress_line(line: dict[str, float]) -> str:
-    """Return step, speed, time left and losses of one line of ``train_swap`` as words."""
-    numbers = dict(line)
-    step, seconds, left = (
-        int(numbers.pop("step")),
-        numbers.pop("seconds_per_step"),
-        numbers.pop("seconds_left"),
-    )
-    parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
-    return f"{step}  {seconds:.2f} s a step, {left / 60:.1f} min left  {parts}"
 
 
 def _add_convert(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -262,17 +250,19 @@ def _swap_draw(options: argparse.Namespace) -> None:
 
 
 def _add_compare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    summary = "Compare trained swaps on one video: a page with pictures and numbers."
+    summary = "Compare trained swaps on one video, or train them all first: a page with pictures and numbers."
     compare = kinds.add_parser("compare", help=summary, description=summary, formatter_class=Help)
     compare.add_argument("a", metavar="A", type=Path, help="the video whose face is replaced")
     compare.add_argument("b", metavar="B", type=Path, help="a video of the person whose face comes in")
     compare.add_argument(
-        "checkpoints", metavar="CHECKPOINT", type=Path, nargs="+",
-        help="weights of fomm swap train, of the same two people",
+        "checkpoints", metavar="CHECKPOINT", type=Path, nargs="*",
+        help="weights of fomm swap train, of the same two people; without any, both people's faces are cut "
+        "out and every family is trained first, which takes an hour and a half unless told otherwise",
     )  # fmt: skip
     compare.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True,
-        help="gets compare.html and compare.json",
+        help="gets compare.html and compare.json, and all that is made first; after a stop the same command "
+        "goes on from there",
     )  # fmt: skip
     compare.add_argument(
         "--truth",
@@ -282,20 +272,52 @@ def _add_compare(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     compare.add_argument("--frames", metavar="N", type=int, default=100, help="how many are compared")
     _add_blending(compare, "none")  # a truth has B's own skin
+    first = compare.add_argument_group("without a CHECKPOINT")
+    first.add_argument(
+        "--families", metavar="NAME", nargs="+", help="which families are trained; without it, all six"
+    )
+    first.add_argument(
+        "--preset", choices=("quick", "full"),
+        help="as of fomm swap train, and the default is quick, too: 15 minutes for each family",
+    )  # fmt: skip
+    length = first.add_mutually_exclusive_group()
+    length.add_argument("--steps", metavar="N", type=int, help="of each family, not as the preset says")
+    length.add_argument("--minutes", metavar="M", type=float, help="of each family, not as the preset says")
     compare.set_defaults(run=_swap_compare)
 
 
 def _swap_compare(options: argparse.Namespace) -> None:
     from fomm.swap.compare import compare_swaps
     from fomm.swap.convert import Conversion
+    from fomm.swap.families import FAMILIES
+    from fomm.swap.preparation import prepare_comparison
 
+    how = Conversion(colour=options.colour, mask=options.mask, blend=options.blend)
+    checkpoints = options.checkpoints
+    if checkpoints:
+        for name in ("families", "preset", "steps", "minutes"):
+            if getattr(options, name) is not None:
+                raise InputError(
+                    f"--{name} is for training, and {checkpoints[0]} is trained; leave out one of the two"
+                )
+    else:
+        checkpoints = prepare_comparison(
+            options.a,
+            options.b,
+            options.output,
+            families=options.families or tuple(FAMILIES),
+            preset=options.preset or "quick",
+            minutes=options.minutes,
+            steps=options.steps,
+            tell=lambda line: print(line, flush=True),
+        )
     compare_swaps(
         options.a,
         options.b,
-        options.checkpoints,
+        checkpoints,
         options.output,
         truth=options.truth,
-        how=Conversion(colour=options.colour, mask=options.mask, blend=options.blend),
+        how=how,
         frames=options.frames,
     )
     print(options.output / "compare.html")

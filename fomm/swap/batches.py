@@ -28,9 +28,10 @@ from fomm.swap.faces import MASKS, FaceSet, read_faces
 FEW = 50  # faces of a person
 GRID = 5  # control points along a side of the random warp
 WARP = 5 / 160  # how far a control point moves: standard deviation, as a share of the side
-TURN = 10.0  # degrees, at most
-ZOOM = 0.05  # at most, as a share
-SHIFT = 0.05  # at most, as a share of the side
+# Aligned faces lie alike already. With twice as much, the first minutes go into learning the moves.
+TURN = 5.0  # degrees, at most
+ZOOM = 0.03  # at most, as a share
+SHIFT = 0.02  # at most, as a share of the side
 LIGHT = 0.05  # brightness and contrast change by so much at most, as a share
 TINT = 0.03  # each channel changes by so much at most, as a share
 PICTURES = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"))

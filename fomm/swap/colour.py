@@ -11,6 +11,7 @@ from fomm.swap.masks import find_hull
 COLOURS = ("none", "mean", "reinhard", "histogram")
 _EYE_CORNERS = (33, 263)  # the outer ones, among the points of the mesh
 _INNER = 0.85  # of the outline's size, what is measured
+_DARK = 0.5  # of the skin's mean lightness: what is darker is hair, a pupil or the inside of a mouth
 
 
 def draw_skin(points: np.ndarray, size: int) -> np.ndarray:
@@ -42,7 +43,8 @@ def match_colours(picture: np.ndarray, to: np.ndarray, mask: np.ndarray, method:
     - ``none``: the picture as it is.
     - ``mean``: each channel is shifted by the difference of the means.
     - ``reinhard``: in CIELAB, each channel gets the other's mean and standard deviation: Reinhard et al.,
-      "Color Transfer between Images", 2001, equations 10 and 11 (there in a space of their own).
+      "Color Transfer between Images", 2001, equations 10 and 11 (there in a space of their own). What is less
+      than half as light as the mean changes less, and black not at all: the shift of a skin would tint hair.
     - ``histogram``: each channel gets the other's distribution: v goes to the value below which lies the same
       share of the other's pixels. Values beyond those in the mask are shifted as its nearest one is.
 
@@ -84,7 +86,8 @@ def _match_reinhard(picture: np.ndarray, to: np.ndarray, mask: np.ndarray) -> np
     spread, other_spread = own[mask].std(0), other[mask].std(0)
     # A channel without any spread has nothing to be stretched.
     gain = np.divide(other_spread, spread, out=np.ones(3), where=spread > 1e-6)
-    lab = (own - mean) * gain + other_mean
+    change = (own - mean) * gain + other_mean - own
+    lab = own + change * (own[..., :1] / (_DARK * mean[0])).clip(0, 1) if mean[0] > 0 else own + change
     lab[..., 0] = lab[..., 0].clip(0, 100)
     return lab2rgb(lab)
 

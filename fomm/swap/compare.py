@@ -24,7 +24,6 @@ from fomm.evaluation.page import ARROWS, embed_frames, format_document
 from fomm.evaluation.vocabulary import Metric, format_number
 from fomm.face import Face
 from fomm.face.search import FaceFinder
-from fomm.media import VideoReader
 from fomm.media.resize import cut_out
 from fomm.swap.align import cut_face, fit_similarity, move_points
 from fomm.swap.checkpoint import load_swap
@@ -51,8 +50,8 @@ METRICS = (
         "flicker", "flicker", "low", 2,
         "Second difference over time of the aligned face, grey levels; A's own row is its motion and noise.",
     ),
-    Metric("l1", "L1 to truth", "low", 4, "Mean absolute difference in the mesh's hull; colours in [0, 1]."),
-    Metric("ssim", "SSIM to truth", "high", 3, "Of the box around the face."),
+    Metric("l1", "L1 to truth", "low", 4, "Mean difference of the aligned faces in the mesh's hull."),
+    Metric("ssim", "SSIM to truth", "high", 3, "Of the aligned faces in the mesh's hull."),
     Metric("identity_to_truth", "identity to truth", "low", 3, "Distance to the same frame of the truth."),
     Metric("steps", "steps", "", 0, "Of the training."),
     Metric("seconds_per_step", "seconds a step", "low", 3, "Of the training, as its log says."),
@@ -71,8 +70,9 @@ class _Scene:
     points: np.ndarray  # Tx478x2
     track: FaceTrack  # of A
     b: np.ndarray  # 128: B's mean identity
-    truth: np.ndarray | None  # TxHxWx3 uint8
-    truth_track: FaceTrack | None
+    truth: np.ndarray | None = None  # TxHxWx3 uint8
+    truth_track: FaceTrack | None = None
+    truth_points: Sequence[np.ndarray | None] = ()  # T, each 478x2; None where the truth shows no face
 
     @property
     def frames(self) -> np.ndarray:
@@ -117,7 +117,7 @@ def compare_swaps(
     rows: dict[str, dict[str, float | None]] = {}
     strips = {"A": scene.frames}
     if scene.truth is not None:
-        rows[TRUTH] = _measure(scene, scene.truth)
+        rows[TRUTH] = _measure(scene, scene.truth, scene.truth_points)
         strips[TRUTH] = scene.truth
     rows[NOTHING] = _measure(scene, scene.frames)
     for path in report_progress(checkpoints, len(checkpoints), progress):
@@ -176,13 +176,16 @@ def _watch(
     known = _track([face.picture for face in shown], np.stack([face.points for face in shown]))  # type: ignore[misc]
     b = known.identities[known.found].mean(0)
     if truth is None:
-        return _Scene(faces, points, track, b, None, None)
+        return _Scene(faces, points, track, b)
+    last = max(face.frame for face in faces)
     wanted = {face.frame for face in faces}
-    with VideoReader(truth) as reader:
-        true = [frame for number, frame in enumerate(islice(reader, max(wanted) + 1)) if number in wanted]
-    if len(true) != len(frames) or true[0].shape != frames[0].shape:
+    true = [face for face in islice(follow_face(truth), last + 1) if face.frame in wanted]
+    if len(true) != len(frames) or true[0].picture.shape != frames[0].shape:
         raise InputError(f"{truth} has other frames than {video}; give the same clip with B in it")
-    return _Scene(faces, points, track, b, np.stack(true), _track(true, points))
+    pictures = [face.picture for face in true]
+    return _Scene(
+        faces, points, track, b, np.stack(pictures), _track(pictures, points), [f.points for f in true]
+    )
 
 
 def _track(frames: Sequence[np.ndarray], points: np.ndarray) -> FaceTrack:
@@ -196,8 +199,10 @@ def _track(frames: Sequence[np.ndarray], points: np.ndarray) -> FaceTrack:
     return measure_faces(frames, faces)
 
 
-def _measure(scene: _Scene, made: np.ndarray) -> dict[str, float | None]:
-    """Return the numbers of one row, of frames TxHxWx3 uint8."""
+def _measure(
+    scene: _Scene, made: np.ndarray, points: Sequence[np.ndarray | None] | None = None
+) -> dict[str, float | None]:
+    """Return the numbers of one row, of frames TxHxWx3 uint8; ``points`` of their faces, None: A's."""
     track = _track(list(made), scene.points)
     a = scene.track.identities[scene.track.found].mean(0)
     gaps = {name: np.abs(values - scene.track.traits[name]) for name, values in track.traits.items()}
@@ -213,19 +218,34 @@ def _measure(scene: _Scene, made: np.ndarray) -> dict[str, float | None]:
     }
     if scene.truth is None or scene.truth_track is None:
         return numbers
-    errors, likeness = [], []
-    for frame, true, points in zip(made, scene.truth, scene.points, strict=True):
-        box = metrics.face_box(points, frame.shape[:2], 0.0)
-        one, two = box.cut(frame) / np.float32(255), box.cut(true) / np.float32(255)
-        hull = fill_hull(points - [box.x0, box.y0], one.shape[:2])
-        errors.append(float(np.abs(one - two)[hull].mean()))
-        likeness.append(metrics.ssim(one, two))
     distances = metrics.identity_distance(track.identities, scene.truth_track.identities)
-    return numbers | {
-        "l1": float(np.mean(errors)),
-        "ssim": mean_of_known(np.array(likeness)),
-        "identity_to_truth": mean_of_known(distances),
-    }
+    return (
+        numbers
+        | _measure_errors(scene, made, list(scene.points) if points is None else points)
+        | {"identity_to_truth": mean_of_known(distances)}
+    )
+
+
+def _measure_errors(
+    scene: _Scene, made: np.ndarray, points: Sequence[np.ndarray | None]
+) -> dict[str, float | None]:
+    """Return the difference of the aligned faces from the truth's, in the hull of the truth's mesh.
+
+    Each face is aligned by its own points. A swap puts B's face where A's was, as large as A's was, for
+    nothing tells it how large B is. The truth has B's own size, so that pixels of the frames do not meet.
+    """
+    assert scene.truth is not None
+    errors, likeness, size = [], [], (ALIGNED, ALIGNED)
+    for frame, here, true, there in zip(made, points, scene.truth, scene.truth_points, strict=True):
+        if here is None or there is None:
+            continue
+        move = fit_similarity(there, ALIGNED)
+        own = cut_face(true, move, ALIGNED) / np.float32(255)
+        face = cut_face(frame, fit_similarity(here, ALIGNED), ALIGNED) / np.float32(255)
+        hull = fill_hull(move_points(there, move), size)
+        errors.append(float(np.abs(face - own)[hull].mean()))
+        likeness.append(metrics.ssim(np.where(hull[..., None], face, own), own))
+    return {"l1": mean_of_known(np.array(errors)), "ssim": mean_of_known(np.array(likeness))}
 
 
 def _measure_sharpness(scene: _Scene, made: np.ndarray) -> float:
@@ -273,11 +293,13 @@ def _format_page(report: dict[str, Any], scene: _Scene, strips: dict[str, np.nda
     """Return the page: how it was made, the table, the frames, what the numbers mean."""
     results = report["results"]
     shown = [item for item in METRICS if any(row.get(item.key) is not None for row in results.values())]
-    head = "".join(f"<th>{escape(item.label)} {ARROWS[item.better]}</th>" for item in shown)
+    head = "".join(f"<th>{escape(name)}</th>" for name in results)
     lines = [f"<tr><th></th>{head}</tr>"]
-    for name, row in results.items():
-        cells = "".join(f"<td>{format_number(row.get(item.key), item.digits)}</td>" for item in shown)
-        lines.append(f"<tr><td>{escape(name)}</td>{cells}</tr>")
+    for item in shown:  # a line a number, so that all families fit the width of a page
+        cells = "".join(
+            f"<td>{format_number(row.get(item.key), item.digits)}</td>" for row in results.values()
+        )
+        lines.append(f"<tr><td>{escape(item.label)} {ARROWS[item.better]}</td>{cells}</tr>")
     how = ", ".join(f"{key} {value}" for key, value in report["how"].items())
     box = metrics.face_box(scene.points.reshape(-1, 2), scene.faces[0].picture.shape[:2], 0.25)
     middle, side = ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2), max(box.x1 - box.x0, box.y1 - box.y0) / 2

@@ -94,7 +94,7 @@ def extract_faces(
     part = target.with_suffix(".part.npz")
     with VideoReader(video) as reader:
         tracker = FaceTracker(reader.fps, detector=detector, like=like)
-        job = _describe_job(reader.path, every, detector, size, like)
+        job = describe_job(reader.path, every, detector, size, like)
         done = _Done(size)
         following = done.read(part, job, tracker)
         for number, frame in enumerate(report_progress(reader, reader.num_frames, progress)):
@@ -171,7 +171,7 @@ def measure_sharpness(picture: np.ndarray) -> float:
     return sharpness(middle / np.float32(255), blur=0.5)
 
 
-def _describe_job(path: Path, every: int, detector: str, size: int, like: np.ndarray | None) -> str:
+def describe_job(path: Path, every: int, detector: str, size: int, like: np.ndarray | None) -> str:
     """Return what a part that is taken up must agree in, as one line."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]

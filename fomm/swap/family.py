@@ -38,6 +38,7 @@ class Family(nn.Module):
     Attributes:
         settings: what the constructor was given, for the checkpoint.
         card: what the weights were trained on.
+        judged: whether the losses are those with discriminators.
 
     Raises:
         InputError: an argument is not in its range.
@@ -46,8 +47,9 @@ class Family(nn.Module):
     name: ClassVar[str]  # on the command line and in files
     players: ClassVar[tuple[str, ...]] = ("faces",)  # groups of parameters that are optimised apart, in turns
     rates: ClassVar[dict[str, float]] = {"faces": 1e-4}  # the learning rate of each player
-    betas: ClassVar[tuple[float, float]] = (0.5, 0.999)  # of Adam
-    batch_size: ClassVar[int] = 8  # pictures of each side
+    betas: ClassVar[dict[str, tuple[float, float]]] = {}  # of Adam; (0.5, 0.999) for who is not named
+    unjudged: ClassVar[float] = 0.0  # in so large a share of the training there are no discriminators yet
+    batch_size: ClassVar[int] = 4  # pictures of each side
     presets: ClassVar[dict[str, dict[str, Any]]] = {"quick": {}, "full": {}}  # arguments beside the size
     warp: ClassVar[float] = WARP  # how far what the encoder sees is bent, see ``draw_batch``
     paired: ClassVar[bool] = False  # whether picture i of side a belongs to picture i of side b
@@ -67,6 +69,7 @@ class Family(nn.Module):
         self.settings: dict[str, Any] = {"size": size, **settings}
         self.size = size
         self.card = Card()
+        self.judged = True
         self._made: tuple[Batch, Any] | None = None
 
     def encode(self, x: Tensor) -> Tensor:
@@ -106,8 +109,12 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def find_players(self, progress: float) -> tuple[str, ...]:
-        """Return the players that train when a share ``progress``, 0 to 1, of the training is done."""
-        return self.players
+        """Return the players that train when a share ``progress``, 0 to 1, of the training is done.
+
+        Sets ``judged``, which the losses of the next step go by.
+        """
+        self.judged = progress >= self.unjudged
+        return self.players if self.judged else ("faces",)
 
     def find_parameters(self, player: str) -> list[nn.Parameter]:
         """Return the parameters of a player."""

@@ -110,7 +110,8 @@ class FaceTracker:
 
     The person's face is the one that overlaps the place where it is expected. Where there is none, or more
     than one, after a gap, and where the picture or the points change as at a cut, it is the face whose
-    identity is nearest to the person's, if it is near enough.
+    identity is nearest to the person's, if it is near enough. Where the detector finds no face at all, the
+    mesh is tried where the face is expected, for a quarter of a second.
 
     Kalman filters smooth the detector's box and points, from which the mesh starts, and the points of the
     mesh. They begin anew after a gap and at a jump.
@@ -132,6 +133,7 @@ class FaceTracker:
         self._recognised = REMEMBERED if like is not None else 0  # times, up to REMEMBERED
         self._thumbnail: np.ndarray | None = None  # of the frame before
         self._last: int | None = None  # the frame in which the face was seen last
+        self._detected = 0  # the frame in which the detector, too, found it last, if it was ever seen
         self._boxes = KalmanFilter(noise=BOX_NOISE, acceleration=BOX_ACCELERATION, speed=SPEED)
         self._points = KalmanFilter(noise=POINT_NOISE, acceleration=POINT_ACCELERATION, speed=SPEED)
 
@@ -144,22 +146,26 @@ class FaceTracker:
         """Find the person's face in frame ``number``, HxWx3 uint8 RGB; numbers ascend."""
         before, self._thumbnail = self._thumbnail, make_thumbnail(shrink_for_detection(frame))
         faces = find_faces_by(self._detector, [frame])[0]
-        if not faces:
-            return TrackedFace(number, frame, None, "nobody")
         cut = before is not None and float(np.abs(self._thumbnail - before).mean()) >= CUT_LEVELS
-        seconds = 0.0 if self._last is None else (number - self._last) / self._fps
-        if self._last is not None and seconds <= GAP and not cut:
-            expected = published_box(_to_face(self._boxes.predict(seconds)))
-            near = [face for face in faces if iou(published_box(face), expected) >= NEAR]
-            if len(near) == 1:
-                face = self._smooth_face(near[0], seconds)
+        seconds = (number - self._detected) / self._fps
+        known = self._last is not None and seconds <= GAP and not cut
+        if not faces and not known:
+            return TrackedFace(number, frame, None, "nobody")
+        if known:
+            expected = _to_face(self._boxes.predict(seconds))
+            place = published_box(expected)
+            near = [face for face in faces if iou(published_box(face), place) >= NEAR]
+            if len(near) == 1 or not faces:
+                face = self._smooth_face(near[0], seconds) if near else expected
                 mesh = face_mesh(frame, face)
+                if mesh.is_sure and not self._jumps(number, face, mesh):
+                    self._detected = number if near else self._detected
+                    return self._take(number, frame, face, mesh)
+                if not faces:
+                    return TrackedFace(number, frame, None, "nobody")
                 if not mesh.is_sure:
                     self._last = None
                     return TrackedFace(number, frame, None, "covered")
-                jump = np.abs(mesh.points[:, :2] - self._points.predict(seconds).reshape(-1, 2)).max(axis=1)
-                if np.median(jump) <= JUMP * _width(face):
-                    return self._take(number, frame, face, mesh, seconds)
             faces = near or faces
         return self._recognise(number, frame, faces)
 
@@ -167,7 +173,7 @@ class FaceTracker:
         """Return all that ``restore`` needs to go on from here, as arrays; empty before a face was seen."""
         if self._person is None or self._thumbnail is None:
             return {}
-        arrays = {"person": self._person, "numbers": np.array([self._recognised, -1], np.int64)}
+        arrays = {"person": self._person, "numbers": np.array([self._recognised, -1, self._detected])}
         arrays["thumbnail"] = self._thumbnail
         if self._last is not None:
             arrays["numbers"][1] = self._last
@@ -181,7 +187,7 @@ class FaceTracker:
         if not arrays:
             return
         self._person, self._thumbnail = arrays["person"], arrays["thumbnail"]
-        self._recognised, last = arrays["numbers"].tolist()
+        self._recognised, last, self._detected = arrays["numbers"].tolist()
         self._last = None if last < 0 else last
         if self._last is not None:
             for name, smooth in {"box": self._boxes, "point": self._points}.items():
@@ -209,14 +215,23 @@ class FaceTracker:
         self._boxes.reset()
         self._points.reset()
         face = self._smooth_face(sure[best][0], 0.0)
-        return self._take(number, frame, face, sure[best][1], 0.0)
+        self._detected = number
+        return self._take(number, frame, face, sure[best][1])
+
+    def _jumps(self, number: int, face: Face, mesh: Mesh) -> bool:
+        """Return whether the points of a face lie where they cannot have moved to since it was seen last."""
+        if self._last is None:
+            return False
+        expected = self._points.predict((number - self._last) / self._fps).reshape(-1, 2)
+        return bool(np.median(np.abs(mesh.points[:, :2] - expected).max(axis=1)) > JUMP * _width(face))
 
     def _smooth_face(self, face: Face, seconds: float) -> Face:
         """Return the face with its box and points smoothed."""
         values = np.concatenate([face.box, face.points.ravel()])
         return _to_face(self._boxes.update(values, seconds, _width(face)), face.score)
 
-    def _take(self, number: int, frame: np.ndarray, face: Face, mesh: Mesh, seconds: float) -> TrackedFace:
+    def _take(self, number: int, frame: np.ndarray, face: Face, mesh: Mesh) -> TrackedFace:
+        seconds = 0.0 if self._last is None else (number - self._last) / self._fps
         points = self._points.update(mesh.points[:, :2].ravel(), seconds, _width(face))
         self._last = number
         return TrackedFace(number, frame, points.reshape(-1, 2).astype(np.float32))

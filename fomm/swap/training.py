@@ -43,6 +43,8 @@ from fomm.training.logs import Logs, Meter
 from fomm.training.state import remove_leftovers
 
 PREVIEWS = 8  # faces of each side in a preview
+# What a file that is no state, or a damaged one, raises when it is read.
+_DAMAGE = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ class Run:
         self.family = family.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.optimizers = {
             player: torch.optim.Adam(
-                family.find_parameters(player), lr=family.rates[player], betas=family.betas, fused=True
+                family.find_parameters(player),
+                lr=family.rates[player],
+                betas=family.betas.get(player, (0.5, 0.999)),
+                fused=True,
             )
             for player in family.players
         }
@@ -187,10 +192,7 @@ def train_swap(
     out = Path(out)
     check_name(out)
     check_place(out, CheckpointError)
-    if (steps is None) == (minutes is None):
-        raise InputError("give steps or minutes, one of them")
-    if (steps if minutes is None else minutes) <= 0:  # type: ignore[operator]
-        raise InputError(f"steps and minutes are above 0, not {steps if minutes is None else minutes}")
+    check_length(steps, minutes)
     if a.size != b.size:
         raise InputError(
             f"{a.name} has pictures of {a.size} pixels, and {b.name} of {b.size}; make them alike"
@@ -265,6 +267,24 @@ def describe(family: str, settings: Mapping[str, Any]) -> str:
     return f"{family} at {built.size} pixels: {faces:,} parameters{rest}"
 
 
+def check_length(steps: int | None, minutes: float | None) -> None:
+    """Raise InputError unless one of the two is given, above 0 and finite."""
+    if (steps is None) == (minutes is None):
+        raise InputError("give steps or minutes, one of them")
+    length = steps if minutes is None else minutes
+    if not 0 < length < math.inf:  # type: ignore[operator]
+        raise InputError(f"steps and minutes are finite numbers above 0, not {length}")
+
+
+def read_seconds(out: Path) -> float:
+    """Return how long a run that writes ``out`` trained so far; 0 where there is none that can be read."""
+    try:
+        state = torch.load(out.with_suffix(".run") / "state.pt", "cpu", mmap=True, weights_only=True)
+        return float(state["run"]["seconds"])
+    except (*_DAMAGE, pickle.UnpicklingError):
+        return 0.0
+
+
 def find_progress(run: Run, steps: int | None, minutes: float | None) -> float:
     """Return how much of its length a run has done: by the clock where that is told in minutes."""
     return run.step / steps if steps is not None else run.seconds / (60 * (minutes or math.inf))
@@ -314,11 +334,10 @@ def resume(run: Run, folder: Path, kind: Mapping[str, Any]) -> None:
     remove_leftovers(folder)
     if not path.exists():
         return
-    damage = (RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError, OSError)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         before = state["kind"]
-    except (*damage, pickle.UnpicklingError) as reason:
+    except (*_DAMAGE, pickle.UnpicklingError) as reason:
         raise CheckpointError(f"{path} is damaged, or no state of a run; {anew}") from reason
     if before != dict(kind):
         known = before if isinstance(before, dict) else {}
@@ -326,7 +345,7 @@ def resume(run: Run, folder: Path, kind: Mapping[str, Any]) -> None:
         raise CheckpointError(f"{path} is of a run with other {' and '.join(other)}; {anew}")
     try:
         run.load_state_dict(state["run"])
-    except damage as reason:
+    except _DAMAGE as reason:
         raise CheckpointError(f"{path} does not fit {kind['family']}; {anew}") from reason
 
 
@@ -387,3 +406,15 @@ def summarize(run: Run, meter: Meter, steps: int | None, minutes: float | None) 
         "seconds_left": max(0.0, left if minutes is not None else left * seconds_per_step),
         **losses,
     }
+
+
+def format_line(line: Mapping[str, float]) -> str:
+    """Return step, speed, time left and losses of one line of ``train_swap`` as words."""
+    numbers = dict(line)
+    step, seconds, left = (
+        int(numbers.pop("step")),
+        numbers.pop("seconds_per_step"),
+        numbers.pop("seconds_left"),
+    )
+    parts = "  ".join(f"{name} {value:.4f}" for name, value in numbers.items())
+    return f"{step}  {seconds:.2f} s a step, {left / 60:.1f} min left  {parts}"

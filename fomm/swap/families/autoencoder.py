@@ -6,7 +6,8 @@ makes one of them alone. So the latent has to tell pose, expression and light, a
 
     L = |D_a(E(warp(x_a))) - x_a| + |D_b(E(warp(x_b))) - x_b|        the swap of x_a is D_b(E(x_a))
 
-|.| is a weighted mean over pixels, see ``picture_loss``. Masks are learned by their mean difference.
+|.| is a weighted mean over pixels and differences of neighbours, see ``picture_loss``. Masks are learned
+by their mean difference.
 
 Shapes at 64 pixels with width w: 3x64x64 -> w x32x32 -> 2w x16x16 -> 4w x8x8 -> 8w x4x4 by convolutions 5x5
 of stride 2. Dense to a bottleneck of 8w numbers, dense to 8w x4x4, ``Upscale`` to the latent of 4w x8x8.
@@ -16,7 +17,7 @@ Both persons train jointly by default. ``staged`` trains in three stages. In the
 one decoder for both persons. Then, a quarter each, decoder A and decoder B alone, from the weights of that
 common decoder, while the encoder is frozen. For the swap the decoders are switched.
 
-Defaults: width 32 (quick, 5,137,992 parameters) or 64 (full, 31,803,016), Adam of rate 5e-4, 8 faces of
+Defaults: width 32 (quick, 5,137,992 parameters) or 64 (full, 31,803,016), Adam of rate 5e-4, 4 faces of
 each person a step.
 """
 

@@ -17,7 +17,7 @@ The modules are our own. ``AutoencoderKL`` of diffusers is the network of the pa
 84 million parameters at its defaults.
 
 Defaults: width 16 (quick, 701,808 parameters) or 48 (full, 6,252,592), c = 4, spread 0.02, Adam of rate
-5e-4, 8 faces of each person a step.
+5e-4, 4 faces of each person a step.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ the binary mask of the face, and G_s(w) = (c, alpha):
 The discriminator sees what is face alone, cut out by the binary mask. So hair and background of the other
 clip do not give a swap away. Its judgement of swaps is the only loss that sees them.
 
+In the first half of the training there are no discriminators and no swaps: they judge when there are faces to
+be judged. From the first step on, they taught the generator patterns that please them, and no faces.
+
 Attention is at two levels of the encoder and of each decoder, S/4 and S/8: y = x + gamma o, where gamma
 begins at 0, see ``SelfAttention``. The discriminator has it at S/4 and S/8, too.
 
@@ -23,9 +26,9 @@ Shapes: those of ``autoencoder``. Discriminators, one a person: convolutions 4x4
 is on all layers of the discriminators, and on the generator's attention.
 
 Defaults: width 32 (quick, 6,654,484 parameters, the discriminators included) or 64 (full, 37,893,652),
-adversary 0.003, Adam with betas (0, 0.9) as in the paper, rate 5e-4 for the generator, which has to
-reproduce faces, and 4e-4 for the discriminators (in the paper 1e-4 and 4e-4), 8 faces of each person a
-step.
+adversary 0.001, Adam of rate 4e-4 with betas (0, 0.9) for the discriminators as in the paper, of rate 5e-4
+with betas (0.5, 0.999) for the generator, which has to reproduce faces (in the paper 1e-4 and as the others),
+4 faces of each person a step.
 """
 
 from __future__ import annotations
@@ -87,10 +90,11 @@ class SAGAN(Family):
     name = "sagan"
     players = ("faces", "discriminator")
     rates: ClassVar = {"faces": 5e-4, "discriminator": 4e-4}
-    betas = (0.0, 0.9)
+    betas: ClassVar = {"discriminator": (0.0, 0.9)}
+    unjudged = 0.5
     presets: ClassVar = {"quick": {"width": 32}, "full": {"width": 64}}
 
-    def __init__(self, size: int = 64, width: int = 32, adversary: float = 0.003) -> None:
+    def __init__(self, size: int = 64, width: int = 32, adversary: float = 0.001) -> None:
         super().__init__(size, width=width, adversary=adversary)
         self.adversary = adversary
         down, channels = down_stack(size, width)
@@ -127,17 +131,18 @@ class SAGAN(Family):
         return self._measure_faces(batch) if player == "faces" else self._measure_discriminators(batch)
 
     def _make(self, batch: Batch) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        """Return what each decoder makes of its own person and then of the other.
+        """Return what each decoder makes of its own person and then, where it is judged, of the other.
 
-        By side: 2B pictures, 2B masks, and the 2B pictures cut by the binary masks of their inputs.
+        By side: 2B pictures, 2B masks, and the 2B pictures cut by the binary masks of their inputs; B of each
+        where it is not judged.
         """
         sides = batch._asdict()
         z = dict(zip(SIDES, self.encode(torch.cat([faces.warped for faces in batch])).chunk(2), strict=True))
         made = {}
         for side in SIDES:
-            other = OTHER[side]
-            pictures, masks = self.decode(torch.cat([z[side], z[other]]), side)
-            made[side] = pictures, masks, pictures * torch.cat([sides[side].mask, sides[other].mask])
+            shown = (side, OTHER[side]) if self.judged else (side,)
+            pictures, masks = self.decode(torch.cat([z[one] for one in shown]), side)
+            made[side] = pictures, masks, pictures * torch.cat([sides[one].mask for one in shown])
         return made
 
     def _measure_faces(self, batch: Batch) -> dict[str, Tensor]:
@@ -149,7 +154,8 @@ class SAGAN(Family):
             losses[f"picture_{side}"] = picture_loss(picture, faces, EYES)
             losses[f"composed_{side}"] = picture_loss(composed, faces, EYES)
             losses[f"mask_{side}"] = mask_loss(alpha, faces)
-            losses[f"adversary_{side}"] = -self.adversary * self.discriminator[side](cut).mean()
+            if self.judged:
+                losses[f"adversary_{side}"] = -self.adversary * self.discriminator[side](cut).mean()
         self.keep(batch, {side: cut.detach() for side, (_, _, cut) in made.items()})
         return losses
 

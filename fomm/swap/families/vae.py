@@ -12,7 +12,8 @@ infinity, and writes p(z|x) where the prior p(z) stands. Both are misprints: the
 p(x|z) is a Laplace distribution of width ``spread`` about the decoded picture: -log p = |x - D(z)| / spread
 per number, and a constant. The loss is divided by the D = 3 S^2 numbers of a picture and multiplied by
 ``spread``, so that it does not depend on the size: mean |x - D(z)| + spread KL / D. The mean is the weighted
-one of ``picture_loss``. Masks are learned by their mean difference.
+one of ``picture_loss``, which counts differences of neighbours, too. Masks are learned by their mean
+difference.
 
 Shapes: the convolutions of ``autoencoder`` to 8w x4x4 at 64 pixels, dense to mu and log sigma^2, ``latent``
 numbers each. A decoder: dense to 8w x4x4, then ``Upscale`` to 4w x8x8 -> 2w x16x16 -> w x32x32 -> w/2 x64x64
@@ -21,7 +22,7 @@ numbers each. A decoder: dense to 8w x4x4, then ``Upscale`` to 4w x8x8 -> 2w x16
 ``encode`` returns mu. ``sample`` decodes latents that are drawn from the prior: faces that nobody filmed.
 
 Defaults: width 32 (quick, 8,419,656 parameters) or 64 (full, 36,530,824), latent 256, spread 0.02, Adam of
-rate 5e-4, 8 faces of each person a step.
+rate 5e-4, 4 faces of each person a step.
 """
 
 from __future__ import annotations

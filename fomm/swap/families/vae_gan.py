@@ -13,9 +13,13 @@ decoders gamma L_llike - L_GAN, the discriminator -L_GAN. The encoder gets no gr
 paper. L_prior and L_llike are divided by the number of features. The decoders' loss is divided by gamma,
 which changes nothing for Adam: the weight ``adversary`` = 1 / gamma stands at L_GAN. The decoders maximise
 log Dis(x~) + log Dis(x_p), whose gradient does not vanish when the discriminator wins, and not the
-logarithm of what is left. ``prior`` weighs L_prior (1 in the paper): with 1, decoder B broke up on some
-latents of A, with 5 it did not. ``pixels`` weighs the mean difference of pixels beside L_llike (0 in the
-paper): with few steps it keeps colours right. Masks are learned by their mean difference.
+logarithm of what is left. ``prior`` weighs L_prior (1 in the paper), and ``pixels`` the mean difference of
+pixels beside L_llike (0 in the paper): with few steps it keeps colours right. Masks are learned by their mean
+difference.
+
+In the first half of the training there are no discriminators: the losses are L_prior, pixels and masks alone.
+A discriminator that judges from the first step on has features of no face, and decoder B broke up on some
+latents of A.
 
 The discriminator is skipped in a step where it wins: where its loss, the mean of the cross entropies of
 real, decoded and drawn pictures, is below ``wins``. (2 log 2 / 2 = 0.69 means that it cannot tell.)
@@ -27,7 +31,7 @@ Encoder and decoders have no batch norm, unlike in the paper: in a swap, decoder
 statistics of B would not fit them.
 
 Defaults: width 32 (quick, 10,585,802 parameters, the discriminators included) or 64 (full, 45,213,066),
-latent 256, adversary 0.003, pixels 3, prior 5, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 8
+latent 256, adversary 0.003, pixels 5, prior 3, wins 0.35, Adam of rate 5e-4, of the discriminators 2e-4, 4
 faces of each person a step.
 """
 
@@ -70,6 +74,7 @@ class FeatureDiscriminator(nn.Module):
             norm = [nn.BatchNorm2d(out, track_running_stats=False)] if level else []
             layers.append(nn.Sequential(nn.Conv2d(channels, out, 5, 2, 2), *norm, nn.LeakyReLU(0.2)))
             channels = out
+        self.features = width * 2 ** (_FEATURES - 1) * (size // 2**_FEATURES) ** 2  # how many of one picture
         self.first, self.last = nn.Sequential(*layers[:_FEATURES]), layers[_FEATURES]
         self.out = nn.Linear(channels * (size // 16) ** 2, 1)
 
@@ -93,6 +98,7 @@ class VAEGAN(Variational):
     name = "vae_gan"
     players = ("faces", "discriminator")
     rates: ClassVar = {"faces": 5e-4, "discriminator": 2e-4}
+    unjudged = 0.5
     presets: ClassVar = {"quick": {"width": 32}, "full": {"width": 64}}
 
     def __init__(
@@ -101,8 +107,8 @@ class VAEGAN(Variational):
         width: int = 32,
         latent: int = 256,
         adversary: float = 0.003,
-        pixels: float = 3.0,
-        prior: float = 5.0,
+        pixels: float = 5.0,
+        prior: float = 3.0,
         wins: float = 0.35,
     ) -> None:
         super().__init__(
@@ -133,10 +139,12 @@ class VAEGAN(Variational):
         """Return the pictures that are made, mask, mu and log sigma^2.
 
         The pictures are 3B: decoded, decoded with no gradient for the encoder, and drawn from the prior.
+        Where they are not judged, they are the first B alone.
         """
         mean, log_variance = self.find_posterior(faces.warped)
         z = draw_latent(mean, log_variance)
-        pictures, masks = self.decode(torch.cat([z, z.detach(), torch.randn_like(z)]), side)
+        shown = torch.cat([z, z.detach(), torch.randn_like(z)]) if self.judged else z
+        pictures, masks = self.decode(shown, side)
         return pictures, masks[: len(z)], mean, log_variance
 
     def _measure_faces(self, batch: Batch) -> dict[str, Tensor]:
@@ -145,15 +153,19 @@ class VAEGAN(Variational):
             pictures, mask, mean, log_variance = self._make(faces, side)
             made[side] = pictures.detach()
             decoded, judged = pictures[: len(mask)], pictures[len(mask) :]
-            _, features = self.discriminator[side](torch.cat([faces.target, decoded]))
-            real_features, made_features = features.chunk(2)
-            # apart, since the norms of one batch would let the encoder see this gradient
-            logits, _ = self.discriminator[side](torch.cat([faces.target, judged]))
+            discriminator = self.discriminator[side]
+            assert isinstance(discriminator, FeatureDiscriminator)
             kl = kl_divergence(mean, log_variance).mean()
-            losses[f"kl_{side}"] = self.prior * kl / real_features[0].numel()
-            losses[f"features_{side}"] = 0.5 * (real_features - made_features).square().mean()
+            losses[f"kl_{side}"] = self.prior * kl / discriminator.features
             losses[f"picture_{side}"] = self.pixels * picture_loss(decoded, faces)
             losses[f"mask_{side}"] = mask_loss(mask, faces)
+            if not self.judged:
+                continue
+            _, features = discriminator(torch.cat([faces.target, decoded]))
+            real_features, made_features = features.chunk(2)
+            losses[f"features_{side}"] = 0.5 * (real_features - made_features).square().mean()
+            # apart, since the norms of one batch would let the encoder see this gradient
+            logits, _ = discriminator(torch.cat([faces.target, judged]))
             fooled = cross_entropy(logits[len(mask) :], 1)
             losses[f"adversary_{side}"] = self.adversary * fooled
         self.keep(batch, made)
