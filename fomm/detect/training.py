@@ -1,0 +1,168 @@
+"""Train the detector's network, calibrate its scores, and write both to a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from fomm.atomic import atomic_path
+from fomm.detect.data import Samples
+from fomm.detect.network import CELL, Calibration, Heats, TraceNetwork, to_batch
+from fomm.errors import InputError
+
+_BATCH = 64  # pictures in one pass where nothing is trained
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the network is trained, on the CPU."""
+
+    steps: int = 3000
+    batch: int = 16  # half of them untouched
+    learning_rate: float = 3e-3  # of AdamW; it falls along half a cosine to nearly 0
+    weight_decay: float = 1e-3
+    picture_weight: float = 0.3  # of the loss of whole pictures, beside that of the cells
+    brightness: float = 0.1  # added to a picture, at most
+    contrast: float = 0.2  # a picture's contrast is multiplied by 1 plus or minus at most this
+    seed: int = 0
+
+
+def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterator[dict[str, float]]:
+    """Train a network in place, and yield the losses of each step.
+
+    Every batch has as many untouched pictures as changed ones, and of those as many of each kind as chance
+    gives. Pictures are mirrored, and get another brightness and contrast. The numbers are those of ``losses``.
+
+    Raises:
+        InputError: the samples are all untouched, or all changed.
+    """
+    torch.manual_seed(settings.seed)
+    rng = np.random.default_rng(settings.seed)
+    kinds = [np.flatnonzero(samples.kinds == kind) for kind in np.unique(samples.kinds)]
+    if len(kinds) < 2 or samples.kinds.min() != 0:
+        raise InputError("a detector is trained on untouched and on changed pictures; one of both is missing")
+    optimizer = torch.optim.AdamW(
+        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+    )
+    network.train()
+    for step in range(settings.steps):
+        for group in optimizer.param_groups:
+            share = step / settings.steps
+            group["lr"] = settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
+        untouched = rng.choice(kinds[0], settings.batch // 2)
+        ways = rng.integers(1, len(kinds), settings.batch - settings.batch // 2)
+        chosen = np.concatenate([untouched, [rng.choice(kinds[way]) for way in ways]])
+        pictures, changed = augment(
+            to_batch(samples.pictures[chosen]), torch.from_numpy(samples.changed[chosen]), rng, settings
+        )
+        parts = losses(network(pictures), changed)
+        total = parts["pixels"] + parts["encoding"] + settings.picture_weight * parts["picture"]
+        optimizer.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        yield {"step": step, **{name: float(value.detach()) for name, value in parts.items()}}
+    network.eval()
+
+
+def augment(
+    pictures: Tensor, changed: Tensor, rng: np.random.Generator, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """Return pictures, Bx3xSxS in [0, 1], and where they were changed, BxSxS bool, varied at random.
+
+    A half of them is mirrored; all get another brightness and contrast.
+    """
+    count = len(pictures)
+    mirrored = torch.from_numpy(rng.random(count) < 0.5)
+    pictures = torch.where(mirrored[:, None, None, None], pictures.flip(3), pictures)
+    changed = torch.where(mirrored[:, None, None], changed.flip(2), changed)
+    gain = torch.from_numpy(1 + rng.uniform(-1, 1, (count, 1, 1, 1)) * settings.contrast).float()
+    offset = torch.from_numpy(rng.uniform(-1, 1, (count, 1, 1, 1)) * settings.brightness).float()
+    return ((pictures - 0.5) * gain + 0.5 + offset).clamp(0, 1), changed
+
+
+def losses(heats: Heats, changed: Tensor) -> dict[str, Tensor]:
+    """Return the binary cross-entropies of both branches over the cells, and that of whole pictures.
+
+    The truth of a cell is the share of its pixels that were changed, and that of a picture is whether any
+    was. Each branch has to find the area alone: else the one could leave it to the other.
+
+    Args:
+        heats: of B pictures. changed: BxSxS bool.
+    """
+    cells = F.avg_pool2d(changed[:, None].float(), CELL)[:, 0]
+    return {
+        "pixels": F.binary_cross_entropy_with_logits(heats.pixels, cells),
+        "encoding": F.binary_cross_entropy_with_logits(heats.encoding, cells),
+        "picture": F.binary_cross_entropy_with_logits(
+            heats.scores(), changed.flatten(1).any(1).to(cells.dtype)
+        ),
+    }
+
+
+@torch.inference_mode()
+def apply(network: TraceNetwork, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores, N, and the heat maps on which both branches agree, NxCELLSxCELLS in [0, 1].
+
+    Args:
+        network: in eval mode. pictures: NxSIZExSIZEx3 uint8, squares around faces.
+    """
+    scores, heats = [], []
+    for start in range(0, len(pictures), _BATCH):
+        found = network(to_batch(pictures[start : start + _BATCH]))
+        scores.append(found.scores().numpy())
+        heats.append(found.agree().numpy())
+    return np.concatenate(scores), np.concatenate(heats)
+
+
+def mean_by_clip(scores: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean score of each clip, C, and whether it was changed, C bool, from N scores of pictures."""
+    _, places = np.unique(samples.clips, return_inverse=True)
+    counts = np.bincount(places)
+    means = np.bincount(places, scores) / counts
+    return means, np.bincount(places, samples.kinds > 0) / counts > 0.5
+
+
+def calibrate(scores: np.ndarray, changed: np.ndarray) -> Calibration:
+    """Return the sigmoid that fits scores best to what is known, by maximum likelihood; J. Platt, 1999.
+
+    Both classes weigh the same, however many there are of each. The targets are not 0 and 1 but
+    1 / (n0 + 2) and (n1 + 1) / (n1 + 2) of n0 untouched and n1 changed ones, so that classes that are told
+    apart without an error do not make the slope infinite.
+
+    Args:
+        scores: N. changed: N bool.
+
+    Raises:
+        InputError: all are changed, or none is.
+    """
+    from scipy.optimize import minimize
+
+    ones, zeros = int(changed.sum()), int((~changed).sum())
+    if not ones or not zeros:
+        raise InputError(f"scores are calibrated on both classes; {ones} are changed, {zeros} untouched")
+    targets = np.where(changed, (ones + 1) / (ones + 2), 1 / (zeros + 2))
+    weights = np.where(changed, 0.5 / ones, 0.5 / zeros)
+
+    def loss(line: np.ndarray) -> float:
+        logits = line[0] * scores + line[1]
+        return float((weights * (np.logaddexp(0, logits) - targets * logits)).sum())
+
+    slope, offset = minimize(loss, [1.0, -float(np.mean(scores))], method="Nelder-Mead").x
+    return Calibration(float(slope), float(offset))
+
+
+def write_network(path: Path, network: TraceNetwork, calibration: Calibration) -> None:
+    """Write a network, in half precision, and its calibration, so that ``read_network`` reads them."""
+    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    tensors["calibration"] = torch.tensor(list(calibration), dtype=torch.float64)
+    with atomic_path(path) as unfinished:
+        save_file(tensors, unfinished)
