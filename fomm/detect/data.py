@@ -340,10 +340,10 @@ def paste_face(clip: Clip, other: Clip, rng: np.random.Generator) -> tuple[np.nd
 def blend_with_itself(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return a clip blended with a changed copy of itself, TxHxWx3 uint8, and where, TxHxW bool.
 
-    K. Shiohara and T. Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022: the copy's colours,
-    sharpness and place differ a little; a mask of the face or a part of it, bent and feathered, chooses where
-    it is seen, as a whole or in part. So the borders of a change are shown, whatever made it. Choices hold for
-    the whole clip.
+    K. Shiohara and T. Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022: the colours,
+    sharpness and place of the copy differ a little; a mask of the face or a part of it, bent and feathered,
+    chooses where it is seen, wholly or half. So the borders of a change are shown, whatever made it. Choices
+    hold for the whole clip.
     """
     size = clip.frames.shape[1]
     part = str(rng.choice(["face", "face", "mouth", "eyes"]))

@@ -55,7 +55,7 @@ class Bin(NamedTuple):
 
     stated: float  # their mean probability
     found: float  # the share of them that was changed
-    count: int
+    size: int  # how many
 
 
 def reliability(probabilities: np.ndarray, changed: np.ndarray, bins: int = 5) -> list[Bin]:

@@ -116,11 +116,11 @@ def spectrum(picture: Tensor) -> Tensor:
 
 def _layer(inputs: int, outputs: int, stride: int = 1, size: int = 3) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
-    return nn.Sequential(convolution, nn.GroupNorm(4, outputs), nn.ReLU())
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class PixelBranch(nn.Module):
-    """Looks at traces alone: residuals and frequencies, in a neighbourhood of about 50 pixels."""
+    """Looks at traces alone: residuals and frequencies, in a neighbourhood of about 40 pixels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +199,8 @@ def read_network(path: Path) -> tuple[TraceNetwork, Calibration]:
     try:
         tensors = load_file(path)
         slope, offset = tensors.pop("calibration").tolist()
-        network.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
+        counts = {key: value for key, value in network.state_dict().items() if not value.is_floating_point()}
+        network.load_state_dict({key: value.float() for key, value in tensors.items()} | counts, strict=True)
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as reason:
         raise CheckpointError(
             f"{path} does not hold the weights of the detector ({type(reason).__name__}); install fomm again"

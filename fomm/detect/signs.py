@@ -1,4 +1,4 @@
-"""Signs that are measured on a clip by the mesh of its face: blinks, sharpness, light, lips and sound, jitter.
+"""Signs that are measured on a clip by the mesh of its face: blinks, sharpness, light, voice, jitter.
 
 They know nothing of how a clip was made. Each has a range that is usual, and says little outside of what it
 measures: real clips leave the ranges, and changed ones may keep to them.
@@ -44,6 +44,17 @@ class Blink(NamedTuple):
     at: float  # when the lids are lowest
     closing: float  # how long the lids fall
     opening: float  # how long they rise
+
+
+class _Kind(NamedTuple):
+    """What is known of a sign before it is measured; see ``Sign``."""
+
+    key: str
+    label: str
+    unit: str
+    usual: tuple[float, float]
+    source: str
+    limit: str
 
 
 class Sign(NamedTuple):
@@ -142,9 +153,7 @@ def compare_light(luma: np.ndarray, points: np.ndarray) -> float:
         return math.nan
     skin = skin[inside]
     bright = map_coordinates(soft, [skin[:, 1] - 0.5, skin[:, 0] - 0.5], order=1, mode="nearest")
-    outer, near = (
-        _cut_box(middle, size, luma.shape) for size in (np.full(2, MARGIN * half.max()), half)
-    )
+    outer, near = (_cut_box(middle, size, luma.shape) for size in (np.full(2, MARGIN * half.max()), half))
     around = np.zeros(luma.shape, bool)
     around[outer] = True
     around[near] = False
@@ -286,7 +295,7 @@ def describe_signs(
     known = {
         key: None if value is None or not math.isfinite(value) else value for key, value in values.items()
     }
-    return [Sign(key, label, known[key], *rest) for key, label, *rest in _SIGNS]
+    return [Sign(kind.key, kind.label, known[kind.key], *kind[2:]) for kind in _KINDS]
 
 
 def _median(values: Sequence[float] | np.ndarray) -> float:
@@ -294,4 +303,51 @@ def _median(values: Sequence[float] | np.ndarray) -> float:
     return float(np.median(known)) if known else math.nan
 
 
-_SIGNS: tuple[tuple[str, str, str, tuple[float, float], str, str], ...] = ()
+_KINDS = tuple(_Kind(*row) for row in (
+    (
+        "blinks", "blinks", "a minute", (4.0, 40.0),
+        "17 at rest, 26 in talk, 4 to 5 in reading (Bentivoglio et al., Movement Disorders 12, 1997), and "
+        "people differ widely.",
+        "A clip shorter than 10 seconds has no rate. Someone who reads or concentrates hardly blinks, and "
+        "today's fakes blink.",
+    ),
+    (
+        "closing", "blink, closing", "ms", (40.0, 200.0),
+        "a blink lasts 100 to 400 ms in all (Schiffman, Sensation and Perception, 1990), and lids fall in "
+        "less time than they rise (Evinger, Manning and Sibony, 1991).",
+        "At 25 frames a second one frame is 40 ms, so that a blink is known by a handful of frames.",
+    ),
+    (
+        "opening", "blink, opening", "ms", (60.0, 350.0),
+        "as for the closing.",
+        "Also half-closed eyes, glasses and a low resolution change it.",
+    ),
+    (
+        "sharpness", "sharpness, face over surroundings", "", (0.5, 2.0),
+        "TODO",
+        "A camera focused on the face, or make-up filters, leave this range, and a change of the whole "
+        "frame keeps to it.",
+    ),
+    (
+        "light", "light, face against frame", "degrees", (0.0, 90.0),
+        "TODO",
+        "A bright wall behind a head is no light on it: the angle is large in many untouched clips.",
+    ),
+    (
+        "voice", "lips and voice, correlation", "", (0.2, 1.0),
+        "TODO",
+        "Music, noise, other voices and a mouth at rest give a small one. A dubbed film is no fake.",
+    ),
+    (
+        "lag", "voice after lips", "ms", (-80.0, 300.0),
+        "lips open 100 to 300 ms before the voice is heard (Chandrasekaran et al., PLoS Computational "
+        "Biology 5, 2009); sound that is 80 ms early is hardly noticed.",
+        "Without a clear correlation the lag means nothing.",
+    ),
+    (
+        "jitter", "jitter of the landmarks", "thousandths of the head's size", (0.0, 5.0),
+        "TODO",
+        "It is also the mesh network's own noise: small or dark faces tremble more, and a smoothed fake does "
+        "not at all.",
+    ),
+))  # fmt: skip

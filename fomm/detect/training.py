@@ -25,9 +25,9 @@ _BATCH = 64  # pictures in one pass where nothing is trained
 class Settings:
     """How the network is trained, on the CPU."""
 
-    steps: int = 3000
+    steps: int = 5000
     batch: int = 16  # half of them untouched
-    learning_rate: float = 3e-3  # of AdamW; it falls along half a cosine to nearly 0
+    learning_rate: float = 2e-3  # of AdamW; it falls along half a cosine to nearly 0
     weight_decay: float = 1e-3
     picture_weight: float = 0.3  # of the loss of whole pictures, beside that of the cells
     brightness: float = 0.1  # added to a picture, at most
@@ -39,7 +39,7 @@ def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterat
     """Train a network in place, and yield the losses of each step.
 
     Every batch has as many untouched pictures as changed ones, and of those as many of each kind as chance
-    gives. Pictures are mirrored, and get another brightness and contrast. The numbers are those of ``losses``.
+    gives. Pictures are mirrored, and get another brightness and contrast. The losses are those of ``losses``.
 
     Raises:
         InputError: the samples are all untouched, or all changed.
@@ -124,7 +124,7 @@ def apply(network: TraceNetwork, pictures: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def mean_by_clip(scores: np.ndarray, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean score of each clip, C, and whether it was changed, C bool, from N scores of pictures."""
+    """Return the mean of N scores over each clip, C, and whether each was changed, C bool."""
     _, places = np.unique(samples.clips, return_inverse=True)
     counts = np.bincount(places)
     means = np.bincount(places, scores) / counts
@@ -162,7 +162,11 @@ def calibrate(scores: np.ndarray, changed: np.ndarray) -> Calibration:
 
 def write_network(path: Path, network: TraceNetwork, calibration: Calibration) -> None:
     """Write a network, in half precision, and its calibration, so that ``read_network`` reads them."""
-    tensors = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.half().contiguous()
+        for name, tensor in network.state_dict().items()
+        if tensor.is_floating_point()  # the norms count their batches in whole numbers: of no use here
+    }
     tensors["calibration"] = torch.tensor(list(calibration), dtype=torch.float64)
     with atomic_path(path) as unfinished:
         save_file(tensors, unfinished)

@@ -1,0 +1,207 @@
+"""The detector's network: its filters by value, both branches, its training, and its file."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.fft import dctn
+
+from fomm.detect.data import Samples
+from fomm.detect.network import (
+    CELLS,
+    Calibration,
+    Heats,
+    TraceNetwork,
+    cosines,
+    read_network,
+    residuals,
+    spectrum,
+)
+from fomm.detect.squares import MARGIN, SIZE, cut_square, find_square, put_back
+from fomm.detect.training import (
+    Settings,
+    apply,
+    augment,
+    calibrate,
+    losses,
+    mean_by_clip,
+    train,
+    write_network,
+)
+from fomm.errors import CheckpointError, InputError
+from fomm.face import Face
+from fomm.face.mesh import Crop
+
+
+def test_the_cosines_are_those_of_the_transform():
+    block = np.random.default_rng(0).random((8, 8))
+    found = (cosines().numpy()[:, 0] * block).sum((1, 2)).reshape(8, 8)
+    assert found == pytest.approx(dctn(block, norm="ortho"), abs=1e-5)
+
+
+def test_a_smooth_picture_has_no_residual():
+    line = torch.linspace(0, 1, SIZE)
+    ramp = (0.3 * line + 0.5 * line[:, None]).expand(1, 3, SIZE, SIZE)
+    assert residuals(ramp)[..., 1:-1, 1:-1].abs().max() < 1e-4
+    flat = torch.full((1, 3, SIZE, SIZE), 0.5)
+    flat[..., 40, 50] += 8 / 255
+    found = residuals(flat)[0] * 16  # levels of 255
+    assert found[0, 40, 50] == pytest.approx(8 * 3 / 4, abs=1e-3)  # less a quarter of itself
+    assert found[0, 40, 51] == pytest.approx(-8 / 8, abs=1e-3)
+    assert found[3, 40, 50] == pytest.approx(8, abs=1e-3) and found[3, 41, 51] == pytest.approx(2, abs=1e-3)
+    flat[..., 40, 50] = 1
+    assert residuals(flat).max() == 1  # cut off
+
+
+def test_the_spectrum_shows_a_wave_where_it_is():
+    x = torch.arange(SIZE, dtype=torch.float32)
+    wave = 0.5 + 0.1 * torch.cos(math.pi * (2 * x + 1) * 4 / 16)  # the frequency (0, 4)
+    picture = torch.full((1, 3, SIZE, SIZE), 0.5)
+    picture[..., :64, :] = wave
+    found = spectrum(picture)
+    assert found.shape == (1, 63, CELLS, CELLS)
+    assert found[0, :, 6, 10].argmax() == 3 and found[0, 3, 6, 10] > 3  # (0, 0) is left out
+    assert found[0, :, 24, 10].max() < 0.01
+
+
+def test_both_branches_must_agree():
+    pixels, encoding = torch.full((1, CELLS, CELLS), -4.0), torch.full((1, CELLS, CELLS), -4.0)
+    pixels[:, :8], encoding[:, 4:16] = 3.0, 2.0
+    heats = Heats(pixels, encoding)
+    found = heats.agree()[0]
+    assert torch.allclose(found[4:8], torch.tensor(2.0).sigmoid())
+    assert found[:4].max() < 0.02 and found[8:].max() < 0.02
+    # four rows of 32 are 128 of 1024 cells, more than the tenth that makes the score
+    assert heats.scores().item() == pytest.approx(2.0)
+    assert Heats(pixels, torch.full_like(pixels, -4.0)).scores().item() == pytest.approx(-4.0)
+
+
+def make_samples(count: int = 24) -> Samples:
+    """Noise that is untouched, and noise that is smooth in its left half, three frames of each clip."""
+    rng = np.random.default_rng(5)
+    pictures = rng.integers(60, 200, (count, SIZE, SIZE, 3), np.uint8)
+    changed = np.zeros((count, SIZE, SIZE), bool)
+    kinds = (np.arange(count) // 3 % 2).astype(np.uint8)
+    changed[kinds > 0, :, : SIZE // 2] = True
+    pictures[changed] = 130
+    crfs, scales = np.full(count, 20, np.uint8), np.ones(count, np.float32)
+    return Samples(pictures, changed, kinds, np.arange(count) // 3, crfs, scales)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    network = TraceNetwork()
+    lines = list(train(network, make_samples(), Settings(steps=40, batch=8)))
+    return network, lines
+
+
+def test_training_finds_the_changed_half(trained):
+    network, lines = trained
+    for name in ("pixels", "encoding", "picture"):
+        assert np.mean([line[name] for line in lines[-5:]]) < 0.5 * lines[0][name], name
+    samples = make_samples()
+    scores, heats = apply(network, samples.pictures)
+    assert scores[samples.kinds > 0].min() > scores[samples.kinds == 0].max()
+    flagged = heats[samples.kinds > 0] >= 0.5
+    assert flagged[..., : CELLS // 2].mean() > 0.9 and flagged[..., CELLS // 2 + 1 :].mean() < 0.1
+
+
+def test_training_is_repeatable():
+    def first_steps() -> list[dict[str, float]]:
+        torch.manual_seed(1)
+        return list(train(TraceNetwork(), make_samples(), Settings(steps=2, batch=4)))
+
+    assert first_steps() == first_steps()
+
+
+def test_training_needs_both_classes():
+    samples = make_samples()
+    for half in (samples.select(samples.kinds == 0), samples.select(samples.kinds > 0)):
+        with pytest.raises(InputError, match="one of both is missing"):
+            next(train(TraceNetwork(), half, Settings(steps=1)))
+
+
+def test_losses_by_hand():
+    heats = Heats(torch.zeros(2, CELLS, CELLS), torch.full((2, CELLS, CELLS), 100.0))
+    changed = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
+    changed[0] = True
+    found = losses(heats, changed)
+    assert found["pixels"].item() == pytest.approx(math.log(2))
+    assert found["encoding"].item() == pytest.approx(50)  # right of one, wrong by 100 of the other
+    assert found["picture"].item() == pytest.approx(math.log(2))
+
+
+def test_augmentation_moves_picture_and_truth_together():
+    samples = make_samples(4)
+    pictures = torch.from_numpy(samples.pictures).permute(0, 3, 1, 2).float() / 255
+    settings = Settings(brightness=0, contrast=0)
+    found, truth = augment(pictures, torch.from_numpy(samples.changed), np.random.default_rng(3), settings)
+    for number in range(4):
+        turned = not torch.equal(found[number], pictures[number])
+        kept = pictures[number].flip(2) if turned else pictures[number]
+        assert torch.allclose(found[number], kept, atol=1e-6)
+        mask = torch.from_numpy(samples.changed[number])
+        assert torch.equal(truth[number], mask.flip(1) if turned else mask)
+
+
+def test_calibration_gives_back_the_odds():
+    rng = np.random.default_rng(6)
+    scores = rng.normal(0, 2, 20000)
+    changed = rng.random(20000) < 1 / (1 + np.exp(-(1.5 * scores - 1)))
+    found = calibrate(scores, changed)
+    assert found.slope == pytest.approx(1.5, rel=0.05)
+    rate = changed.mean()  # both classes weigh the same, which shifts the line by the log odds
+    assert found.offset == pytest.approx(-1 - math.log(rate / (1 - rate)), abs=0.1)
+    assert Calibration(2.0, 1.0).probability(-0.5) == pytest.approx(0.5)
+    assert math.isfinite(calibrate(np.array([0.0, 1.0]), np.array([False, True])).slope)
+    with pytest.raises(InputError, match="0 are changed, 3 untouched"):
+        calibrate(np.zeros(3), np.zeros(3, bool))
+
+
+def test_means_by_clip():
+    means, changed = mean_by_clip(np.arange(24.0), make_samples())
+    assert means.tolist() == [1, 4, 7, 10, 13, 16, 19, 22]
+    assert changed.tolist() == [False, True] * 4
+
+
+def test_what_is_written_is_read(trained, tmp_path):
+    network = trained[0].half().float()
+    write_network(tmp_path / "a.safetensors", network, Calibration(1.25, -0.5))
+    again, calibration = read_network(tmp_path / "a.safetensors")
+    assert calibration == (1.25, -0.5)
+    pictures = make_samples(2).pictures
+    assert np.array_equal(apply(again, pictures)[0], apply(network.eval(), pictures)[0])
+    assert (tmp_path / "a.safetensors").stat().st_size < 2e6
+
+
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "text", "other"])
+def test_damaged_weights(trained, tmp_path, harm):
+    path = tmp_path / "a.safetensors"
+    if harm != "missing":
+        write_network(path, trained[0], Calibration(1, 0))
+        data = path.read_bytes()
+        path.write_bytes({"empty": b"", "cut": data[:5000], "text": b"<html>", "other": data}[harm])
+    if harm == "other":
+        from safetensors.torch import save_file
+
+        save_file({"calibration": torch.zeros(2)}, path)
+    with pytest.raises(CheckpointError, match=r"a\.safetensors does not hold the weights of the detector"):
+        read_network(path)
+
+
+def test_squares_are_cut_and_put_back():
+    face = Face(np.array([100, 80, 140, 120], np.float32), 1.0, np.zeros((6, 2), np.float32))
+    square = find_square(face)
+    assert square == Crop((120.0, 100.0), 40 * MARGIN, 0.0)
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[64:136, 84:120] = 200  # the left half of the square
+    cut = cut_square(picture, square)
+    assert cut.shape == (SIZE, SIZE, 3) and cut[:, :60].min() == 200 and cut[:, 68:].max() == 0
+    heat = np.zeros((CELLS, CELLS))
+    heat[:, : CELLS // 2] = 1
+    back = put_back(heat, square, (200, 300))
+    assert back.shape == (200, 300)
+    assert back[70:130, 90:115].min() == 1 and back[70:130, 125:].max() == 0
+    assert back[:60].max() == back[:, :80].max() == 0
