@@ -6,10 +6,10 @@
 
 ``draw`` writes ``train.npz``, ``val.npz`` and ``test.npz``: different people, and each clip in one of them.
 ``train`` writes ``traces.safetensors`` and ``traces.csv`` with the losses; with ``--without KIND`` it leaves
-out one way of changing and writes ``without-KIND.safetensors``. ``measure`` writes ``traces.json``, the card of the weights: errors on ``test.npz``; what clips of faces get
-that nobody drew (``--clips``); and how well a way of changing is found that was left out of the training, by
-the files ``without-KIND.safetensors`` in ``--left-out FOLDER`` beside a ``traces.safetensors``
-of as many steps.
+out one way of changing and writes ``without-KIND.safetensors``. ``measure`` writes ``traces.json``, the card
+of the weights: errors on ``test.npz``; what clips of faces get that nobody drew (``--clips``); and how well a
+way of changing is found that was left out of the training, by the files ``without-KIND.safetensors`` in
+``--left-out FOLDER`` beside a ``traces.safetensors`` of as many steps.
 """
 
 import argparse
