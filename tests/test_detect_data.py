@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from fomm.detect.data import (
     CHANGED,
@@ -53,8 +54,9 @@ def test_what_is_laid_over_changes_its_area_alone(clips, make):
     for number in range(len(frames)):
         assert 0.01 < changed[number].mean() < 0.6
         assert difference[number][changed[number]].mean() > 3
-        far = ~face_hull(clip.landmarks[number], 256) & ~changed[number]
-        assert (difference[number][far] > 0).mean() < 0.02
+        near = face_hull(clip.landmarks[number], 256) | changed[number]
+        far = distance_transform_edt(~near) > 26  # four times the widest blur of a border, and a bend
+        assert far.mean() > 0.2 and difference[number][far].max() == 0
 
 
 def test_a_pasted_face_is_the_other_ones(clips):

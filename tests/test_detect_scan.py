@@ -17,7 +17,7 @@ ASTRONAUT = bundled("examples", "astronaut.png")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """A portrait that is shaken for 12 frames, without sound."""
+    """Give a portrait that is shaken for 12 frames, without sound."""
     path = tmp_path_factory.mktemp("clip") / "still.mp4"
     picture = read_image(ASTRONAUT)
     save_video(path, [np.roll(picture, number % 3, axis=1) for number in range(12)], fps=10)
@@ -93,7 +93,7 @@ def test_files_that_are_refused(tmp_path, monkeypatch):
     write_image(tmp_path / "grey.png", np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(InputError, match=r"grey\.png: no face was found"):
         scan_file(tmp_path / "grey.png")
-    with pytest.raises(MediaError, match="does not exist|no such file"):
+    with pytest.raises(MediaError, match="nowhere"):
         scan_file(tmp_path / "nowhere.mp4")
     monkeypatch.setenv("FOMM_MAX_PIXELS", "60000")
     with pytest.raises(MediaError, match="are more than 60000"):

@@ -2,6 +2,7 @@
 
     python tools/train_detector.py draw FOLDER
     python tools/train_detector.py train FOLDER
+    python tools/train_detector.py picture FOLDER
     python tools/train_detector.py measure FOLDER --clips untouched=CLIP.mp4 animated=OTHER.mp4
 
 ``draw`` writes ``train.npz``, ``val.npz`` and ``test.npz``: different people, and each clip in one of them.
@@ -9,7 +10,8 @@
 out one way of changing and writes ``without-KIND.safetensors``. ``measure`` writes ``traces.json``, the card
 of the weights: errors on ``test.npz``; what clips of faces get that nobody drew (``--clips``); and how well a
 way of changing is found that was left out of the training, by the files ``without-KIND.safetensors`` in
-``--left-out FOLDER`` beside a ``traces.safetensors`` of as many steps.
+``--left-out FOLDER`` beside a ``traces.safetensors`` of as many steps. ``picture`` draws
+``docs/detect-heat.jpg``.
 """
 
 import argparse
@@ -38,11 +40,14 @@ from fomm.detect.measures import (
     overlap,
     reliability,
 )
-from fomm.detect.network import CELL, Calibration, TraceNetwork, read_network
+from fomm.detect.network import CELL, Calibration, TraceNetwork, read_network, to_batch
+from fomm.detect.page import lay_heat_over
 from fomm.detect.scan import FLAGGED, scan_with
 from fomm.detect.training import Settings, apply, calibrate, mean_by_clip, train, write_network
+from fomm.media import write_image
 
 SEED = 2026
+PICTURED = Recoding(23, 1.0)
 EVERY = 100  # steps whose mean is a line of the log
 PEOPLE = {"train": range(96), "val": range(1000, 1016), "test": range(2000, 2020)}
 # Each test clip is written in all of these ways.
@@ -156,10 +161,34 @@ def _errors(scores: np.ndarray, changed: np.ndarray, calibration: Calibration) -
     }
 
 
+def draw_picture(folder: Path) -> None:
+    """Draw a test picture of each kind in a row: itself, what changed, both branches, and where they agree.
+
+    Of each kind it is the one whose score is the median, so that it is neither the best nor the worst.
+    """
+    samples = read_samples(folder / "test.npz")
+    samples = samples.select((samples.crfs == PICTURED.crf) & np.isclose(samples.scales, PICTURED.scale))
+    network, _ = read_network(folder / "traces.safetensors")
+    scores, _ = apply(network, samples.pictures)
+    rows = []
+    for kind in np.unique(samples.kinds):
+        places = np.flatnonzero(samples.kinds == kind)
+        place = places[np.argsort(scores[places])[len(places) // 2]]
+        picture = samples.pictures[place]
+        with torch.inference_mode():
+            heats = network(to_batch(picture[None]))
+        maps = [samples.changed[place].astype(float)]
+        for heat in (heats.pixels.sigmoid(), heats.encoding.sigmoid(), heats.agree()):
+            maps.append(heat[0].numpy().repeat(CELL, 0).repeat(CELL, 1))
+        rows.append(np.concatenate([picture, *(lay_heat_over(picture, heat) for heat in maps)], axis=1))
+    target = Path(__file__).resolve().parent.parent / "docs" / "detect-heat.jpg"
+    write_image(target, np.concatenate(rows))
+
+
 def main() -> None:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=("draw", "train", "measure"))
+    parser.add_argument("stage", choices=("draw", "train", "measure", "picture"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parts", nargs="+", choices=tuple(PEOPLE), default=list(PEOPLE))
     parser.add_argument("--weights", nargs="*", default=[], help="other checkpoints that animate, too")
@@ -174,6 +203,8 @@ def main() -> None:
         draw(options.folder, options.parts, options.weights, options.swapped)
     elif options.stage == "train":
         train_network(options.folder, options.steps, options.without)
+    elif options.stage == "picture":
+        draw_picture(options.folder)
     else:
         card = measure(options.folder, options.clips, options.left_out)
         text = json.dumps(card, indent=1, default=float)
