@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
 from fomm.detect.data import (
     CHANGED,
@@ -68,13 +69,21 @@ def draw(folder: Path, parts: list[str], weights: list[str], swapped: Path | Non
         write_samples(folder / f"{part}.npz", Samples.join(made))
 
 
-def train_network(folder: Path, steps: int, left_out: str | None) -> None:
+def train_network(folder: Path, steps: int, left_out: str | None, pixels: Path | None) -> None:
     """Train on ``train.npz``, calibrate on ``val.npz``, and write the network."""
     parts = [read_samples(folder / f"{part}.npz") for part in ("train", "val")]
     if left_out is not None:
         parts = [part.without(left_out) for part in parts]
     torch.manual_seed(SEED)
     network = TraceNetwork()
+    if pixels is not None:
+        known = {
+            key.removeprefix("pixels."): value.float()
+            for key, value in load_file(pixels).items()
+            if key.startswith("pixels.")
+        }
+        network.pixels.load_state_dict(known, strict=False)  # the norms' counts of batches are left out
+        network.pixels.requires_grad_(False)
     name = "traces" if left_out is None else f"without-{left_out}"
     with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
         table: csv.DictWriter[str] | None = None
@@ -194,6 +203,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs="*", default=[], help="other checkpoints that animate, too")
     parser.add_argument("--swapped", type=Path, help="folders train, val and test with swapped clips")
     parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument("--pixels", type=Path, help="keep this file's pixel branch, train the other alone")
     parser.add_argument("--without", choices=CHANGED)
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
@@ -202,7 +212,7 @@ def main() -> None:
     if options.stage == "draw":
         draw(options.folder, options.parts, options.weights, options.swapped)
     elif options.stage == "train":
-        train_network(options.folder, options.steps, options.without)
+        train_network(options.folder, options.steps, options.without, options.pixels)
     elif options.stage == "picture":
         draw_picture(options.folder)
     else:

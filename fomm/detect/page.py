@@ -101,7 +101,7 @@ def _value(sign: Sign) -> str:
 
 
 def _usual(sign: Sign) -> str:
-    return f"{sign.usual[0]:g} to {sign.usual[1]:g}"
+    return "anything" if sign.usual is None else f"{sign.usual[0]:g} to {sign.usual[1]:g}"
 
 
 def _size(scan: Scan) -> str:

@@ -52,7 +52,7 @@ class _Kind(NamedTuple):
     key: str
     label: str
     unit: str
-    usual: tuple[float, float]
+    usual: tuple[float, float] | None
     source: str
     limit: str
 
@@ -64,14 +64,16 @@ class Sign(NamedTuple):
     label: str
     value: float | None  # None: it could not be measured
     unit: str
-    usual: tuple[float, float]  # the range that is usual
+    usual: tuple[float, float] | None  # the range that is usual; None: there is none
     source: str  # where the range comes from
     limit: str  # what it cannot tell
 
     @property
     def is_usual(self) -> bool | None:
-        """Whether the value lies in the usual range; None where there is no value."""
-        return None if self.value is None else self.usual[0] <= self.value <= self.usual[1]
+        """Whether the value lies in the usual range; None where there is no value or no range."""
+        if self.value is None or self.usual is None:
+            return None
+        return self.usual[0] <= self.value <= self.usual[1]
 
 
 def measure_frame(frame: np.ndarray, points: np.ndarray) -> FrameSigns:
@@ -323,30 +325,31 @@ _KINDS = tuple(_Kind(*row) for row in (
         "Also half-closed eyes, glasses and a low resolution change it.",
     ),
     (
-        "sharpness", "sharpness, face over surroundings", "", (0.5, 2.0),
-        "TODO",
+        "sharpness", "sharpness, face over surroundings", "", (0.8, 1.6),
+        "eight untouched clips, seven drawn and one filmed, gave 0.96 to 1.34.",
         "A camera focused on the face, or make-up filters, leave this range, and a change of the whole "
         "frame keeps to it.",
     ),
     (
-        "light", "light, face against frame", "degrees", (0.0, 90.0),
-        "TODO",
-        "A bright wall behind a head is no light on it: the angle is large in many untouched clips.",
+        "light", "light, face against frame", "degrees", None,
+        "eight untouched clips gave 29 to 170, so there is no usual range.",
+        "A bright wall behind a head is no light on it. Compare clips of one scene, and nothing else.",
     ),
     (
-        "voice", "lips and voice, correlation", "", (0.2, 1.0),
-        "TODO",
+        "voice", "lips and voice, correlation", "", (0.3, 1.0),
+        "the example clip, whose lips and voice were made for each other, gave 0.87; the same voice at wrong "
+        "times gave 0.27 in the middle, and 0.64 at most.",
         "Music, noise, other voices and a mouth at rest give a small one. A dubbed film is no fake.",
     ),
     (
-        "lag", "voice after lips", "ms", (-80.0, 300.0),
+        "lag", "voice after lips", "ms", (-50.0, 300.0),
         "lips open 100 to 300 ms before the voice is heard (Chandrasekaran et al., PLoS Computational "
-        "Biology 5, 2009); sound that is 80 ms early is hardly noticed.",
+        "Biology 5, 2009); nobody notices sound that is up to 45 ms early (ITU-R BT.1359, 1998).",
         "Without a clear correlation the lag means nothing.",
     ),
     (
-        "jitter", "jitter of the landmarks", "thousandths of the head's size", (0.0, 5.0),
-        "TODO",
+        "jitter", "jitter of the landmarks", "thousandths of the head", (3.0, 12.0),
+        "seven untouched clips gave 5.8 to 9.4, and an eighth, of a head turned to profile, 20.",
         "It is also the mesh network's own noise: small or dark faces tremble more, and a smoothed fake does "
         "not at all.",
     ),

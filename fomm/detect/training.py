@@ -36,7 +36,7 @@ class Settings:
 
 
 def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterator[dict[str, float]]:
-    """Train a network in place, and yield the losses of each step.
+    """Train a network in place, and yield the losses of each step. What needs no gradients stays as it is.
 
     Every batch has as many untouched pictures as changed ones, and of those as many of each kind as chance
     gives. Pictures are mirrored, and get another brightness and contrast. The losses are those of ``losses``.
@@ -50,9 +50,13 @@ def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterat
     if len(kinds) < 2 or samples.kinds.min() != 0:
         raise InputError("a detector is trained on untouched and on changed pictures; one of both is missing")
     optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        [number for number in network.parameters() if number.requires_grad],
+        settings.learning_rate,
+        weight_decay=settings.weight_decay,
     )
     network.train()
+    for branch in (network.pixels, network.encoding):
+        branch.train(any(number.requires_grad for number in branch.parameters()))  # else its norms would move
     for step in range(settings.steps):
         for group in optimizer.param_groups:
             share = step / settings.steps
