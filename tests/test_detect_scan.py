@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fomm.bundled import bundled
-from fomm.cli import main
 from fomm.detect import network, page, scan
 from fomm.detect.scan import LIMITS, scan_file
 from fomm.errors import CheckpointError, InputError, MediaError
@@ -24,21 +23,20 @@ def clip(tmp_path_factory):
     return path
 
 
-def test_what_it_cannot_do_comes_first(clip, tmp_path, capsys):
-    assert main(["detect", str(clip), "--report", str(tmp_path / "page.html")]) == 0
-    text = capsys.readouterr().out
+def test_what_it_cannot_do_comes_first(clip):
+    found = scan_file(clip)
+    text = page.format_scan(found)
     assert text.startswith(LIMITS + "\n")
     assert "still.mp4: 12 frames at 10 a second, 12 with a face" in text
     for words in ("changed: ", "jitter of the landmarks", "comment:     Made with fomm", "mark:        "):
         assert words in text
-    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    html = page.format_scan_page(found)
     assert html.index("Its answer is no proof") < html.index("Changed: <b>")
     assert "<script" not in html and "http" not in html and html.count("data:image/jpeg") == 6
 
 
-def test_numbers_as_json(clip, capsys):
-    assert main(["detect", str(clip), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+def test_numbers_as_json(clip):
+    facts = json.loads(json.dumps(page.to_facts(scan_file(clip)), allow_nan=False))
     assert facts["limits"] == LIMITS and 0 <= facts["probability"] <= 1
     assert [look["frame"] for look in facts["looks"]] == [0, 2, 4, 6, 8, 10]  # five a second
     assert {sign["key"]: sign["value"] for sign in facts["signs"]}["voice"] is None  # there is no sound
@@ -111,9 +109,3 @@ def test_damaged_weights_are_told_before_the_work(tmp_path, monkeypatch):
             scan_file(ASTRONAUT)
     finally:
         network.load_network.cache_clear()
-
-
-@pytest.mark.parametrize("name", ["page.txt", "nowhere/page.html"])
-def test_reports_that_cannot_be_written(name, tmp_path, capsys):
-    assert main(["detect", str(ASTRONAUT), "--report", str(tmp_path / name)]) == 1
-    assert "cannot write" in capsys.readouterr().err
