@@ -50,23 +50,45 @@ from fomm.media import write_image
 SEED = 2026
 PICTURED = Recoding(23, 1.0)
 EVERY = 100  # steps whose mean is a line of the log
-PEOPLE = {"train": range(96), "val": range(1000, 1016), "test": range(2000, 2020)}
+PEOPLE = {"train": range(800), "val": range(1100, 1124), "test": range(3000, 3032)}
+TOGETHER = 20  # people in one file
+TAKES = 2  # of each person, in the training and validation samples
+# Pictures of scikit-image that show no people: the camera films them for the training, as it films heads.
+SCENERY = ("brick", "grass", "gravel", "cat", "coffee", "rocket", "hubble_deep_field", "retina", "moon")
 # Each test clip is written in all of these ways.
 TESTED = (*(Recoding(crf, 1.0) for crf in (18, 23, 28, 35)), Recoding(23, 0.5))
 
 
-def draw(folder: Path, parts: list[str], weights: list[str], swapped: Path | None) -> None:
-    """Write the samples of each part; ``swapped`` has folders train, val and test, see ``read_swapped``."""
+def draw(folder: Path, parts: list[str], weights: list[str]) -> None:
+    """Write the samples of each part, ``TOGETHER`` people a file. Files that are there already are kept."""
+    chosen = (None, *weights)
     for part in parts:
         recodings = TESTED if part == "test" else ()
-        chosen = (None, *weights)
-        made: list[Samples] = []
-        for samples in make_samples(PEOPLE[part], SEED, recodings=recodings, weights=chosen):
-            made.append(samples)
-            print(f"{part}: {2 * len(made)} people of {len(PEOPLE[part])}", flush=True)
-        if swapped is not None:
-            made += [samples for _, samples in read_swapped(swapped / part, recodings, SEED)]
-        write_samples(folder / f"{part}.npz", Samples.join(made))
+        takes = 1 if part == "test" else TAKES
+        scenery = load_scenery() if part == "train" else ()
+        for first in PEOPLE[part][::TOGETHER]:
+            path = folder / f"{part}-{first:04d}.npz"
+            if path.exists():
+                continue
+            people = range(first, min(first + TOGETHER, PEOPLE[part].stop))
+            made = make_samples(
+                people, SEED, recodings=recodings, takes=takes, weights=chosen, scenery=scenery
+            )
+            write_samples(path, Samples.join(list(made)))
+            print(path, flush=True)
+
+
+def load_scenery() -> tuple[np.ndarray, ...]:
+    """Return the pictures of ``SCENERY``, each HxWx3 uint8."""
+    from skimage import data
+
+    pictures = (getattr(data, name)() for name in SCENERY)
+    return tuple(p if p.ndim == 3 else np.repeat(p[..., None], 3, 2) for p in pictures)
+
+
+def read_part(folder: Path, part: str) -> Samples:
+    """Return the samples in all files of a part that were drawn so far."""
+    return Samples.join([read_samples(path) for path in sorted(folder.glob(f"{part}-*.npz"))])
 
 
 def train_network(folder: Path, steps: int, left_out: str | None, pixels: Path | None) -> None:
@@ -210,7 +232,7 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.stage == "draw":
-        draw(options.folder, options.parts, options.weights, options.swapped)
+        draw(options.folder, options.parts, options.weights)
     elif options.stage == "train":
         train_network(options.folder, options.steps, options.without, options.pixels)
     elif options.stage == "picture":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +29,13 @@ from fomm.checkpoint import load_checkpoints
 from fomm.detect.squares import SIZE, cut_square, find_square
 from fomm.errors import InputError
 from fomm.face import detect_faces_in
+from fomm.face.mesh import Crop, sample_crop
 from fomm.heads.dataset import Clip, render_clip
 from fomm.heads.motion import FPS
 from fomm.media import VideoReader
 from fomm.media.encode import ENCODINGS, Encoder
 from fomm.media.resize import resize
-from fomm.model import KPDetector, OcclusionAwareGenerator
+from fomm.model import Detector, Generator
 from fomm.workers import work_on_all
 
 # How a clip was made. ``animated`` is by the driver's mesh, ``animated-keypoints`` by the networks' own key
@@ -43,7 +44,7 @@ from fomm.workers import work_on_all
 KINDS = ("untouched", "animated", "animated-keypoints", "pasted", "blended", "swapped")
 CHANGED = KINDS[1:]
 CRFS = (18, 35)  # the range of H.264's quality
-FRAMES = 7  # of a drawn clip
+FRAMES = 5  # of a drawn clip
 DRAWN = 256  # pixels
 _STEP = 4  # every so many frames of the motion are drawn
 _GAP = 8  # pixels: half the width of gaps in a change that are filled
@@ -65,6 +66,7 @@ class Samples:
     changed: np.ndarray  # NxSxS bool
     kinds: np.ndarray  # N uint8, numbers in KINDS
     clips: np.ndarray  # N int64: frames of one clip share a number
+    moments: np.ndarray  # N int64: an untouched picture, and what was made of it, share a number
     crfs: np.ndarray  # N uint8
     scales: np.ndarray  # N float32
 
@@ -85,9 +87,22 @@ class Samples:
         arrays = {
             field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)
         }
-        starts = np.cumsum([0, *(int(part.clips.max()) + 1 if len(part) else 0 for part in parts[:-1])])
-        arrays["clips"] = np.concatenate([p.clips + s for p, s in zip(parts, starts, strict=True)])
+        for name in ("clips", "moments"):
+            numbers = [getattr(part, name) for part in parts]
+            starts = np.cumsum([0, *(int(each.max(initial=-1)) + 1 for each in numbers[:-1])])
+            arrays[name] = np.concatenate([each + s for each, s in zip(numbers, starts, strict=True)])
         return cls(**arrays)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """T frames as a camera took them, and what the networks for animation make of them."""
+
+    frames: np.ndarray  # TxSxSx3 uint8
+    landmarks: np.ndarray  # Tx68x2, pixels
+    pose: np.ndarray  # Tx3, degrees, as in ``Clip``
+    animated: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]  # by kind: frames, changed, moments
+    square: Crop | None = None  # where to look, if it shows no face
 
 
 def make_samples(
@@ -95,26 +110,30 @@ def make_samples(
     seed: int,
     *,
     recodings: Sequence[Recoding] = (),
+    takes: int = 1,
     weights: Sequence[str | None] = (None,),
+    scenery: Sequence[np.ndarray] = (),
     workers: int = 1,
 ) -> Iterator[Samples]:
     """Yield the samples of drawn people, those of two people at a time. The arguments decide every pixel.
 
-    Of each person two clips stay untouched, and one is made of each other kind but ``swapped``. People are
-    taken two by two: one drives the other's photo, and lends the other its face. So samples of disjoint
-    ranges share no person.
+    Of each person a clip stays untouched, and one is made of each other kind but ``swapped``. All of them are
+    written and cut alike, so that nothing but the change tells them apart. People are taken two by two: one
+    drives the other's photo, and lends the other its face. So samples of disjoint ranges share no person.
 
     Args:
         people: numbers of drawn people, an even count.
         seed: of the people and of all that is random.
-        recodings: each clip is written in each of these ways. Empty: in a random one, and untouched clips in
-            two, so that half of the clips are untouched.
+        recodings: each clip is written in each of these ways. Empty: in a random one.
+        takes: how often all of that is done with other choices.
         weights: checkpoints that animate, one at random for each pair; None: those that ship.
+        scenery: pictures without faces, HxWx3 uint8, at least 256x256: for each two people a part of one is
+            filmed and changed, too.
         workers: processes.
     """
     if len(people) % 2 or not people:
         raise InputError(f"people are taken two by two; {len(people)} came")
-    jobs = [_Job(first, seed, tuple(recodings), tuple(weights)) for first in people[::2]]
+    jobs = [_Job(first, seed, tuple(recodings), takes, tuple(weights), scenery) for first in people[::2]]
     for _, samples in work_on_all(_make_pair, jobs, workers):
         yield samples
 
@@ -123,32 +142,92 @@ class _Job(NamedTuple):
     first: int
     seed: int
     recodings: tuple[Recoding, ...]
+    takes: int
     weights: tuple[str | None, ...]
+    scenery: Sequence[np.ndarray]
 
 
 def _make_pair(job: _Job) -> Samples:
     rng = np.random.default_rng([job.seed, job.first])
-    drawn = [
-        [render_clip(job.seed, job.first + one, clip, FRAMES, DRAWN, step=_STEP) for clip in (0, 1)]
-        for one in (0, 1)
-    ]
-    checkpoint = job.weights[int(rng.integers(len(job.weights)))]
-    made: list[tuple[str, np.ndarray, np.ndarray]] = []
-    for (clip, second), (other, _) in zip(drawn, drawn[::-1], strict=True):
-        for untouched in (clip, second):
-            nothing = np.zeros(untouched.frames.shape[:3], bool)
-            made += [("untouched", untouched.frames, nothing)] * (1 if job.recodings else 2)
-        for kind, driver in (("animated", "mesh"), ("animated-keypoints", "keypoints")):
+    footage = film_pair(job.first, job.seed, rng, job.weights, job.scenery)
+    return change_footage(footage, rng, job.recodings, job.takes)
+
+
+def film_pair(
+    first: int,
+    seed: int,
+    rng: np.random.Generator,
+    weights: Sequence[str | None] = (None,),
+    scenery: Sequence[np.ndarray] = (),
+) -> list[Footage]:
+    """Return the footage of the drawn people ``first`` and ``first + 1``, and, if there is any, of scenery.
+
+    Arguments are those of ``make_samples``.
+    """
+    drawn = [render_clip(seed, person, 0, FRAMES, DRAWN, step=_STEP) for person in (first, first + 1)]
+    drawn = [replace(clip, frames=apply_camera(clip.frames, rng, clip.landmarks)) for clip in drawn]
+    squares: list[Crop | None] = [None, None]
+    ways = ["mesh", "keypoints"]
+    if scenery:
+        frames = film_scenery(scenery[int(rng.integers(len(scenery)))], rng)
+        drawn.append(replace(drawn[0], frames=apply_camera(frames, rng)))
+        squares.append(Crop((DRAWN / 2, DRAWN / 2), float(rng.uniform(0.5, 0.9)) * DRAWN, 0.0))
+    checkpoint = weights[int(rng.integers(len(weights)))]
+    footage = []
+    for number, (clip, square) in enumerate(zip(drawn, squares, strict=True)):
+        animated = {}
+        for way in ways if square is None else ways[1:]:
             with suppress(InputError):  # no face is found in a head that is turned away all the time
-                made.append((kind, *animate_clip(clip, other, driver, checkpoint)))
-        made.append(("pasted", *paste_face(second, other, rng)))
-        made.append(("blended", *blend_with_itself(second, rng)))
-    parts = []
-    for kind, frames, changed in made:
-        seen = apply_camera(frames, rng)
-        for recoding in job.recodings or (draw_recoding(rng),):
-            parts.append(cut_clip(seen, changed, kind, recoding, rng))
+                kind = "animated" if way == "mesh" else "animated-keypoints"
+                animated[kind] = animate_clip(clip, drawn[1 if number == 0 else 0], way, checkpoint)
+        footage.append(Footage(clip.frames, clip.landmarks, clip.pose, animated, square))
+    return footage
+
+
+def film_scenery(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return frames of a part of a picture, HxWx3 uint8, over which the camera moves: TxSxSx3 uint8."""
+    scale = float(rng.uniform(1, min(2.0, min(picture.shape[:2]) / DRAWN)))
+    room = np.array(picture.shape[:2]) - scale * DRAWN
+    corner, end = rng.random((2, 2)) * room
+    end = corner + 0.1 * (end - corner)
+    frames = []
+    for share in np.linspace(0, 1, FRAMES):
+        y, x = corner + share * (end - corner)
+        square = Crop((float(x + scale * DRAWN / 2), float(y + scale * DRAWN / 2)), scale * DRAWN, 0.0)
+        pixels = sample_crop(picture, square, DRAWN)[0]
+        frames.append((pixels.permute(1, 2, 0) * 255).round().byte().numpy())
+    return np.stack(frames)
+
+
+def change_footage(
+    footage: Sequence[Footage], rng: np.random.Generator, recodings: Sequence[Recoding] = (), takes: int = 1
+) -> Samples:
+    """Return samples of footage, untouched and changed; see ``make_samples``. The first two show faces."""
+    parts: list[Samples] = []
+    for _ in range(takes):
+        for number, clip in enumerate(footage):
+            every = np.arange(len(clip.frames))
+            made = {"untouched": (clip.frames, np.zeros(clip.frames.shape[:3], bool), every), **clip.animated}
+            if clip.square is None:
+                made["pasted"] = (*paste_face(clip, footage[1 - number], rng), every)
+            made["blended"] = (*blend_with_itself(clip, rng), every)
+            chosen = recodings or (draw_recoding(rng),)
+            finish = int(rng.integers(2**32))
+            for recoding in chosen:
+                cut = int(rng.integers(2**32))
+                group = []
+                for kind, (frames, changed, moments) in made.items():
+                    seen = finish_clip(frames, np.random.default_rng(finish))
+                    local = np.random.default_rng(cut)
+                    group.append(cut_clip(seen, changed, kind, recoding, local, moments, clip.square))
+                parts.append(_share_moments(group))
     return Samples.join(parts)
+
+
+def _share_moments(group: Sequence[Samples]) -> Samples:
+    """Return the samples of clips of the same scene: their moments are the same ones."""
+    joined = Samples.join(group)
+    return replace(joined, moments=np.concatenate([part.moments for part in group]))
 
 
 def draw_recoding(rng: np.random.Generator) -> Recoding:
@@ -158,7 +237,13 @@ def draw_recoding(rng: np.random.Generator) -> Recoding:
 
 
 def cut_clip(
-    frames: np.ndarray, changed: np.ndarray, kind: str, recoding: Recoding, rng: np.random.Generator
+    frames: np.ndarray,
+    changed: np.ndarray,
+    kind: str,
+    recoding: Recoding,
+    rng: np.random.Generator,
+    moments: np.ndarray | None = None,
+    square: Crop | None = None,
 ) -> Samples:
     """Return the squares around the face of a clip after it was scaled, written and read again.
 
@@ -167,32 +252,40 @@ def cut_clip(
 
     Args:
         frames: TxHxWx3 uint8. changed: TxHxW bool. kind: one of ``KINDS``. recoding: how it is written.
-        rng: moves the square.
+        rng: moves the square. moments: T whole numbers, see ``Samples``; the default is 0 to T - 1.
+        square: in the frames; the default is the one around the face.
     """
     side = [2 * round(length * recoding.scale / 2) for length in frames.shape[1:3]]
     scaled = np.stack([resize(frame, (side[0], side[1]), "box") for frame in frames])
     written = recode(scaled, recoding.crf)
     shift, grow = rng.uniform(-0.06, 0.06, 2), np.exp(rng.uniform(-0.12, 0.12))
-    pictures, truths = [], []
-    for frame, mask, found in zip(written, changed, detect_faces_in(list(written)), strict=True):
-        if not found:
+    if square is None:
+        places = [find_square(found[0]) if found else None for found in detect_faces_in(list(written))]
+    else:
+        middle = np.array(square.centre) * recoding.scale
+        places = [square._replace(centre=tuple(middle.tolist()), side=square.side * recoding.scale)]
+        places *= len(written)
+    pictures, truths, kept = [], [], []
+    for number, (frame, mask, place) in enumerate(zip(written, changed, places, strict=True)):
+        if place is None:
             continue
-        square = find_square(found[0])
-        x, y = np.array(square.centre) + shift * square.side
-        square = square._replace(centre=(float(x), float(y)), side=float(square.side * grow))
-        larger = np.array(square.centre) / recoding.scale
-        source = square._replace(centre=tuple(larger.tolist()), side=square.side / recoding.scale)
+        x, y = np.array(place.centre) + shift * place.side
+        place = place._replace(centre=(float(x), float(y)), side=float(place.side * grow))
+        larger = np.array(place.centre) / recoding.scale
+        source = place._replace(centre=tuple(larger.tolist()), side=place.side / recoding.scale)
         truth = cut_square(np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255, source)[..., 0] >= 128
         if kind != "untouched" and truth.mean() < _SEEN:
             continue
-        pictures.append(cut_square(frame, square))
+        pictures.append(cut_square(frame, place))
         truths.append(truth)
+        kept.append(number if moments is None else moments[number])
     count = len(pictures)
     return Samples(
         np.array(pictures, np.uint8).reshape(count, SIZE, SIZE, 3),
         np.array(truths, bool).reshape(count, SIZE, SIZE),
         np.full(count, KINDS.index(kind), np.uint8),
         np.zeros(count, np.int64),
+        np.array(kept, np.int64),
         np.full(count, recoding.crf, np.uint8),
         np.full(count, recoding.scale, np.float32),
     )
@@ -212,30 +305,79 @@ def recode(frames: np.ndarray, crf: int) -> np.ndarray:
             return np.stack(list(video))
 
 
-def apply_camera(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a clip as another camera or program would have left it: blurred, sharpened, with more noise.
+def apply_camera(
+    frames: np.ndarray, rng: np.random.Generator, landmarks: np.ndarray | None = None
+) -> np.ndarray:
+    """Return a clip as some camera would have taken and written it, TxSxSx3 uint8.
 
-    It is the same for the whole clip, and for changed and untouched ones, so that blur is no sign of change.
+    It may be soft or sharpened or come from fewer pixels; a part of it, or all but the face, may be out of
+    focus; there may be noise; and it may have been written as a video before. Whatever is changed later is
+    changed in such footage.
+
+    Args:
+        frames: TxSxSx3 uint8. landmarks: Tx68x2, pixels: of a face that stays in focus; the default is none.
     """
-    choice, noise = rng.random(), rng.uniform(0, 4) if rng.random() < 0.5 else 0.0
+    size, choice = frames.shape[1], rng.random()
     floats = frames.astype(np.float32)
-    if choice < 0.6:
+    if choice < 0.15:
+        small = int(size * rng.uniform(0.5, 0.9))
+        floats = np.stack(
+            [resize(resize(f, (small, small), "box"), (size, size), "bilinear") for f in frames]
+        )
+        floats = floats.astype(np.float32)
+    elif choice < 0.6:
         soft = gaussian_filter(floats, (0, *(rng.uniform(0.4, 1.2),) * 2, 0))
         floats = soft if choice < 0.4 else floats + rng.uniform(0.3, 1.0) * (floats - soft)
-    if noise:
-        floats = floats + rng.normal(0, noise, floats.shape).astype(np.float32)
+    if rng.random() < 0.4:
+        soft = gaussian_filter(floats, (0, *(rng.uniform(0.6, 3.0),) * 2, 0))
+        if landmarks is not None and rng.random() < 0.5:
+            focus = np.stack([face_hull(points, size) for points in landmarks])
+            focus = gaussian_filter(focus.astype(np.float32), (0, 12, 12)) * 4
+        else:
+            wave = gaussian_filter(rng.normal(size=(size, size)), size / 8)
+            focus = np.tile(
+                4 * (wave - np.quantile(wave, rng.uniform(0.2, 0.8))) / wave.std(), (len(frames), 1, 1)
+            )
+        focus = focus.clip(0, 1).astype(np.float32)[..., None]
+        floats = soft + focus * (floats - soft)
+    if rng.random() < 0.6:
+        grain = rng.normal(0, 1, floats.shape).astype(np.float32)
+        if rng.random() < 0.5:  # noise of neighbours is alike, as after a camera's interpolation
+            grain = gaussian_filter(grain, (0, 0.6, 0.6, 0)) * 2
+        floats = floats + rng.uniform(0.5, 5) * grain
+    taken = floats.round().clip(0, 255).astype(np.uint8)
+    return recode(taken, int(rng.integers(14, 29))) if rng.random() < 0.5 else taken
+
+
+def finish_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a clip as a program leaves it that was used after any change: often as it is.
+
+    Else it is blurred or sharpened a little, or gets noise. It is the same for the whole clip, and for
+    changed and untouched ones, so that blur is no sign of change.
+    """
+    choice = rng.random()
+    if choice < 0.6:
+        return frames
+    floats = frames.astype(np.float32)
+    if choice < 0.9:
+        soft = gaussian_filter(floats, (0, *(rng.uniform(0.3, 0.8),) * 2, 0))
+        floats = soft if choice < 0.75 else floats + rng.uniform(0.2, 0.8) * (floats - soft)
+    else:
+        floats = floats + rng.normal(0, rng.uniform(0.5, 2), floats.shape).astype(np.float32)
     return floats.round().clip(0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=4)
-def _load(checkpoint: str | None) -> tuple[OcclusionAwareGenerator, KPDetector]:
+def _load(checkpoint: str | None) -> tuple[Generator, Detector]:
     return load_checkpoints(checkpoint_path=checkpoint, cpu=True)
 
 
 def animate_clip(
     photo: Clip, driver: Clip, way: str, checkpoint: str | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return a frame of one clip moved by another clip, TxHxWx3 uint8, and where it changed, TxHxW bool.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a frame of one clip moved by another clip, where it changed, and by which frames it was driven.
+
+    They are (T-1)xHxWx3 uint8, (T-1)xHxW bool, and T-1 numbers.
 
     Args:
         photo: its frame that looks at the camera most is moved.
@@ -254,7 +396,8 @@ def animate_clip(
     reference = animator.find_reference(driver.frames[first]) if way == "keypoints" else None
     moved = np.stack(list(animator.animate(list(driver.frames), reference)))
     frames = (np.delete(moved, first, axis=0) * 255).round().astype(np.uint8)
-    return frames, np.stack([find_change(still, frame) for frame in frames])
+    changed = np.stack([find_change(still, frame) for frame in frames])
+    return frames, changed, np.delete(np.arange(len(moved)), first)
 
 
 def find_frontal(clip: Clip) -> int:
@@ -310,7 +453,9 @@ def feather(mask: np.ndarray, blur: float) -> np.ndarray:
     return gaussian_filter(inner.astype(np.float32), blur)
 
 
-def paste_face(clip: Clip, other: Clip, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def paste_face(
+    clip: Clip | Footage, other: Clip | Footage, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
     """Return a clip with the face of another one laid over, TxHxWx3 uint8, and where it changed, TxHxW bool.
 
     For each frame the other clip's frame of the nearest pose is taken. The affine map that fits its landmarks
@@ -337,7 +482,7 @@ def paste_face(clip: Clip, other: Clip, rng: np.random.Generator) -> tuple[np.nd
     return np.stack(frames), np.stack(changed)
 
 
-def blend_with_itself(clip: Clip, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def blend_with_itself(clip: Clip | Footage, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return a clip blended with a changed copy of itself, TxHxWx3 uint8, and where, TxHxW bool.
 
     K. Shiohara and T. Yamasaki, "Detecting Deepfakes with Self-Blended Images", CVPR 2022: the colours,
