@@ -15,6 +15,7 @@ way of changing is found that was left out of the training, by the files ``witho
 """
 
 import argparse
+import copy
 import csv
 import json
 from pathlib import Path
@@ -22,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from fomm.detect.data import (
     CHANGED,
@@ -31,7 +31,6 @@ from fomm.detect.data import (
     Samples,
     make_samples,
     read_samples,
-    read_swapped,
     write_samples,
 )
 from fomm.detect.measures import (
@@ -49,7 +48,7 @@ from fomm.media import write_image
 
 SEED = 2026
 PICTURED = Recoding(23, 1.0)
-EVERY = 100  # steps whose mean is a line of the log
+CHECKED = 250  # steps whose mean is a line of the log
 PEOPLE = {"train": range(800), "val": range(1100, 1124), "test": range(3000, 3032)}
 TOGETHER = 20  # people in one file
 TAKES = 2  # of each person, in the training and validation samples
@@ -91,37 +90,41 @@ def read_part(folder: Path, part: str) -> Samples:
     return Samples.join([read_samples(path) for path in sorted(folder.glob(f"{part}-*.npz"))])
 
 
-def train_network(folder: Path, steps: int, left_out: str | None, pixels: Path | None) -> None:
-    """Train on ``train.npz``, calibrate on ``val.npz``, and write the network."""
-    parts = [read_samples(folder / f"{part}.npz") for part in ("train", "val")]
+def train_network(folder: Path, steps: int, left_out: str | None) -> None:
+    """Train on the training samples, and write the network that tells those for validation apart best.
+
+    The network of every ``CHECKED`` steps is tried. What is written is calibrated on the same samples.
+    """
+    known, judged = (read_part(folder, part) for part in ("train", "val"))
     if left_out is not None:
-        parts = [part.without(left_out) for part in parts]
+        known = known.without(left_out)
+    print(f"{len(known)} pictures of {len(np.unique(known.clips))} clips", flush=True)
     torch.manual_seed(SEED)
     network = TraceNetwork()
-    if pixels is not None:
-        known = {
-            key.removeprefix("pixels."): value.float()
-            for key, value in load_file(pixels).items()
-            if key.startswith("pixels.")
-        }
-        network.pixels.load_state_dict(known, strict=False)  # the norms' counts of batches are left out
-        network.pixels.requires_grad_(False)
     name = "traces" if left_out is None else f"without-{left_out}"
+    best, kept = -1.0, network.state_dict()
     with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
         table: csv.DictWriter[str] | None = None
         sums: dict[str, float] = {}
-        for line in train(network, parts[0], Settings(steps=steps, seed=SEED)):
-            table = table or csv.DictWriter(file, list(line))
-            sums = {key: sums.get(key, 0.0) + value / EVERY for key, value in line.items()}
-            if (line["step"] + 1) % EVERY == 0:
+        for line in train(network, known, Settings(steps=steps, seed=SEED)):
+            sums = {key: sums.get(key, 0.0) + value / CHECKED for key, value in line.items()}
+            if (line["step"] + 1) % CHECKED == 0:
+                scores, _ = apply(network.eval(), judged.pictures)
                 sums["step"] = line["step"] + 1
+                sums["area_under_curve"] = area_under_curve(*mean_by_clip(scores, judged))
+                if sums["area_under_curve"] > best:
+                    best, kept = sums["area_under_curve"], copy.deepcopy(network.state_dict())
+                table = table or csv.DictWriter(file, list(sums))
+                if file.tell() == 0:
+                    table.writeheader()
                 table.writerow(sums)
                 file.flush()
                 print(" ".join(f"{key} {value:.4g}" for key, value in sums.items()), flush=True)
                 sums = {}
-    network = network.half().float()  # what is written is what is calibrated
-    scores, _ = apply(network, parts[1].pictures)
-    clips, changed = mean_by_clip(scores, parts[1])
+    network.load_state_dict(kept)
+    network = network.eval().half().float()  # what is written is what is calibrated
+    scores, _ = apply(network, judged.pictures)
+    clips, changed = mean_by_clip(scores, judged)
     calibration = calibrate(clips, changed)
     print(f"calibrated on {len(clips)} clips: {calibration}")
     write_network(folder / f"{name}.safetensors", network, calibration)
@@ -129,7 +132,7 @@ def train_network(folder: Path, steps: int, left_out: str | None, pixels: Path |
 
 def measure(folder: Path, clips: list[str], left_out: Path | None) -> dict[str, Any]:
     """Return the card of ``traces.safetensors``; see the top of this file."""
-    samples = read_samples(folder / "test.npz")
+    samples = read_part(folder, "test")
     network, calibration = read_network(folder / "traces.safetensors")
     scores, heats = apply(network, samples.pictures)
     found = heats.repeat(CELL, 1).repeat(CELL, 2) >= FLAGGED
@@ -197,7 +200,7 @@ def draw_picture(folder: Path) -> None:
 
     Of each kind it is the one whose score is the median, so that it is neither the best nor the worst.
     """
-    samples = read_samples(folder / "test.npz")
+    samples = read_part(folder, "test")
     samples = samples.select((samples.crfs == PICTURED.crf) & np.isclose(samples.scales, PICTURED.scale))
     network, _ = read_network(folder / "traces.safetensors")
     scores, _ = apply(network, samples.pictures)
@@ -223,9 +226,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--parts", nargs="+", choices=tuple(PEOPLE), default=list(PEOPLE))
     parser.add_argument("--weights", nargs="*", default=[], help="other checkpoints that animate, too")
-    parser.add_argument("--swapped", type=Path, help="folders train, val and test with swapped clips")
     parser.add_argument("--steps", type=int, default=Settings.steps)
-    parser.add_argument("--pixels", type=Path, help="keep this file's pixel branch, train the other alone")
     parser.add_argument("--without", choices=CHANGED)
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
@@ -234,7 +235,7 @@ def main() -> None:
     if options.stage == "draw":
         draw(options.folder, options.parts, options.weights)
     elif options.stage == "train":
-        train_network(options.folder, options.steps, options.without, options.pixels)
+        train_network(options.folder, options.steps, options.without)
     elif options.stage == "picture":
         draw_picture(options.folder)
     else:

@@ -28,6 +28,7 @@ CELLS = SIZE // CELL
 TOP = 0.1  # the score of a picture is the mean over this share of its cells, those that are flagged most
 _BLOCK = 8  # pixels: side of the blocks whose frequencies are looked at
 _CLIP = 16 / 255  # residuals beyond this are edges of the motif and no traces
+_DROPPED = 0.1  # share of the channels that are left out at random in training
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -98,6 +99,35 @@ def residuals(picture: Tensor) -> Tensor:
     return torch.cat([picture - smooth, fine], 1).clamp(-_CLIP, _CLIP) / _CLIP
 
 
+def bands(picture: Tensor) -> Tensor:
+    """Return what a picture holds at three scales of detail, without its colours, Bx9xHxW in [-1, 1].
+
+    Each band is the picture less its mean over an area, the second and third band the mean over a smaller
+    area less that over a larger one: three colours each. Means are over 3x3 pixels weighted 1 2 1, 2 and 4
+    pixels apart for the larger ones. Beyond ``_CLIP``, or twice and four times of it, they are cut off.
+
+    Args:
+        picture: Bx3xHxW in [0, 1], RGB.
+    """
+    line = picture.new_tensor([1.0, 2.0, 1.0]) / 4
+    kernel = (line[:, None] * line).expand(3, 1, 3, 3)
+    found = []
+    for gap in (1, 2, 4):
+        smooth = F.conv2d(F.pad(picture, (gap,) * 4, mode="replicate"), kernel, dilation=gap, groups=3)
+        limit = gap * _CLIP
+        found.append((picture - smooth).clamp(-limit, limit) / limit)
+        picture = smooth
+    return torch.cat(found, 1)
+
+
+def compare_with_mean(features: Tensor) -> Tensor:
+    """Return features, BxCxHxW, and beside them how far each lies from its mean over the picture, Bx2CxHxW.
+
+    Noise and sharpness differ between cameras, but little within a picture that nobody changed.
+    """
+    return torch.cat([features, features - features.mean((2, 3), keepdim=True)], 1)
+
+
 def spectrum(picture: Tensor) -> Tensor:
     """Return how strong each frequency is around each cell, Bx63xCELLSxCELLS.
 
@@ -124,45 +154,47 @@ class PixelBranch(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.residuals = nn.Sequential(_layer(4, 16, 2), _layer(16, 32, 2))
-        self.spectrum = _layer(63, 32, size=1)
-        self.joined = nn.Sequential(_layer(64, 32), _layer(32, 32), _layer(32, 32))
-        self.heat = nn.Conv2d(32, 1, 1)
+        self.residuals = nn.Sequential(_layer(4, 16, 2), _layer(16, 24, 2))
+        self.spectrum = _layer(63, 24, size=1)
+        self.joined = nn.Sequential(_layer(96, 48, size=1), *(_layer(48, 48) for _ in range(3)))
+        self.drop = nn.Dropout2d(_DROPPED)
+        self.heat = nn.Conv2d(48, 1, 1)
 
     def forward(self, picture: Tensor) -> Tensor:  # Bx3xSIZExSIZE in [0, 1] -> BxCELLSxCELLS
-        traces = torch.cat([self.residuals(residuals(picture)), self.spectrum(spectrum(picture))], 1)
-        return self.heat(self.joined(traces))[:, 0]
+        with torch.autocast(picture.device.type, enabled=False):
+            fine, frequencies = residuals(picture), spectrum(picture)
+        traces = torch.cat([self.residuals(fine), self.spectrum(frequencies)], 1)
+        return self.heat(self.joined(self.drop(compare_with_mean(traces))))[:, 0]
 
 
 class EncodingBranch(nn.Module):
-    """Looks at colours and residuals: a small encoder, and each place in the context of the whole picture.
+    """Looks at details of three scales: a small encoder, and each place in the context of the whole picture.
 
-    In training half of the pictures come without their colours. Else it learns the training's people by
-    heart, and judges others by chance.
+    It is not shown the colours of areas: by them it would learn the training's people by heart.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Sequential(_layer(7, 16, 2), _layer(16, 24, 2))  # 32x32
+        self.first = nn.Sequential(_layer(9, 16, 2), _layer(16, 24, 2))  # 32x32
         self.second = nn.Sequential(_layer(24, 48, 2), _layer(48, 48))  # 16x16
-        self.third = nn.Sequential(_layer(48, 64, 2), _layer(64, 64), _layer(64, 64))  # 8x8
+        self.third = nn.Sequential(_layer(48, 64, 2), _layer(64, 64))  # 8x8
+        self.drop = nn.Dropout2d(_DROPPED)
         self.context = nn.Linear(64, 64)
         self.up_third = _layer(64, 48, size=1)
         self.up_second = _layer(48, 24)
-        self.last = _layer(24, 24)
+        self.last = _layer(48, 24)
         self.heat = nn.Conv2d(24, 1, 1)
 
     def forward(self, picture: Tensor) -> Tensor:  # Bx3xSIZExSIZE in [0, 1] -> BxCELLSxCELLS
-        colours = picture * 2 - 1
-        if self.training:
-            colours = colours * (torch.rand(len(picture), 1, 1, 1) < 0.5)
-        fine = self.first(torch.cat([colours, residuals(picture)], 1))
+        with torch.autocast(picture.device.type, enabled=False):
+            details = bands(picture)
+        fine = self.first(details)
         middle = self.second(fine)
-        coarse = self.third(middle)
+        coarse = self.drop(self.third(middle))
         coarse = coarse + self.context(coarse.mean((2, 3)))[:, :, None, None]
         middle = middle + F.interpolate(self.up_third(coarse), scale_factor=2.0, mode="bilinear")
         fine = fine + F.interpolate(self.up_second(middle), scale_factor=2.0, mode="bilinear")
-        return self.heat(self.last(fine))[:, 0]
+        return self.heat(self.last(compare_with_mean(fine)))[:, 0]
 
 
 class TraceNetwork(nn.Module):
@@ -179,7 +211,7 @@ class TraceNetwork(nn.Module):
         Args:
             picture: Bx3xSIZExSIZE in [0, 1], RGB: squares around faces, see ``cut_square``.
         """
-        return Heats(self.pixels(picture), self.encoding(picture))
+        return Heats(self.pixels(picture).float(), self.encoding(picture).float())
 
 
 def to_batch(pictures: np.ndarray) -> Tensor:
