@@ -16,7 +16,9 @@ from fomm.detect.data import (
     draw_recoding,
     face_hull,
     feather,
+    film_scenery,
     find_change,
+    finish_clip,
     make_samples,
     paste_face,
     read_samples,
@@ -25,7 +27,9 @@ from fomm.detect.data import (
     write_samples,
 )
 from fomm.detect.squares import SIZE
+from fomm.detect.training import find_pairs
 from fomm.errors import InputError
+from fomm.face.mesh import Crop
 from fomm.heads.dataset import render_clip
 from fomm.media import save_video
 
@@ -71,7 +75,8 @@ def test_a_pasted_face_is_the_other_ones(clips):
 
 def test_animated_clips_move(clips):
     for way in ("mesh", "keypoints"):
-        frames, changed = animate_clip(*clips, way)
+        frames, changed, moments = animate_clip(*clips, way)
+        assert len(set(moments.tolist())) == 2 and set(moments.tolist()) < {0, 1, 2}  # one frame is left out
         assert frames.shape == (2, 256, 256, 3) and frames.dtype == np.uint8
         assert changed.any(axis=(1, 2)).all() and changed.mean() < 0.9
 
@@ -108,26 +113,71 @@ def test_squares_of_a_scaled_clip_show_the_same_change(clips):
     )
 
 
-def test_the_camera_is_the_same_for_all(clips):
+def test_cameras_differ(clips):
     rng = np.random.default_rng(0)
-    results = [apply_camera(clips[0].frames, rng) for _ in range(8)]
-    assert all(result.shape == clips[0].frames.shape and result.dtype == np.uint8 for result in results)
-    assert len({result.tobytes() for result in results}) > 4
+    for landmarks in (None, clips[0].landmarks):
+        results = [apply_camera(clips[0].frames, rng, landmarks) for _ in range(8)]
+        assert all(
+            result.shape == clips[0].frames.shape
+            and result.dtype == np.uint8
+            and np.abs(result.astype(int) - clips[0].frames).mean() < 20
+            for result in results
+        )
+        assert len({result.tobytes() for result in results}) == 8
+    again = [apply_camera(clips[0].frames, np.random.default_rng(7)) for _ in range(2)]
+    assert np.array_equal(*again)
+    finished = [finish_clip(clips[0].frames, np.random.default_rng(seed)) for seed in range(12)]
+    untouched = sum(np.array_equal(clips[0].frames, result) for result in finished)
+    assert 3 < untouched < 12
+
+
+def test_ways_of_writing():
+    rng = np.random.default_rng(0)
     recodings = [draw_recoding(rng) for _ in range(100)]
     assert {18, 35} <= {recoding.crf for recoding in recodings} <= set(range(18, 36))
     assert 30 < sum(recoding.scale == 1 for recoding in recodings) < 70
 
 
+def test_scenery_is_filmed():
+    picture = np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8)
+    frames = film_scenery(picture, np.random.default_rng(1))
+    assert frames.shape == (5, 256, 256, 3) and frames.dtype == np.uint8
+    assert not np.array_equal(frames[0], frames[-1])
+
+
+def test_a_square_of_scenery_needs_no_face():
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    frames, mask = np.stack([picture] * 2), np.zeros((2, 64, 64), bool)
+    mask[:, :32] = True
+    square = Crop((32.0, 32.0), 64.0, 0.0)
+    for scale in (1.0, 0.5):
+        found = cut_clip(
+            frames, mask, "blended", Recoding(18, scale), np.random.default_rng(1), np.array([4, 7]), square
+        )
+        assert found.moments.tolist() == [4, 7] and 0.4 < found.changed.mean() < 0.6
+        assert found.changed[:, :48].all() and not found.changed[:, -48:].any()
+
+
 @pytest.mark.slow
 def test_samples_of_two_people():
-    (one,) = make_samples(range(2), 5, recodings=(Recoding(20, 1.0),))
-    (again,) = make_samples(range(2), 5, recodings=(Recoding(20, 1.0),))
+    scenery = [np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)]
+    (one,) = make_samples(range(2), 5, recodings=(Recoding(20, 1.0),), scenery=scenery)
+    (again,) = make_samples(range(2), 5, recodings=(Recoding(20, 1.0),), scenery=scenery)
     assert np.array_equal(one.pictures, again.pictures) and np.array_equal(one.changed, again.changed)
     assert {KINDS[kind] for kind in one.kinds} == {"untouched", *CHANGED} - {"swapped"}
     for clip in np.unique(one.clips):
         assert len(set(one.kinds[one.clips == clip])) == 1
     assert not one.changed[one.kinds == 0].any()
     assert one.changed[one.kinds > 0].any(axis=(1, 2)).all()
+    # of each moment there is one untouched picture at most, and outside of the change it is the other's
+    for moment in np.unique(one.moments):
+        here = one.moments == moment
+        assert (one.kinds[here] == 0).sum() <= 1 and len(set(one.kinds[here])) == here.sum()
+    for untouched, changed in find_pairs(one):
+        if KINDS[one.kinds[changed]] == "blended":
+            far = distance_transform_edt(~one.changed[changed]) > 30
+            difference = np.abs(one.pictures[changed].astype(int) - one.pictures[untouched])[far]
+            assert difference.size == 0 or difference.mean() < 12
 
 
 def test_people_come_two_by_two():

@@ -13,6 +13,8 @@ from fomm.detect.network import (
     Calibration,
     Heats,
     TraceNetwork,
+    bands,
+    compare_with_mean,
     cosines,
     read_network,
     residuals,
@@ -24,6 +26,7 @@ from fomm.detect.training import (
     apply,
     augment,
     calibrate,
+    find_pairs,
     losses,
     mean_by_clip,
     train,
@@ -54,6 +57,27 @@ def test_a_smooth_picture_has_no_residual():
     assert residuals(flat).max() == 1  # cut off
 
 
+def test_bands_part_the_details_by_their_size():
+    flat = torch.full((1, 3, SIZE, SIZE), 0.5)
+    assert bands(flat).shape == (1, 9, SIZE, SIZE) and bands(flat).abs().max() == 0
+    for band, period in enumerate((2, 8, 16)):  # pixels: the finest wave that there is, and two wider ones
+        wave = 0.02 * torch.cos(2 * math.pi * torch.arange(SIZE) / period)
+        found = bands(flat + wave)[0, ::3, 20:-20, 20:-20]
+        found = (
+            found * torch.tensor([1.0, 2.0, 4.0])[:, None, None] * 16 / 255
+        )  # levels are as in the picture
+        assert found.abs().amax((1, 2)).argmax() == band
+        # a mean over 1 2 1, g pixels apart, keeps (1 + cos(2 pi g / period)) / 2 of the wave
+        kept = [1.0, *np.cumprod([(1 + math.cos(2 * math.pi * g / period)) / 2 for g in (1, 2, 4)])]
+        strengths = found.abs().amax((1, 2)).numpy() / 0.02
+        assert strengths == pytest.approx(-np.diff(kept), abs=0.01)
+
+
+def test_features_are_compared_with_their_mean():
+    features = torch.tensor([[[[1.0, 3.0]], [[5.0, 5.0]]]])
+    assert compare_with_mean(features)[0, :, 0].tolist() == [[1, 3], [5, 5], [-1, 1], [0, 0]]
+
+
 def test_the_spectrum_shows_a_wave_where_it_is():
     x = torch.arange(SIZE, dtype=torch.float32)
     wave = 0.5 + 0.1 * torch.cos(math.pi * (2 * x + 1) * 4 / 16)  # the frequency (0, 4)
@@ -78,7 +102,7 @@ def test_both_branches_must_agree():
 
 
 def make_samples(count: int = 24) -> Samples:
-    """Noise that is untouched, and noise that is smooth in its left half, three frames of each clip."""
+    """Noise that is untouched, and noise that is smooth in its left half: pairs of clips of three frames."""
     rng = np.random.default_rng(5)
     pictures = rng.integers(60, 200, (count, SIZE, SIZE, 3), np.uint8)
     changed = np.zeros((count, SIZE, SIZE), bool)
@@ -86,7 +110,8 @@ def make_samples(count: int = 24) -> Samples:
     changed[kinds > 0, :, : SIZE // 2] = True
     pictures[changed] = 130
     crfs, scales = np.full(count, 20, np.uint8), np.ones(count, np.float32)
-    return Samples(pictures, changed, kinds, np.arange(count) // 3, crfs, scales)
+    moments = np.arange(count) // 6 * 3 + np.arange(count) % 3
+    return Samples(pictures, changed, kinds, np.arange(count) // 3, moments, crfs, scales)
 
 
 @pytest.fixture(scope="module")
@@ -133,17 +158,41 @@ def test_losses_by_hand():
     assert found["picture"].item() == pytest.approx(math.log(2))
 
 
+def test_a_pair_is_what_was_made_of_the_same_moment():
+    samples = make_samples(12)
+    assert find_pairs(samples).tolist() == [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]]
+    without_one = samples.select(np.arange(12) != 1)  # no untouched picture is left of that moment
+    pairs = find_pairs(without_one)
+    assert len(pairs) == 5
+    assert (without_one.moments[pairs[:, 0]] == without_one.moments[pairs[:, 1]]).all()
+    assert (without_one.kinds[pairs] == [0, 1]).all()
+
+
 def test_augmentation_moves_picture_and_truth_together():
-    samples = make_samples(4)
+    samples = make_samples(12)
     pictures = torch.from_numpy(samples.pictures).permute(0, 3, 1, 2).float() / 255
-    settings = Settings(brightness=0, contrast=0)
+    settings = Settings(brightness=0, contrast=0, grey=0)
     found, truth = augment(pictures, torch.from_numpy(samples.changed), np.random.default_rng(3), settings)
-    for number in range(4):
-        turned = not torch.allclose(found[number], pictures[number], atol=1e-6)
-        kept = pictures[number].flip(2) if turned else pictures[number]
+    turned = [not torch.allclose(found[number], pictures[number], atol=1e-6) for number in range(12)]
+    assert turned[:6] == turned[6:] and 0 < sum(turned) < 12  # pairs vary alike
+    for number in range(12):
+        kept = pictures[number].flip(2) if turned[number] else pictures[number]
         assert torch.allclose(found[number], kept, atol=1e-6)
         mask = torch.from_numpy(samples.changed[number])
-        assert torch.equal(truth[number], mask.flip(1) if turned else mask)
+        assert torch.equal(truth[number], mask.flip(1) if turned[number] else mask)
+
+
+def test_augmentation_varies_a_pair_alike():
+    one = torch.rand(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    found, _ = augment(
+        torch.cat([one, one]),
+        torch.zeros(12, SIZE, SIZE, dtype=torch.bool),
+        np.random.default_rng(0),
+        Settings(),
+    )
+    assert torch.equal(found[:6], found[6:]) and not torch.allclose(found[:6], one, atol=0.01)
+    colourless = [bool((picture.std(1) - picture.std(1)[:1]).abs().max() < 1e-5) for picture in found[:6]]
+    assert 0 <= sum(colourless) < 6
 
 
 def test_calibration_gives_back_the_odds():
