@@ -311,7 +311,7 @@ def apply_camera(
     """Return a clip as some camera would have taken and written it, TxSxSx3 uint8.
 
     It may be soft or sharpened or come from fewer pixels; a part of it, or all but the face, may be out of
-    focus; there may be noise; and it may have been written as a video before. Whatever is changed later is
+    focus; there is noise, mostly; and it may have been written as a video before. Whatever is changed later is
     changed in such footage.
 
     Args:
@@ -319,16 +319,16 @@ def apply_camera(
     """
     size, choice = frames.shape[1], rng.random()
     floats = frames.astype(np.float32)
-    if choice < 0.15:
+    if choice < 0.1:
         small = int(size * rng.uniform(0.5, 0.9))
         floats = np.stack(
             [resize(resize(f, (small, small), "box"), (size, size), "bilinear") for f in frames]
         )
         floats = floats.astype(np.float32)
-    elif choice < 0.6:
+    elif choice < 0.5:
         soft = gaussian_filter(floats, (0, *(rng.uniform(0.4, 1.2),) * 2, 0))
-        floats = soft if choice < 0.4 else floats + rng.uniform(0.3, 1.0) * (floats - soft)
-    if rng.random() < 0.4:
+        floats = soft if choice < 0.3 else floats + rng.uniform(0.3, 1.0) * (floats - soft)
+    if rng.random() < 0.2:
         soft = gaussian_filter(floats, (0, *(rng.uniform(0.6, 3.0),) * 2, 0))
         if landmarks is not None and rng.random() < 0.5:
             focus = np.stack([face_hull(points, size) for points in landmarks])
@@ -340,13 +340,13 @@ def apply_camera(
             )
         focus = focus.clip(0, 1).astype(np.float32)[..., None]
         floats = soft + focus * (floats - soft)
-    if rng.random() < 0.6:
+    if rng.random() < 0.85:
         grain = rng.normal(0, 1, floats.shape).astype(np.float32)
         if rng.random() < 0.5:  # noise of neighbours is alike, as after a camera's interpolation
             grain = gaussian_filter(grain, (0, 0.6, 0.6, 0)) * 2
-        floats = floats + rng.uniform(0.5, 5) * grain
+        floats = floats + rng.uniform(1, 5) * grain
     taken = floats.round().clip(0, 255).astype(np.uint8)
-    return recode(taken, int(rng.integers(14, 29))) if rng.random() < 0.5 else taken
+    return recode(taken, int(rng.integers(12, 24))) if rng.random() < 0.4 else taken
 
 
 def finish_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -356,12 +356,12 @@ def finish_clip(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     changed and untouched ones, so that blur is no sign of change.
     """
     choice = rng.random()
-    if choice < 0.6:
+    if choice < 0.75:
         return frames
     floats = frames.astype(np.float32)
-    if choice < 0.9:
+    if choice < 0.95:
         soft = gaussian_filter(floats, (0, *(rng.uniform(0.3, 0.8),) * 2, 0))
-        floats = soft if choice < 0.75 else floats + rng.uniform(0.2, 0.8) * (floats - soft)
+        floats = soft if choice < 0.85 else floats + rng.uniform(0.2, 0.8) * (floats - soft)
     else:
         floats = floats + rng.normal(0, rng.uniform(0.5, 2), floats.shape).astype(np.float32)
     return floats.round().clip(0, 255).astype(np.uint8)
@@ -492,7 +492,7 @@ def blend_with_itself(clip: Clip | Footage, rng: np.random.Generator) -> tuple[n
     """
     size = clip.frames.shape[1]
     part = str(rng.choice(["face", "face", "mouth", "eyes"]))
-    amount, blur = float(rng.choice([0.4, 0.6, 0.8, 1.0, 1.0])), rng.uniform(1.0, 6.0)
+    amount, blur = float(rng.choice([0.6, 0.8, 1.0, 1.0, 1.0])), rng.uniform(1.0, 6.0)
     shift, grow = rng.uniform(-0.02, 0.02, 2) * size, 1 + rng.uniform(-0.04, 0.04)
     gain, offset = 1 + rng.uniform(-0.06, 0.06, 3), rng.uniform(-8, 8) + rng.uniform(-4, 4, 3)
     filter = rng.choice(["blur", "sharpen", "shrink"])
