@@ -16,6 +16,7 @@ from fomm.detect.network import (
     bands,
     compare_with_mean,
     cosines,
+    energies,
     read_network,
     residuals,
     spectrum,
@@ -71,6 +72,16 @@ def test_bands_part_the_details_by_their_size():
         kept = [1.0, *np.cumprod([(1 + math.cos(2 * math.pi * g / period)) / 2 for g in (1, 2, 4)])]
         strengths = found.abs().amax((1, 2)).numpy() / 0.02
         assert strengths == pytest.approx(-np.diff(kept), abs=0.01)
+
+
+def test_energies_are_logarithms_of_mean_squares():
+    details = torch.zeros(1, 1, SIZE, SIZE)
+    details[..., 40:44, 60:64] = 0.5  # the cell 10, 15
+    found = energies(details)[0]
+    assert found.shape == (2, CELLS, CELLS)
+    assert found[0, 10, 15].item() == pytest.approx(math.log(0.25 + 1e-4))
+    assert found[1, 11, 16].item() == pytest.approx(math.log(0.25 / 9 + 1e-4))
+    assert found[:, 13, 15].tolist() == pytest.approx([math.log(1e-4)] * 2)
 
 
 def test_features_are_compared_with_their_mean():

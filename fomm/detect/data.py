@@ -311,8 +311,8 @@ def apply_camera(
     """Return a clip as some camera would have taken and written it, TxSxSx3 uint8.
 
     It may be soft or sharpened or come from fewer pixels; a part of it, or all but the face, may be out of
-    focus; there is noise, mostly; and it may have been written as a video before. Whatever is changed later is
-    changed in such footage.
+    focus; there is noise, mostly; and it may have been written as a video before. Whatever is changed later
+    is changed in such footage.
 
     Args:
         frames: TxSxSx3 uint8. landmarks: Tx68x2, pixels: of a face that stays in focus; the default is none.

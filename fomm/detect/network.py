@@ -120,6 +120,19 @@ def bands(picture: Tensor) -> Tensor:
     return torch.cat(found, 1)
 
 
+def energies(details: Tensor) -> Tensor:
+    """Return how strong details are around each cell, Bx2CxCELLSxCELLS: log(eps + mean of d^2), eps 1e-4.
+
+    The first C means are over 4x4 pixels, those of the cell, the others over 12x12.
+
+    Args:
+        details: BxCxSIZExSIZE in [-1, 1].
+    """
+    near = F.avg_pool2d(details.square(), CELL)
+    wide = F.avg_pool2d(F.pad(near, (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.log(torch.cat([near, wide], 1) + 1e-4)
+
+
 def compare_with_mean(features: Tensor) -> Tensor:
     """Return features, BxCxHxW, and beside them how far each lies from its mean over the picture, Bx2CxHxW.
 
@@ -155,15 +168,16 @@ class PixelBranch(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.residuals = nn.Sequential(_layer(4, 16, 2), _layer(16, 24, 2))
-        self.spectrum = _layer(63, 24, size=1)
+        self.spectrum = _layer(63 + 2 * 4, 24, size=1)
         self.joined = nn.Sequential(_layer(96, 48, size=1), *(_layer(48, 48) for _ in range(3)))
         self.drop = nn.Dropout2d(_DROPPED)
         self.heat = nn.Conv2d(48, 1, 1)
 
     def forward(self, picture: Tensor) -> Tensor:  # Bx3xSIZExSIZE in [0, 1] -> BxCELLSxCELLS
         with torch.autocast(picture.device.type, enabled=False):
-            fine, frequencies = residuals(picture), spectrum(picture)
-        traces = torch.cat([self.residuals(fine), self.spectrum(frequencies)], 1)
+            fine = residuals(picture)
+            strengths = torch.cat([spectrum(picture), energies(fine)], 1)
+        traces = torch.cat([self.residuals(fine), self.spectrum(strengths)], 1)
         return self.heat(self.joined(self.drop(compare_with_mean(traces))))[:, 0]
 
 

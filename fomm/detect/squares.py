@@ -9,8 +9,8 @@ from fomm.face.mesh import Crop, sample_crop
 
 SIZE = 128  # pixels: the side of what the network sees
 # The side of the square over the longer side of the face's box, which reaches from the brows to the chin. So
-# large it shows hair, neck and a little of the background: surroundings to compare the face with. A larger one
-# would leave fewer pixels for the face.
+# large it shows hair, neck and a little of the background: surroundings to compare the face with. A larger
+# one would leave fewer pixels for the face.
 MARGIN = 1.5
 
 

@@ -29,7 +29,7 @@ class Settings:
     batch: int = 32  # half of them untouched
     learning_rate: float = 3e-3  # of AdamW; it falls along half a cosine to nearly 0
     weight_decay: float = 0.02
-    picture_weight: float = 0.3  # of the loss of whole pictures, beside that of the cells
+    picture_weight: float = 0.5  # of the loss of whole pictures, beside that of the cells
     brightness: float = 0.1  # added to each colour of a picture, at most
     contrast: float = 0.3  # a picture's contrast is multiplied by 1 plus or minus at most this
     grey: float = 0.2  # share of the pictures that lose their colours
