@@ -6,7 +6,7 @@
     python tools/train_detector.py measure FOLDER --clips untouched=CLIP.mp4 animated=OTHER.mp4
 
 ``draw`` writes ``train.npz``, ``val.npz`` and ``test.npz``: different people, and each clip in one of them.
-``train`` writes ``traces.safetensors`` and ``traces.csv`` with the losses; with ``--without KIND`` it leaves
+``train`` writes ``traces.safetensors``, and prints the losses; with ``--without KIND`` it leaves
 out one way of changing and writes ``without-KIND.safetensors``. ``measure`` writes ``traces.json``, the card
 of the weights: errors on ``test.npz``; what clips of faces get that nobody drew (``--clips``); and how well a
 way of changing is found that was left out of the training, by the files ``without-KIND.safetensors`` in
@@ -16,7 +16,6 @@ way of changing is found that was left out of the training, by the files ``witho
 
 import argparse
 import copy
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -48,7 +47,7 @@ from fomm.media import write_image
 
 SEED = 2026
 PICTURED = Recoding(23, 1.0)
-CHECKED = 250  # steps whose mean is a line of the log
+CHECKED = 500  # steps whose mean is a line of the log
 PEOPLE = {"train": range(800), "val": range(1100, 1124), "test": range(3000, 3032)}
 TOGETHER = 20  # people in one file
 TAKES = 2  # of each person, in the training and validation samples
@@ -90,10 +89,11 @@ def read_part(folder: Path, part: str) -> Samples:
     return Samples.join([read_samples(path) for path in sorted(folder.glob(f"{part}-*.npz"))])
 
 
-def train_network(folder: Path, steps: int, left_out: str | None) -> None:
+def train_network(folder: Path, steps: int, left_out: str | None, start: Path | None) -> None:
     """Train on the training samples, and write the network that tells those for validation apart best.
 
-    The network of every ``CHECKED`` steps is tried. What is written is calibrated on the same samples.
+    The network of every ``CHECKED`` steps is tried, and written if it is the best so far. It is calibrated
+    on the same samples.
     """
     known, judged = (read_part(folder, part) for part in ("train", "val"))
     if left_out is not None:
@@ -101,33 +101,25 @@ def train_network(folder: Path, steps: int, left_out: str | None) -> None:
     print(f"{len(known)} pictures of {len(np.unique(known.clips))} clips", flush=True)
     torch.manual_seed(SEED)
     network = TraceNetwork()
+    if start is not None:
+        network.load_state_dict(read_network(start)[0].state_dict())
+        network.requires_grad_(True)
     name = "traces" if left_out is None else f"without-{left_out}"
-    best, kept = -1.0, network.state_dict()
-    with open(folder / f"{name}.csv", "w", encoding="utf-8", newline="") as file:
-        table: csv.DictWriter[str] | None = None
-        sums: dict[str, float] = {}
-        for line in train(network, known, Settings(steps=steps, seed=SEED)):
-            sums = {key: sums.get(key, 0.0) + value / CHECKED for key, value in line.items()}
-            if (line["step"] + 1) % CHECKED == 0:
-                scores, _ = apply(network.eval(), judged.pictures)
-                sums["step"] = line["step"] + 1
-                sums["area_under_curve"] = area_under_curve(*mean_by_clip(scores, judged))
-                if sums["area_under_curve"] > best:
-                    best, kept = sums["area_under_curve"], copy.deepcopy(network.state_dict())
-                table = table or csv.DictWriter(file, list(sums))
-                if file.tell() == 0:
-                    table.writeheader()
-                table.writerow(sums)
-                file.flush()
-                print(" ".join(f"{key} {value:.4g}" for key, value in sums.items()), flush=True)
-                sums = {}
-    network.load_state_dict(kept)
-    network = network.eval().half().float()  # what is written is what is calibrated
-    scores, _ = apply(network, judged.pictures)
-    clips, changed = mean_by_clip(scores, judged)
-    calibration = calibrate(clips, changed)
-    print(f"calibrated on {len(clips)} clips: {calibration}")
-    write_network(folder / f"{name}.safetensors", network, calibration)
+    best = 0.0
+    sums: dict[str, float] = {}
+    for line in train(network, known, Settings(steps=steps, seed=SEED + (start is not None))):
+        sums = {key: sums.get(key, 0.0) + value / CHECKED for key, value in line.items()}
+        if (line["step"] + 1) % CHECKED:
+            continue
+        tried = copy.deepcopy(network).half().float().eval()  # what is written is what is tried
+        clips, changed = mean_by_clip(apply(tried, judged.pictures)[0], judged)
+        sums["step"] = line["step"] + 1
+        sums["area_under_curve"] = area_under_curve(clips, changed)
+        if sums["area_under_curve"] > best:
+            best = sums["area_under_curve"]
+            write_network(folder / f"{name}.safetensors", tried, calibrate(clips, changed))
+        print(" ".join(f"{key} {value:.4g}" for key, value in sums.items()), flush=True)
+        sums = {}
 
 
 def measure(folder: Path, clips: list[str], left_out: Path | None) -> dict[str, Any]:
@@ -227,6 +219,9 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=tuple(PEOPLE), default=list(PEOPLE))
     parser.add_argument("--weights", nargs="*", default=[], help="other checkpoints that animate, too")
     parser.add_argument("--steps", type=int, default=Settings.steps)
+    parser.add_argument(
+        "--start", type=Path, help="weights to go on from, where more people were drawn since"
+    )
     parser.add_argument("--without", choices=CHANGED)
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
@@ -235,7 +230,7 @@ def main() -> None:
     if options.stage == "draw":
         draw(options.folder, options.parts, options.weights)
     elif options.stage == "train":
-        train_network(options.folder, options.steps, options.without)
+        train_network(options.folder, options.steps, options.without, options.start)
     elif options.stage == "picture":
         draw_picture(options.folder)
     else:

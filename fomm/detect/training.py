@@ -25,9 +25,9 @@ _BATCH = 64  # pictures in one pass where nothing is trained
 class Settings:
     """How the network is trained, on the CPU."""
 
-    steps: int = 4000
-    batch: int = 32  # half of them untouched
-    learning_rate: float = 3e-3  # of AdamW; it falls along half a cosine to nearly 0
+    steps: int = 8000
+    batch: int = 16  # half of them untouched
+    learning_rate: float = 2e-3  # of AdamW; it falls along half a cosine to nearly 0
     weight_decay: float = 0.02
     picture_weight: float = 0.5  # of the loss of whole pictures, beside that of the cells
     brightness: float = 0.1  # added to each colour of a picture, at most
