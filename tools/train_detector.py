@@ -5,13 +5,13 @@
     python tools/train_detector.py picture FOLDER
     python tools/train_detector.py measure FOLDER --clips untouched=CLIP.mp4 animated=OTHER.mp4
 
-``draw`` writes ``train.npz``, ``val.npz`` and ``test.npz``: different people, and each clip in one of them.
-``train`` writes ``traces.safetensors``, and prints the losses; with ``--without KIND`` it leaves
-out one way of changing and writes ``without-KIND.safetensors``. ``measure`` writes ``traces.json``, the card
-of the weights: errors on ``test.npz``; what clips of faces get that nobody drew (``--clips``); and how well a
-way of changing is found that was left out of the training, by the files ``without-KIND.safetensors`` in
-``--left-out FOLDER`` beside a ``traces.safetensors`` of as many steps. ``picture`` draws
-``docs/detect-heat.jpg``.
+``draw`` writes ``train-*.npz``, ``val-*.npz`` and ``test-*.npz``: different people, some in each file. One
+that was stopped goes on. ``train`` takes what was drawn so far, writes ``traces.safetensors`` and prints the
+losses; with ``--without KIND`` it leaves out one way of changing and writes ``without-KIND.safetensors``.
+``measure`` writes ``traces.json``, the card of the weights: errors on the test samples; what clips get that
+nobody drew (``--clips``), and swapped ones (``--swapped``); and how well a way of changing is found that
+was left out of the training, by the files ``without-KIND.safetensors`` in ``--left-out FOLDER`` beside a
+``traces.safetensors`` of as many steps. ``picture`` draws ``docs/detect-heat.jpg``.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from fomm.detect.data import (
     Samples,
     make_samples,
     read_samples,
+    read_swapped,
     write_samples,
 )
 from fomm.detect.measures import (
@@ -122,7 +123,7 @@ def train_network(folder: Path, steps: int, left_out: str | None, start: Path | 
         sums = {}
 
 
-def measure(folder: Path, clips: list[str], left_out: Path | None) -> dict[str, Any]:
+def measure(folder: Path, clips: list[str], left_out: Path | None, swapped: Path | None) -> dict[str, Any]:
     """Return the card of ``traces.safetensors``; see the top of this file."""
     samples = read_part(folder, "test")
     network, calibration = read_network(folder / "traces.safetensors")
@@ -130,42 +131,40 @@ def measure(folder: Path, clips: list[str], left_out: Path | None) -> dict[str, 
     found = heats.repeat(CELL, 1).repeat(CELL, 2) >= FLAGGED
     overlaps = np.array([overlap(*both) for both in zip(found, samples.changed, strict=True)])
     changed = samples.kinds > 0
-    conditions = {f"crf {one.crf}" + (", half" if one.scale < 1 else ""): one for one in TESTED}
-    card: dict[str, Any] = {"pictures": _errors(scores, changed, calibration)}
-    card["clips"] = _errors(*mean_by_clip(scores, samples), calibration)
-    card["iou"] = float(overlaps[changed].mean())
-    card["flagged_untouched"] = float(found[~changed].mean())
-    card["reliability"] = [
-        bin._asdict()
-        for bin in reliability(
-            calibration.probability(mean_by_clip(scores, samples)[0]), mean_by_clip(scores, samples)[1]
-        )
-    ]
-    card["ways"] = {}
-    for kind in np.unique(samples.kinds[changed]):
-        chosen = ~changed | (samples.kinds == kind)
-        part = mean_by_clip(scores[chosen], samples.select(chosen))
-        card["ways"][KINDS[kind]] = _errors(*part, calibration) | {
-            "iou": float(overlaps[samples.kinds == kind].mean())
+
+    def judge(chosen: np.ndarray) -> dict[str, float]:
+        errors = _errors(*mean_by_clip(scores[chosen], samples.select(chosen)), calibration)
+        return errors | {"iou": float(overlaps[chosen & changed].mean())}
+
+    everything = np.ones(len(samples), bool)
+    probabilities = calibration.probability(mean_by_clip(scores, samples)[0])
+    card: dict[str, Any] = {
+        "pictures": _errors(scores, changed, calibration),
+        "clips": judge(everything),
+        "flagged_untouched": float(found[~changed].mean()),
+        "reliability": [
+            bin._asdict() for bin in reliability(probabilities, mean_by_clip(scores, samples)[1])
+        ],
+        "ways": {
+            KINDS[kind]: judge(~changed | (samples.kinds == kind))
+            for kind in np.unique(samples.kinds[changed])
+        },
+        "recodings": {
+            f"crf {one.crf}" + (", half" if one.scale < 1 else ""): judge(
+                (samples.crfs == one.crf) & np.isclose(samples.scales, one.scale)
+            )
+            for one in TESTED
+        },
+        "left_out": {} if left_out is None else _judge_left_out(left_out, samples),
+        "swapped": {},
+    }
+    for name, pair in () if swapped is None else read_swapped(swapped, [PICTURED], SEED):
+        means, was_changed = mean_by_clip(apply(network, pair.pictures)[0], pair)
+        answers = calibration.probability(means)
+        card["swapped"][name] = {
+            "swapped": float(answers[was_changed].mean()),
+            "before": float(answers[~was_changed].mean()),
         }
-    card["recodings"] = {}
-    for name, one in conditions.items():
-        chosen = (samples.crfs == one.crf) & np.isclose(samples.scales, one.scale)
-        part = mean_by_clip(scores[chosen], samples.select(chosen))
-        card["recodings"][name] = _errors(*part, calibration) | {
-            "iou": float(overlaps[chosen & changed].mean())
-        }
-    card["left_out"] = {}
-    if left_out is not None:
-        known, _ = read_network(left_out / "traces.safetensors")
-        for kind_name in CHANGED:
-            path = left_out / f"without-{kind_name}.safetensors"
-            if path.exists():
-                chosen = ~changed | (samples.kinds == KINDS.index(kind_name))
-                part_samples = samples.select(chosen)
-                answers = [apply(one, part_samples.pictures)[0] for one in (known, read_network(path)[0])]
-                areas = [area_under_curve(*mean_by_clip(answer, part_samples)) for answer in answers]
-                card["left_out"][kind_name] = dict(zip(("known", "left_out"), areas, strict=True))
     for what in ("untouched", "animated"):
         paths = [Path(clip.partition("=")[2]) for clip in clips if clip.startswith(f"{what}=")]
         card[what] = [
@@ -173,6 +172,20 @@ def measure(folder: Path, clips: list[str], left_out: Path | None) -> dict[str, 
             for path in paths
         ]
     return card
+
+
+def _judge_left_out(folder: Path, samples: Samples) -> dict[str, dict[str, float]]:
+    """Return the areas under the curve of a way that a training knew, and of one that left it out."""
+    known, _ = read_network(folder / "traces.safetensors")
+    areas = {}
+    for kind in CHANGED:
+        path = folder / f"without-{kind}.safetensors"
+        if path.exists():
+            part = samples.select((samples.kinds == 0) | (samples.kinds == KINDS.index(kind)))
+            scores = [apply(network, part.pictures)[0] for network in (known, read_network(path)[0])]
+            both = [area_under_curve(*mean_by_clip(each, part)) for each in scores]
+            areas[kind] = dict(zip(("known", "left_out"), both, strict=True))
+    return areas
 
 
 def _errors(scores: np.ndarray, changed: np.ndarray, calibration: Calibration) -> dict[str, float]:
@@ -225,6 +238,7 @@ def main() -> None:
     parser.add_argument("--without", choices=CHANGED)
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
+    parser.add_argument("--swapped", type=Path, metavar="FOLDER", help="swapped clips, see read_swapped")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     if options.stage == "draw":
@@ -234,7 +248,7 @@ def main() -> None:
     elif options.stage == "picture":
         draw_picture(options.folder)
     else:
-        card = measure(options.folder, options.clips, options.left_out)
+        card = measure(options.folder, options.clips, options.left_out, options.swapped)
         text = json.dumps(card, indent=1, default=float)
         (options.folder / "traces.json").write_text(text + "\n", encoding="utf-8")
         print(text)
