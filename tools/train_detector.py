@@ -7,10 +7,10 @@
 
 ``draw`` writes ``train-*.npz``, ``val-*.npz`` and ``test-*.npz``: different people, some in each file. One
 that was stopped goes on. ``train`` takes what was drawn so far, writes ``traces.safetensors`` and prints the
-losses; with ``--without KIND`` it leaves out one way of changing and writes ``without-KIND.safetensors``.
+losses; with ``--without KIND`` it leaves out a way of changing, or several, and writes ``without_KIND.safetensors``.
 ``measure`` writes ``traces.json``, the card of the weights: errors on the test samples; what clips get that
 nobody drew (``--clips``), and swapped ones (``--swapped``); and how well a way of changing is found that
-was left out of the training, by the files ``without-KIND.safetensors`` in ``--left-out FOLDER`` beside a
+was left out of the training, by the files ``without_KIND.safetensors`` in ``--left-out FOLDER`` beside a
 ``traces.safetensors`` of as many steps. ``picture`` draws ``docs/detect-heat.jpg``.
 """
 
@@ -90,22 +90,22 @@ def read_part(folder: Path, part: str) -> Samples:
     return Samples.join([read_samples(path) for path in sorted(folder.glob(f"{part}-*.npz"))])
 
 
-def train_network(folder: Path, steps: int, left_out: str | None, start: Path | None) -> None:
+def train_network(folder: Path, steps: int, left_out: list[str], start: Path | None) -> None:
     """Train on the training samples, and write the network that tells those for validation apart best.
 
     The network of every ``CHECKED`` steps is tried, and written if it is the best so far. It is calibrated
     on the same samples.
     """
     known, judged = (read_part(folder, part) for part in ("train", "val"))
-    if left_out is not None:
-        known = known.without(left_out)
+    for kind in left_out:
+        known = known.without(kind)
     print(f"{len(known)} pictures of {len(np.unique(known.clips))} clips", flush=True)
     torch.manual_seed(SEED)
     network = TraceNetwork()
     if start is not None:
         network.load_state_dict(read_network(start)[0].state_dict())
         network.requires_grad_(True)
-    name = "traces" if left_out is None else f"without-{left_out}"
+    name = "_".join(["without", *left_out]) if left_out else "traces"
     best = 0.0
     sums: dict[str, float] = {}
     for line in train(network, known, Settings(steps=steps, seed=SEED + (start is not None))):
@@ -175,16 +175,16 @@ def measure(folder: Path, clips: list[str], left_out: Path | None, swapped: Path
 
 
 def _judge_left_out(folder: Path, samples: Samples) -> dict[str, dict[str, float]]:
-    """Return the areas under the curve of a way that a training knew, and of one that left it out."""
+    """Return the areas under the curve of a training that knew some ways, and of one that left them out."""
     known, _ = read_network(folder / "traces.safetensors")
     areas = {}
-    for kind in CHANGED:
-        path = folder / f"without-{kind}.safetensors"
-        if path.exists():
-            part = samples.select((samples.kinds == 0) | (samples.kinds == KINDS.index(kind)))
-            scores = [apply(network, part.pictures)[0] for network in (known, read_network(path)[0])]
-            both = [area_under_curve(*mean_by_clip(each, part)) for each in scores]
-            areas[kind] = dict(zip(("known", "left_out"), both, strict=True))
+    for path in sorted(folder.glob("without_*.safetensors")):
+        kinds = path.stem.split("_")[1:]
+        numbers = [KINDS.index(kind) for kind in ("untouched", *kinds)]
+        part = samples.select(np.isin(samples.kinds, numbers))
+        scores = [apply(network, part.pictures)[0] for network in (known, read_network(path)[0])]
+        both = [area_under_curve(*mean_by_clip(each, part)) for each in scores]
+        areas[", ".join(kinds)] = dict(zip(("known", "left_out"), both, strict=True))
     return areas
 
 
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="weights to go on from, where more people were drawn since"
     )
-    parser.add_argument("--without", choices=CHANGED)
+    parser.add_argument("--without", nargs="+", default=[], choices=CHANGED, metavar="KIND")
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
     parser.add_argument("--swapped", type=Path, metavar="FOLDER", help="swapped clips, see read_swapped")
