@@ -7,7 +7,8 @@
 
 ``draw`` writes ``train-*.npz``, ``val-*.npz`` and ``test-*.npz``: different people, some in each file. One
 that was stopped goes on. ``train`` takes what was drawn so far, writes ``traces.safetensors`` and prints the
-losses; with ``--without KIND`` it leaves out a way of changing, or several, and writes ``without_KIND.safetensors``.
+losses; with ``--without KIND`` it leaves out a way of changing, or several, and writes
+``without_KIND.safetensors``.
 ``measure`` writes ``traces.json``, the card of the weights: errors on the test samples; what clips get that
 nobody drew (``--clips``), and swapped ones (``--swapped``); and how well a way of changing is found that
 was left out of the training, by the files ``without_KIND.safetensors`` in ``--left-out FOLDER`` beside a
