@@ -1,5 +1,6 @@
 """The detector's network: its filters by value, both branches, its training, and its file."""
 
+import copy
 import math
 
 import numpy as np
@@ -19,6 +20,7 @@ from fomm.detect.network import (
     energies,
     read_network,
     residuals,
+    score,
     spectrum,
 )
 from fomm.detect.squares import MARGIN, SIZE, cut_square, find_square, put_back
@@ -108,8 +110,8 @@ def test_both_branches_must_agree():
     assert torch.allclose(found[4:8], torch.tensor(2.0).sigmoid())
     assert found[:4].max() < 0.02 and found[8:].max() < 0.02
     # four rows of 32 are 128 of 1024 cells, more than the tenth that makes the score
-    assert heats.scores().item() == pytest.approx(2.0)
-    assert Heats(pixels, torch.full_like(pixels, -4.0)).scores().item() == pytest.approx(-4.0)
+    assert score(torch.minimum(pixels, encoding)).item() == pytest.approx(2.0)
+    assert score(torch.full_like(pixels, -4.0)).item() == pytest.approx(-4.0)
 
 
 def make_samples(count: int = 24) -> Samples:
@@ -135,7 +137,7 @@ def trained():
 
 def test_training_finds_the_changed_half(trained):
     network, lines = trained
-    for name in ("pixels", "encoding", "picture"):
+    for name in ("pixels cells", "pixels pictures", "encoding cells", "encoding pictures"):
         assert np.mean([line[name] for line in lines[-5:]]) < 0.5 * lines[0][name], name
     samples = make_samples()
     scores, heats = apply(network, samples.pictures)
@@ -160,13 +162,29 @@ def test_training_needs_both_classes():
 
 
 def test_losses_by_hand():
-    heats = Heats(torch.zeros(2, CELLS, CELLS), torch.full((2, CELLS, CELLS), 100.0))
     changed = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
     changed[0] = True
-    found = losses(heats, changed)
-    assert found["pixels"].item() == pytest.approx(math.log(2))
-    assert found["encoding"].item() == pytest.approx(50)  # right of one, wrong by 100 of the other
-    assert found["picture"].item() == pytest.approx(math.log(2))
+    assert [loss.item() for loss in losses(torch.zeros(2, CELLS, CELLS), changed)] == pytest.approx(
+        [math.log(2)] * 2
+    )
+    cells, pictures = losses(torch.full((2, CELLS, CELLS), 100.0), changed)
+    assert cells.item() == pictures.item() == pytest.approx(50)  # right of one, wrong by 100 of the other
+    changed[0, 40:] = False
+    cells, pictures = losses(torch.full((2, CELLS, CELLS), 100.0), changed)
+    assert cells.item() == pytest.approx(100 * (1 - 40 / SIZE / 2)) and pictures.item() == pytest.approx(50)
+
+
+def test_one_branch_is_trained_alone():
+    torch.manual_seed(0)
+    network = TraceNetwork()
+    before = copy.deepcopy(network.state_dict())
+    (line,) = train(network, make_samples(), Settings(steps=1, batch=4), ["encoding"])
+    assert set(line) == {"step", "encoding cells", "encoding pictures"}
+    same = {key: torch.equal(value, before[key]) for key, value in network.state_dict().items()}
+    assert all(kept for key, kept in same.items() if key.startswith("pixels."))
+    assert not any(kept for key, kept in same.items() if key.startswith("encoding.") and "weight" in key)
+    alone = apply(network, make_samples(2).pictures, ["encoding"])[0]
+    assert not np.array_equal(alone, apply(network, make_samples(2).pictures)[0])
 
 
 def test_a_pair_is_what_was_made_of_the_same_moment():

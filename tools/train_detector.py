@@ -41,7 +41,7 @@ from fomm.detect.measures import (
     overlap,
     reliability,
 )
-from fomm.detect.network import CELL, Calibration, TraceNetwork, read_network, to_batch
+from fomm.detect.network import BRANCHES, CELL, Calibration, TraceNetwork, read_network, to_batch
 from fomm.detect.page import lay_heat_over
 from fomm.detect.scan import FLAGGED, scan_with
 from fomm.detect.training import Settings, apply, calibrate, mean_by_clip, train, write_network
@@ -91,7 +91,9 @@ def read_part(folder: Path, part: str) -> Samples:
     return Samples.join([read_samples(path) for path in sorted(folder.glob(f"{part}-*.npz"))])
 
 
-def train_network(folder: Path, steps: int, left_out: list[str], start: Path | None) -> None:
+def train_network(
+    folder: Path, steps: int, left_out: list[str], start: Path | None, branches: list[str]
+) -> None:
     """Train on the training samples, and write the network that tells those for validation apart best.
 
     The network of every ``CHECKED`` steps is tried, and written if it is the best so far. It is calibrated
@@ -109,12 +111,14 @@ def train_network(folder: Path, steps: int, left_out: list[str], start: Path | N
     name = "_".join(["without", *left_out]) if left_out else "traces"
     best = 0.0
     sums: dict[str, float] = {}
-    for line in train(network, known, Settings(steps=steps, seed=SEED + (start is not None))):
+    settings = Settings(steps=steps, seed=SEED + (start is not None))
+    for line in train(network, known, settings, branches):
         sums = {key: sums.get(key, 0.0) + value / CHECKED for key, value in line.items()}
         if (line["step"] + 1) % CHECKED:
             continue
         tried = copy.deepcopy(network).half().float().eval()  # what is written is what is tried
-        clips, changed = mean_by_clip(apply(tried, judged.pictures)[0], judged)
+        scores = apply(tried, judged.pictures, branches)[0]
+        clips, changed = mean_by_clip(scores, judged)
         sums["step"] = line["step"] + 1
         sums["area_under_curve"] = area_under_curve(clips, changed)
         if sums["area_under_curve"] > best:
@@ -236,6 +240,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="weights to go on from, where more people were drawn since"
     )
+    parser.add_argument("--branches", nargs="+", default=BRANCHES, choices=BRANCHES)
     parser.add_argument("--without", nargs="+", default=[], choices=CHANGED, metavar="KIND")
     parser.add_argument("--clips", nargs="*", default=[], metavar="untouched=FILE or animated=FILE")
     parser.add_argument("--left-out", type=Path, metavar="FOLDER")
@@ -245,7 +250,7 @@ def main() -> None:
     if options.stage == "draw":
         draw(options.folder, options.parts, options.weights)
     elif options.stage == "train":
-        train_network(options.folder, options.steps, options.without, options.start)
+        train_network(options.folder, options.steps, options.without, options.start, options.branches)
     elif options.stage == "picture":
         draw_picture(options.folder)
     else:

@@ -25,6 +25,7 @@ from fomm.errors import CheckpointError
 WEIGHTS = Path(__file__).parent / "weights" / "traces.safetensors"
 CELL = 4  # pixels: the side of a cell of the heat maps
 CELLS = SIZE // CELL
+BRANCHES = ("pixels", "encoding")
 TOP = 0.1  # the score of a picture is the mean over this share of its cells, those that are flagged most
 _BLOCK = 8  # pixels: side of the blocks whose frequencies are looked at
 _CLIP = 16 / 255  # residuals beyond this are edges of the motif and no traces
@@ -45,13 +46,17 @@ class Heats(NamedTuple):
         """
         return torch.minimum(self.pixels, self.encoding).sigmoid()
 
-    def scores(self) -> Tensor:
-        """Return a number for each picture, B: the logit of ``agree``, mean of the top tenth of the cells.
 
-        It is no probability yet: ``Calibration`` makes one of it.
-        """
-        lower = torch.minimum(self.pixels, self.encoding).flatten(1)
-        return lower.topk(max(1, round(TOP * lower.shape[1])), dim=1).values.mean(dim=1)
+def score(logits: Tensor) -> Tensor:
+    """Return a number for each picture, B: the mean over the top tenth of its cells.
+
+    It is no probability yet: ``Calibration`` makes one of it.
+
+    Args:
+        logits: of the cells, BxCELLSxCELLS.
+    """
+    cells = logits.flatten(1)
+    return cells.topk(max(1, round(TOP * cells.shape[1])), dim=1).values.mean(dim=1)
 
 
 class Calibration(NamedTuple):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm.atomic import atomic_path
 from fomm.detect.data import Samples
-from fomm.detect.network import CELL, Calibration, Heats, TraceNetwork, to_batch
+from fomm.detect.network import BRANCHES, CELL, Calibration, TraceNetwork, score, to_batch
 from fomm.errors import InputError
 
 _BATCH = 64  # pictures in one pass where nothing is trained
@@ -36,8 +36,12 @@ class Settings:
     seed: int = 0
 
 
-def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterator[dict[str, float]]:
-    """Train a network in place, and yield the losses of each step.
+def train(
+    network: TraceNetwork, samples: Samples, settings: Settings, branches: Sequence[str] = BRANCHES
+) -> Iterator[dict[str, float]]:
+    """Train branches of a network in place, and yield the losses of each step.
+
+    No branch's loss depends on the other one: each has to find the area alone.
 
     Every batch holds pairs: a changed picture, of each kind as many as chance gives, and the untouched one
     that it was made of, which was written and cut in the same way. So nothing but the change tells the two
@@ -50,11 +54,12 @@ def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterat
     rng = np.random.default_rng(settings.seed)
     pairs = find_pairs(samples)
     kinds = [pairs[samples.kinds[pairs[:, 1]] == kind] for kind in np.unique(samples.kinds[pairs[:, 1]])]
+    trained = nn.ModuleDict({name: getattr(network, name) for name in branches})
     optimizer = torch.optim.AdamW(
-        network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
+        trained.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
     )
     for step in range(settings.steps):
-        network.train()
+        trained.train()
         for group in optimizer.param_groups:
             share = step / settings.steps
             group["lr"] = settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2)
@@ -64,14 +69,19 @@ def train(network: TraceNetwork, samples: Samples, settings: Settings) -> Iterat
             to_batch(samples.pictures[chosen]), torch.from_numpy(samples.changed[chosen]), rng, settings
         )
         with torch.autocast("cpu", torch.bfloat16):
-            heats = network(pictures)
-        parts = losses(heats, changed)
-        total = parts["pixels"] + parts["encoding"] + settings.picture_weight * parts["picture"]
+            heats = {name: branch(pictures).float() for name, branch in trained.items()}
+        parts = {name: losses(heat, changed) for name, heat in heats.items()}
+        total = torch.stack([c + settings.picture_weight * whole for c, whole in parts.values()]).sum()
         optimizer.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimizer.step()
-        yield {"step": step, **{name: float(value.detach()) for name, value in parts.items()}}
+        told = {
+            f"{name} {kind}": float(value.detach())
+            for name, both in parts.items()
+            for kind, value in zip(("cells", "pictures"), both, strict=True)
+        }
+        yield {"step": step, **told}
     network.eval()
 
 
@@ -117,37 +127,38 @@ def augment(
     return ((pictures - 0.5) * gain + 0.5 + offset).clamp(0, 1), changed
 
 
-def losses(heats: Heats, changed: Tensor) -> dict[str, Tensor]:
-    """Return the binary cross-entropies of both branches over the cells, and that of whole pictures.
+def losses(heat: Tensor, changed: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a branch's binary cross-entropies over the cells, and over whole pictures by their ``score``.
 
     The truth of a cell is the share of its pixels that were changed, and that of a picture is whether any
-    was. Each branch has to find the area alone: else the one could leave it to the other.
+    was.
 
     Args:
-        heats: of B pictures. changed: BxSxS bool.
+        heat: BxCELLSxCELLS, logits. changed: BxSxS bool.
     """
     cells = F.avg_pool2d(changed[:, None].float(), CELL)[:, 0]
-    return {
-        "pixels": F.binary_cross_entropy_with_logits(heats.pixels, cells),
-        "encoding": F.binary_cross_entropy_with_logits(heats.encoding, cells),
-        "picture": F.binary_cross_entropy_with_logits(
-            heats.scores(), changed.flatten(1).any(1).to(cells.dtype)
-        ),
-    }
+    pictures = changed.flatten(1).any(1).to(cells.dtype)
+    return (
+        F.binary_cross_entropy_with_logits(heat, cells),
+        F.binary_cross_entropy_with_logits(score(heat), pictures),
+    )
 
 
 @torch.inference_mode()
-def apply(network: TraceNetwork, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores, N, and the heat maps on which both branches agree, NxCELLSxCELLS in [0, 1].
+def apply(
+    network: TraceNetwork, pictures: np.ndarray, branches: Sequence[str] = BRANCHES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores, N, and the heat maps on which the branches agree, NxCELLSxCELLS in [0, 1].
 
     Args:
-        network: in eval mode. pictures: NxSIZExSIZEx3 uint8, squares around faces.
+        network: in eval mode. pictures: NxSIZExSIZEx3 uint8, squares around faces. branches: who must agree.
     """
     scores, heats = [], []
     for start in range(0, len(pictures), _BATCH):
-        found = network(to_batch(pictures[start : start + _BATCH]))
-        scores.append(found.scores().numpy())
-        heats.append(found.agree().numpy())
+        batch = to_batch(pictures[start : start + _BATCH])
+        lower = torch.stack([getattr(network, name)(batch) for name in branches]).amin(0)
+        scores.append(score(lower).numpy())
+        heats.append(lower.sigmoid().numpy())
     return np.concatenate(scores), np.concatenate(heats)
 
 
