@@ -14,7 +14,7 @@ WEIGHTS = {
     "mesh.safetensors": "28082867de76df852b886eb2549138e82124a98e09b1b052f9201bea47cbe765",
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",
     "mtcnn.safetensors": "6bf9617927a20013c9db898b8c6bb8dab656bf6228bbd554f6d953a741ff8206",
-    "traces.safetensors": "0aec53be9afc6e93d3ef9b7458890b4b0b3baef5aa5cd703a5f5d22418d8202f",
+    "traces.safetensors": "d167797ac2fa16f7dcf7f33f1680ce8022a320e4c12cca5f42002f2889050e72",
 }
 
 # Motion templates that ship: NAME.motion.safetensors in examples/.
