@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fomm.bundled import bundled
+from fomm.cli import main
 from fomm.detect import network, page, scan
 from fomm.detect.scan import LIMITS, scan_file
 from fomm.errors import CheckpointError, InputError, MediaError
@@ -109,3 +110,35 @@ def test_damaged_weights_are_told_before_the_work(tmp_path, monkeypatch):
             scan_file(ASTRONAUT)
     finally:
         network.load_network.cache_clear()
+
+
+def test_the_command(clip, tmp_path, capsys):
+    assert main(["detect", str(clip), "--report", str(tmp_path / "page.html")]) == 0
+    assert capsys.readouterr().out.startswith(LIMITS)
+    assert "Its answer is no proof" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert main(["detect", str(clip), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["limits"] == LIMITS
+
+
+@pytest.mark.parametrize("name", ["page.txt", "nowhere/page.html"])
+def test_reports_that_cannot_be_written(name, tmp_path, capsys):
+    assert main(["detect", str(ASTRONAUT), "--report", str(tmp_path / name)]) == 1
+    assert "cannot write" in capsys.readouterr().err
+
+
+def test_inspect_tells_of_changes_below_the_marks(clip, capsys):
+    status = main(["inspect", str(clip)])
+    marks = capsys.readouterr().out
+    assert "changed:" not in marks
+    assert main(["inspect", str(clip), "--changes"]) == status
+    told = capsys.readouterr().out
+    assert (
+        told.startswith(marks) and told.removeprefix(marks).startswith("\nchanged:     ") and LIMITS in told
+    )
+    assert main(["inspect", str(clip), "--changes", "--json"]) == status
+    facts = json.loads(capsys.readouterr().out)
+    assert (
+        facts["comment"]
+        and 0 <= facts["changes"]["probability"] <= 1
+        and facts["changes"]["limits"] == LIMITS
+    )

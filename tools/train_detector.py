@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from fomm.detect.data import (
     CHANGED,
@@ -45,7 +46,6 @@ from fomm.detect.network import BRANCHES, CELL, Calibration, TraceNetwork, read_
 from fomm.detect.page import lay_heat_over
 from fomm.detect.scan import FLAGGED, scan_with
 from fomm.detect.training import Settings, apply, calibrate, mean_by_clip, train, write_network
-from fomm.media import write_image
 
 SEED = 2026
 PICTURED = Recoding(23, 1.0)
@@ -226,7 +226,7 @@ def draw_picture(folder: Path) -> None:
             maps.append(heat[0].numpy().repeat(CELL, 0).repeat(CELL, 1))
         rows.append(np.concatenate([picture, *(lay_heat_over(picture, heat) for heat in maps)], axis=1))
     target = Path(__file__).resolve().parent.parent / "docs" / "detect-heat.jpg"
-    write_image(target, np.concatenate(rows))
+    Image.fromarray(np.concatenate(rows)).save(target, quality=85)
 
 
 def main() -> None:

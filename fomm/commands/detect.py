@@ -11,7 +11,7 @@ def add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--report", metavar="PAGE", type=Path, help="write a page with heat maps: .html")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words")
     parser.epilog = (
-        "Its network was trained on drawn heads alone; its answer is no proof. Look at fomm inspect first."
+        "Its network was trained on drawn heads; its answer is no proof. Look at fomm inspect first."
     )
     parser.set_defaults(run=_detect)
 

@@ -25,10 +25,15 @@ def format_scan(scan: Scan) -> str:
         [sign.label, _value(sign), _usual(sign), "" if sign.is_usual is not False else "unusual"]
         for sign in scan.signs
     ]
-    lines = [LIMITS, _errors(), "", f"{scan.name}: {_size(scan)}", f"changed: {_number(scan)}, {_MEANING}"]
+    lines = [*describe_changes(scan)[1:], "", f"{scan.name}: {_size(scan)}", describe_changes(scan)[0]]
     if scan.signs:
         lines += ["", *align_columns(rows)]
     return "\n".join([*lines, "", *describe_inspection(scan.origin)])
+
+
+def describe_changes(scan: Scan) -> list[str]:
+    """Return what the network says, what it cannot do, and how often it errs: a line each."""
+    return [f"changed:     {_number(scan)}, {_MEANING}", LIMITS, _errors()]
 
 
 def to_facts(scan: Scan) -> dict[str, Any]:

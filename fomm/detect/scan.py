@@ -26,8 +26,9 @@ from fomm.media.reader import FramesReader
 from fomm.media.resize import resize
 
 LIMITS = (
-    "The network was trained on drawn heads alone. It misses what it has not seen, and it takes untouched "
-    "clips for changed ones. Its answer is no proof, neither of a change nor of the contrary."
+    "The network was trained on drawn heads and has never seen a photograph of a person. It misses what it "
+    "has not seen, and it takes untouched clips for changed ones. Its answer is no proof, neither of a "
+    "change nor of the contrary."
 )
 FLAGGED = 0.5  # a cell is flagged where both branches give at least this probability
 _LOOKS = 5.0  # times a second the network looks
