@@ -125,5 +125,5 @@ def _errors() -> str:
     real = "; ".join(f"{item['name']}: {100 * item['probability']:.0f} %" for item in card["untouched"])
     return (
         f"On drawn test clips it errs in {100 * card['clips']['equal_error_rate']:.0f} of 100. "
-        f"Real clips that nobody changed got {real}."
+        f"Clips and pictures that nobody changed got {real}."
     )
