@@ -14,6 +14,7 @@ WEIGHTS = {
     "mesh.safetensors": "28082867de76df852b886eb2549138e82124a98e09b1b052f9201bea47cbe765",
     "identity.safetensors": "bc1046f5804889b2a4ac30477aeca987761b536510cd8babe6959677c8805046",
     "mtcnn.safetensors": "6bf9617927a20013c9db898b8c6bb8dab656bf6228bbd554f6d953a741ff8206",
+    "traces.safetensors": "4bfc96ffb346885df65ec0b4e09a93ba4ebd52b0834e039383b3681fe5f1c4f1",
 }
 
 # Motion templates that ship: NAME.motion.safetensors in examples/.

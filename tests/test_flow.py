@@ -24,9 +24,8 @@ NUMBA = ("compilation.py", "kernels.py", "shading.py")  # of the heads: they loa
 HOUSE = [
     "errors", "_version", "atomic", "bundled", "workers",
     "model", "successors", "media", "marks", "config", "checkpoint", "face", "engines", "data", "animation",
-    "heads", "training", "evaluation", "jobs", "live", "swap", "web", "export", "browser", "make_weights",
-    "hub",
-    "", "commands", "cli", "__main__",
+    "heads", "training", "evaluation", "jobs", "live", "swap", "detect", "web", "export", "browser",
+    "make_weights", "hub", "", "commands", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -15,6 +15,9 @@ def add_inspect(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``fomm inspect``, and what it calls."""
     parser.add_argument("file", metavar="FILE", type=Path, help="a picture, a video or a folder of pictures")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    parser.add_argument(
+        "--changes", action="store_true", help="look for changes of a face, too: as fomm detect, and no proof"
+    )
     parser.epilog = (
         f"exit status: 0 where something says that fomm made the file, {NOTHING} where nothing does"
     )
@@ -25,10 +28,15 @@ def _inspect(options: argparse.Namespace) -> int:
     from fomm.marks import describe_inspection, inspect_file
 
     found = inspect_file(options.file)
-    if options.json:
-        print(json.dumps(_facts(found), indent=2))
-    else:
-        print("\n".join(describe_inspection(found)))
+    facts, lines = _facts(found), describe_inspection(found)
+    if options.changes:
+        from fomm.detect.page import describe_changes
+        from fomm.detect.scan import LIMITS, scan_file
+
+        scan = scan_file(options.file, progress=True)
+        facts["changes"] = {"probability": scan.probability, "limits": LIMITS}
+        lines += ["", *describe_changes(scan)]  # beside the marks, never instead of them
+    print(json.dumps(facts, indent=2) if options.json else "\n".join(lines))
     return 0 if found.names_fomm else NOTHING
 
 

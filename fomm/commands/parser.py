@@ -12,6 +12,7 @@ from fomm.commands.completion import add_completion
 from fomm.commands.convert import add_convert
 from fomm.commands.crop import add_crop
 from fomm.commands.data import add_data
+from fomm.commands.detect import add_detect
 from fomm.commands.edit import add_edit
 from fomm.commands.evaluate import add_evaluate
 from fomm.commands.export import add_export
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.ArgumentParser], None], str]] = {
     "web": (add_web, "Do all of this on a page in the browser, on this machine."),
     "crop": (add_crop, "Cut heads out of photos and videos, and print where they were."),
     "inspect": (add_inspect, "Say what a picture or video tells of its origin."),
+    "detect": (add_detect, "Look for changes of a face: signs, heat maps, and no proof."),
     "convert": (add_convert, "Turn any checkpoint into safetensors: the two networks and the configuration."),
     "export": (add_export, "Turn the networks into ONNX for other programs, checked against torch."),
     "data": (add_data, "Make a data set."),

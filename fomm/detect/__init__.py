@@ -1,0 +1,1 @@
+"""Was a face in a video changed: signs that are measured, and traces that a network was trained on."""
