@@ -33,7 +33,7 @@ from fomm.face.mesh import Crop, sample_crop
 from fomm.heads.dataset import Clip, render_clip
 from fomm.heads.motion import FPS
 from fomm.media import VideoReader
-from fomm.media.encode import ENCODINGS, Encoder
+from fomm.media.encode import TRAINING_ENCODING, Encoder
 from fomm.media.resize import resize
 from fomm.model import Detector, Generator
 from fomm.workers import work_on_all
@@ -293,7 +293,7 @@ def cut_clip(
 
 def recode(frames: np.ndarray, crf: int) -> np.ndarray:
     """Return frames, TxHxWx3 uint8 of even sizes, as they come back from a video of H.264 at ``crf``."""
-    arguments = list(ENCODINGS["mp4"])
+    arguments = list(TRAINING_ENCODING)
     arguments[arguments.index("-crf") + 1] = str(crf)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
