@@ -99,7 +99,7 @@ def export(
         "size": [height, width],
     }
     contents[Path(folder, "fomm.json")] = (json.dumps(facts, indent=1) + "\n").encode()
-    _write(contents)
+    write_files(contents)
     return exported
 
 
@@ -178,7 +178,8 @@ def _check_file(
     return ExportedFile(path, max(errors))
 
 
-def _write(contents: dict[Path, bytes]) -> None:
+def write_files(contents: dict[Path, bytes]) -> None:
+    """Write each content to its path, whole or not at all; folders are made. Raises ``ExportError``."""
     for path, content in contents.items():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ import json
 import os
 from pathlib import Path
 
-from fomm.atomic import atomic_path
 from fomm.browser.constants import describe_constants
 from fomm.browser.networks import PageNetwork, convert_networks
 from fomm.browser.runtime import read_runtime
 from fomm.bundled import bundled
-from fomm.errors import ExportError, InputError, MissingExtraError
+from fomm.errors import InputError, MissingExtraError
+from fomm.export import write_files
 from fomm.face.blocks import WEIGHTS
 from fomm.model import Detector, Generator
 
@@ -62,16 +62,5 @@ def write_page(
     contents |= {f"samples/{name}": bundled("examples", name).read_bytes() for name in SAMPLES}
     constants = describe_constants(generator.weights_hash, (height, width))
     contents["constants.json"] = json.dumps(constants, separators=(",", ":")).encode()
-    _write(Path(folder), contents)
+    write_files({Path(folder) / name: content for name, content in contents.items()})
     return networks
-
-
-def _write(folder: Path, contents: dict[str, bytes]) -> None:
-    for name, content in contents.items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(path, ExportError) as temporary:
-                temporary.write_bytes(content)
-        except OSError as reason:
-            raise ExportError(f"cannot write {path}: {reason.strerror or reason}") from reason

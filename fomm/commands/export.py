@@ -15,7 +15,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     place.add_argument(
         "--web", metavar="FOLDER", type=Path,
-        help="gets a static page that moves a photo in the browser; its pictures leave no machine",
+        help="gets a static page that moves a photo in the browser; pictures stay in it",
     )  # fmt: skip
     parser.add_argument(
         "--runtime", metavar="FILE", type=Path,
