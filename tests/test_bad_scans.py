@@ -27,7 +27,7 @@ def test_no_file(tmp_path, name):
         scan_file(tmp_path / name)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (9, 300), (200, 200)])
+@pytest.mark.parametrize("size", [(1, 1), (9, 300), (300, 40), (200, 200)])
 def test_pictures_without_a_face(tmp_path, size):
     (tmp_path / "grey.png").write_bytes(picture_file("PNG", size=size))
     with pytest.raises(InputError, match=r"grey\.png: no face was found"):
