@@ -1,6 +1,8 @@
-"""Find the files that ship with fomm, in the installed package or in a checkout, and check their hashes."""
+"""Find files: those that ship with fomm, with their hashes, and the folder of what it keeps for a user."""
 
 import hashlib
+import os
+import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -86,3 +88,19 @@ def _state_of(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def user_cache_folder() -> Path:
+    """Return ``fomm`` below the folder in which programs keep what they can make again for this user.
+
+    Raises:
+        RuntimeError: the user has no home folder.
+    """
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        named = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(named) if os.path.isabs(named) else Path.home() / ".cache"
+    return base / "fomm"

@@ -108,6 +108,16 @@ def test_a_damaged_file_of_the_cache_is_replaced(pinned, registry, tmp_path):
     assert kept.read_bytes() == PACKAGE
 
 
+def test_without_a_home_folder_nothing_is_kept(pinned, registry, monkeypatch):
+    def find_no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(fomm.browser.runtime, "user_cache_folder", find_no_home)
+    for _ in range(2):
+        assert set(read_runtime()) == set(FILES)
+    assert len(registry.asked) == 2
+
+
 def test_no_registry(pinned):
     with pytest.raises(ExportError, match=r"cannot download onnxruntime-web-.* --runtime onnxruntime-web-"):
         read_runtime()

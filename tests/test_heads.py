@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.ndimage import binary_dilation
 from skimage.draw import polygon2mask
 
+from fomm.bundled import user_cache_folder
 from fomm.config import LABELS
 from fomm.data.clips import find_clips, sidecar_of
 from fomm.errors import InputError
@@ -425,8 +426,6 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, name):
     [("linux", "home/.cache/fomm"), ("darwin", "home/Library/Caches/fomm"), ("win32", "local/fomm")],
 )
 def test_the_users_cache_folder_of_each_platform(tmp_path, monkeypatch, platform, wanted):
-    from fomm.heads.compilation import user_cache_folder
-
     for name, value in {"HOME": "home", "USERPROFILE": "home", "LOCALAPPDATA": "local"}.items():
         monkeypatch.setenv(name, str(tmp_path / value))
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")  # which is to be ignored

@@ -12,9 +12,11 @@ import io
 import os
 import tarfile
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 from fomm.atomic import atomic_path
+from fomm.bundled import user_cache_folder
 from fomm.errors import ExportError, InputError
 
 VERSION = "1.30.0"
@@ -61,22 +63,16 @@ def read_runtime(package: str | os.PathLike[str] | None = None) -> dict[str, byt
 
 
 def _find_package() -> bytes:
-    from fomm.heads.compilation import user_cache_folder  # late: it loads numba
-
-    kept = user_cache_folder() / FILE
-    try:
-        content = kept.read_bytes()
+    with suppress(OSError, RuntimeError):  # it is not there yet, or the user has no home folder
+        content = (user_cache_folder() / FILE).read_bytes()
         if _is_intact(content):
             return content
-    except OSError:
-        pass  # it is not there yet
     content = _download()
-    try:
+    with suppress(OSError, RuntimeError, ExportError):  # it is downloaded again next time
+        kept = user_cache_folder() / FILE
         kept.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(kept, ExportError) as temporary:
             temporary.write_bytes(content)
-    except (OSError, ExportError):
-        pass  # it is downloaded again next time
     return content
 
 

@@ -4,8 +4,6 @@ Import this module late: it loads numba.
 """
 
 import hashlib
-import os
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,25 +11,11 @@ from typing import Any
 
 import numba
 
+from fomm.bundled import user_cache_folder
+
 # Small functions that are called for every pixel are as fast as one long one only if they are inlined and
 # nothing in them can raise. So each is inlined, and a division by zero gives inf or nan instead of an error.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "forceinline": True}
-
-
-def user_cache_folder() -> Path:
-    """Return ``fomm`` below the folder in which programs keep what they can make again for this user.
-
-    Raises:
-        RuntimeError: the user has no home folder.
-    """
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        named = os.environ.get("XDG_CACHE_HOME", "")
-        base = Path(named) if os.path.isabs(named) else Path.home() / ".cache"
-    return base / "fomm"
 
 
 @cache
