@@ -246,7 +246,8 @@ def test_cut_at_half(tmp_path, suffix):
 def test_corrupt_packets(tmp_path, suffix):
     data = bytearray(whole(suffix))
     at = len(data) // 2
-    data[at : at + len(data) // 20] = np.random.default_rng(0).bytes(len(data) // 20)
+    # ffmpeg notices nothing of some other bytes, such as those of seed 0 in ts
+    data[at : at + len(data) // 20] = np.random.default_rng(1).bytes(len(data) // 20)
     path = tmp_path / f"corrupt.{suffix}"
     path.write_bytes(data)
     count, said = read_damaged(path)

@@ -154,7 +154,7 @@ def test_a_large_photo_shrinks_to_what_keeps_up(tiny, portraits):
         with warnings.catch_warnings(record=True) as told:
             session.set_source(large)
         session.step(portraits[1])
-        with Newest(play([portraits[1]] * 25, 25.0)) as frames:
+        with Newest(play(portraits[::-1] * 13, 25.0)) as frames:
             shown[rate] = run(session, frames, [screen]).shown
         height, width = screen.pictures[0].shape[:2]
         said = [str(warning.message) for warning in told]

@@ -46,8 +46,14 @@ def fit_to_rate(photo: MovedPhoto, name: str, rate: float) -> None:
 
 
 def _paint(photo: MovedPhoto) -> tuple[AnimatedFrames, ...]:
-    """Return the parts of the photo at rest, painted as those of a frame that moves are."""
-    return tuple(next(animator.painter.paint(animator.keypoints)) for animator in photo.animators)
+    """Return the parts of the photo, painted, and changed all over: what does not change is not pasted."""
+    painted = (next(animator.painter.paint(animator.keypoints)) for animator in photo.animators)
+    return tuple(_invert(part) for part in painted)
+
+
+def _invert(part: AnimatedFrames) -> AnimatedFrames:
+    rendered = part.rendered
+    return part._replace(rendered=rendered._replace(prediction=1 - rendered.prediction))
 
 
 def _measure_seconds(work: Callable[[], object]) -> float:
