@@ -4,28 +4,17 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from fomm.detect.data import (
-    CHANGED,
-    KINDS,
-    Recoding,
-    Samples,
+from fomm.detect.camera import apply_camera, film_scenery, finish_clip, recode
+from fomm.detect.changes import (
     animate_clip,
-    apply_camera,
     blend_with_itself,
-    cut_clip,
-    draw_recoding,
     face_hull,
     feather,
-    film_scenery,
     find_change,
-    finish_clip,
-    make_samples,
     paste_face,
-    read_samples,
-    read_swapped,
-    recode,
-    write_samples,
 )
+from fomm.detect.data import cut_clip, draw_recoding, make_samples, read_swapped
+from fomm.detect.samples import CHANGED, KINDS, Recoding, Samples, read_samples, write_samples
 from fomm.detect.squares import SIZE
 from fomm.detect.training import find_pairs
 from fomm.errors import InputError

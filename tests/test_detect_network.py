@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy.fft import dctn
 
-from fomm.detect.data import Samples
 from fomm.detect.network import (
     CELLS,
     Calibration,
@@ -23,6 +22,7 @@ from fomm.detect.network import (
     score,
     spectrum,
 )
+from fomm.detect.samples import Samples
 from fomm.detect.squares import MARGIN, SIZE, cut_square, find_square, put_back
 from fomm.detect.training import (
     Settings,

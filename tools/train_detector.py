@@ -25,16 +25,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fomm.detect.data import (
-    CHANGED,
-    KINDS,
-    Recoding,
-    Samples,
-    make_samples,
-    read_samples,
-    read_swapped,
-    write_samples,
-)
+from fomm.detect.data import make_samples, read_swapped
 from fomm.detect.measures import (
     area_under_curve,
     calibration_error,
@@ -44,6 +35,7 @@ from fomm.detect.measures import (
 )
 from fomm.detect.network import BRANCHES, CELL, Calibration, TraceNetwork, read_network, to_batch
 from fomm.detect.page import lay_heat_over
+from fomm.detect.samples import CHANGED, KINDS, Recoding, Samples, read_samples, write_samples
 from fomm.detect.scan import FLAGGED, scan_with
 from fomm.detect.training import Settings, apply, calibrate, mean_by_clip, train, write_network
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm.atomic import atomic_path
-from fomm.detect.data import Samples
 from fomm.detect.network import BRANCHES, CELL, Calibration, TraceNetwork, score, to_batch
+from fomm.detect.samples import Samples
 from fomm.errors import InputError
 
 _BATCH = 64  # pictures in one pass where nothing is trained
