@@ -113,6 +113,11 @@ def _check_arguments(generator: Generator, precision: str, calibration: Sequence
     device = next(generator.parameters()).device
     if device.type != "cpu":
         raise InputError(f"the networks are on {device}; load them on the CPU to export them")
+    check_packages()
+
+
+def check_packages() -> None:
+    """Raise ``MissingExtraError`` where what writes or checks ONNX files is not installed."""
     for package in ("onnx", "onnxruntime"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(f"export needs {package}; install it: pip install 'fomm[onnx]'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -11,8 +10,8 @@ from fomm.browser.constants import describe_constants
 from fomm.browser.networks import PageNetwork, convert_networks
 from fomm.browser.runtime import read_runtime
 from fomm.bundled import bundled
-from fomm.errors import InputError, MissingExtraError
-from fomm.export import write_files
+from fomm.errors import InputError
+from fomm.export import check_packages, write_files
 from fomm.face.blocks import WEIGHTS
 from fomm.model import Detector, Generator
 
@@ -44,9 +43,7 @@ def write_page(
         ExportError: a network differs from torch, the package cannot be downloaded, or the folder cannot be
             written to.
     """
-    for package in ("onnx", "onnxruntime"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(f"export needs {package}; install it: pip install 'fomm[onnx]'")
+    check_packages()
     if kp_detector.openings is None:
         raise InputError(
             "the page moves a photo by the mesh of a face, which needs weights with labelled key points, as "

@@ -66,8 +66,7 @@ def reliability(probabilities: np.ndarray, changed: np.ndarray, bins: int = 5) -
     Args:
         probabilities: N in [0, 1]. changed: N bool, both classes. bins: ranges of [0, 1].
     """
-    weights = np.where(changed, 0.5 / max(changed.sum(), 1), 0.5 / max((~changed).sum(), 1))
-    places = np.minimum((probabilities * bins).astype(int), bins - 1)
+    weights, places = _sort_into_bins(probabilities, changed, bins)
     answers = []
     for place in np.unique(places):
         here = places == place
@@ -84,8 +83,7 @@ def reliability(probabilities: np.ndarray, changed: np.ndarray, bins: int = 5) -
 
 def calibration_error(probabilities: np.ndarray, changed: np.ndarray, bins: int = 5) -> float:
     """Return the mean distance of stated and found (expected calibration error), both classes equally."""
-    weights = np.where(changed, 0.5 / max(changed.sum(), 1), 0.5 / max((~changed).sum(), 1))
-    places = np.minimum((probabilities * bins).astype(int), bins - 1)
+    weights, places = _sort_into_bins(probabilities, changed, bins)
     answers = reliability(probabilities, changed, bins)
     return float(
         sum(
@@ -93,3 +91,11 @@ def calibration_error(probabilities: np.ndarray, changed: np.ndarray, bins: int 
             for place, answer in zip(np.unique(places), answers, strict=True)
         )
     )
+
+
+def _sort_into_bins(
+    probabilities: np.ndarray, changed: np.ndarray, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight of each answer, by which both classes weigh the same, and the number of its bin."""
+    weights = np.where(changed, 0.5 / max(changed.sum(), 1), 0.5 / max((~changed).sum(), 1))
+    return weights, np.minimum((probabilities * bins).astype(int), bins - 1)

@@ -25,7 +25,8 @@ def format_scan(scan: Scan) -> str:
         [sign.label, _value(sign), _usual(sign), "" if sign.is_usual is not False else "unusual"]
         for sign in scan.signs
     ]
-    lines = [*describe_changes(scan)[1:], "", f"{scan.name}: {_size(scan)}", describe_changes(scan)[0]]
+    changed, *limits = describe_changes(scan)
+    lines = [*limits, "", f"{scan.name}: {_size(scan)}", changed]
     if scan.signs:
         lines += ["", *align_columns(rows)]
     return "\n".join([*lines, "", *describe_inspection(scan.origin)])

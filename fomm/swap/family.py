@@ -109,12 +109,8 @@ class Family(nn.Module):
         raise NotImplementedError
 
     def find_players(self, progress: float) -> tuple[str, ...]:
-        """Return the players that train when a share ``progress``, 0 to 1, of the training is done.
-
-        Sets ``judged``, which the losses of the next step go by.
-        """
-        self.judged = progress >= self.unjudged
-        return self.players if self.judged else ("faces",)
+        """Return the players that train when a share ``progress``, 0 to 1, of the training is done."""
+        return self.players if progress >= self.unjudged else ("faces",)
 
     def find_parameters(self, player: str) -> list[nn.Parameter]:
         """Return the parameters of a player."""

@@ -117,6 +117,7 @@ class Run:
             if player not in self.players:
                 self.family.begin_stage(player)
         self.players = players
+        self.family.judged = progress >= self.family.unjudged
         values: dict[str, Tensor] = {}
         for player in players:
             parameters = self.family.find_parameters(player)
