@@ -13,23 +13,21 @@ import pytest
 
 pytest.importorskip("onnxruntime", reason="export needs ONNX Runtime: pip install 'fomm[onnx]'")
 pytest.importorskip("onnx", reason="export needs onnx: pip install 'fomm[onnx]'")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
-from fomm import load_checkpoints  # noqa: E402
-from fomm.animation.animate import animate_frames  # noqa: E402
-from fomm.browser.page import write_page  # noqa: E402
-from fomm.browser.runtime import FILE, VERSION, read_runtime  # noqa: E402
-from fomm.bundled import WEIGHTS, bundled  # noqa: E402
-from fomm.errors import ExportError  # noqa: E402
-from fomm.face import face_mesh  # noqa: E402
-from fomm.face.search import find_faces  # noqa: E402
-from fomm.marks import Marker, Origin, inspect_file, read_mark  # noqa: E402
-from fomm.media import VideoReader, read_image, save_video, write_image  # noqa: E402
-from fomm.media.ffmpeg import find_executable  # noqa: E402
-from fomm.media.resize import cut_out  # noqa: E402
+from chromium import start_chromium
+
+from fomm import load_checkpoints
+from fomm.animation.animate import animate_frames
+from fomm.browser.page import write_page
+from fomm.browser.runtime import FILE, VERSION, read_runtime
+from fomm.bundled import WEIGHTS, bundled
+from fomm.errors import ExportError
+from fomm.face import face_mesh
+from fomm.face.search import find_faces
+from fomm.marks import Marker, Origin, inspect_file, read_mark
+from fomm.media import VideoReader, read_image, save_video, write_image
+from fomm.media.ffmpeg import find_executable
+from fomm.media.resize import cut_out
 
 pytestmark = pytest.mark.slow
 HOPPER = bundled("examples", "grace_hopper.jpg")
@@ -107,11 +105,8 @@ def film(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser(film):
     camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", *camera, f"--use-file-for-fake-video-capture={film}"],
-        )
+    with start_chromium() as start:
+        browser = start(*camera, f"--use-file-for-fake-video-capture={film}")
         yield browser
         browser.close()
 

@@ -29,7 +29,7 @@ from fomm.swap.families.sagan import SAGAN
 from fomm.swap.families.vae import VAE
 from fomm.swap.families.vae_gan import VAEGAN, FeatureDiscriminator
 from fomm.swap.family import count_parameters
-from fomm.swap.training import Run
+from fomm.swap.run import Run
 
 ALL = {**FAMILIES, **PLAIN}
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from fomm.swap.checkpoint import load_swap
 from fomm.swap.drawn import draw_pair
 from fomm.swap.families import FAMILIES
 from fomm.swap.preparation import prepare_comparison
-from fomm.swap.training import Run, read_seconds
+from fomm.swap.run import Run, read_seconds
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*faces; with fewer than")
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,12 +16,10 @@ from fomm.media import VideoReader, read_image, save_video
 from fomm.media.ffmpeg import find_executable
 
 pytest.importorskip("gradio", reason="the page needs Gradio: pip install 'fomm[web]'")
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-if CHROMIUM is None:
-    pytest.skip("needs Chromium: apt-get install chromium", allow_module_level=True)
 
-from fomm.web import start_server  # noqa: E402
+from chromium import start_chromium
+
+from fomm.web import start_server
 
 pytestmark = pytest.mark.slow
 HOPPER = bundled("examples", "grace_hopper.jpg")
@@ -41,10 +38,8 @@ def server():
 @pytest.fixture(scope="module")
 def chromium():
     """Give a function that starts a browser; all end with the tests."""
-    with sync_api.sync_playwright() as playwright:
-        yield lambda *options: playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", *options]
-        )
+    with start_chromium() as start:
+        yield start
 
 
 @pytest.fixture(scope="module")

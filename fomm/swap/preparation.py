@@ -20,7 +20,8 @@ from fomm.swap.batches import load_sides
 from fomm.swap.extract import describe_job, extract_faces
 from fomm.swap.families import FAMILIES, find_family
 from fomm.swap.family import SIDES
-from fomm.swap.training import PRESETS, check_length, format_line, read_seconds, train_swap
+from fomm.swap.run import read_seconds
+from fomm.swap.training import PRESETS, check_length, format_line, train_swap
 
 LOOKED_AT = 250  # frames of each video at least, where it has so many
 RAREST = 10  # of a long video, every tenth frame is looked at
