@@ -304,6 +304,28 @@ def test_a_part_of_each_frame_is_as_in_the_whole(tmp_path, kind, part):
             np.testing.assert_array_equal(piece, frame[y : y + height, x : x + width])
 
 
+@pytest.mark.parametrize("kind", ["mp4", "stretched", "folder"])
+@pytest.mark.parametrize(("part", "factor"), [(None, 3), ((36, 24, 48, 36), 3), ((84, 4, 44, 88), 4)])
+def test_a_shrunk_part_holds_the_means_of_its_pixels(tmp_path, kind, part, factor):
+    path = tmp_path / ("frames" if kind == "folder" else "clip.mp4")
+    y, x = np.mgrid[:96, :128] / 10
+    with VideoWriter(path, fps=25) as writer:
+        for t in range(3):
+            waves = [np.sin(x + t) + np.cos(y), np.sin(x - y), np.cos(x / 2 + y)]
+            writer.write((120 + 50 * np.stack(waves, 2)).astype(np.uint8))
+    if kind == "stretched":
+        wide = tmp_path / "wide.mp4"
+        ffmpeg("-i", path, "-vf", "setsar=2", "-c:v", "libx264", wide)
+        path = wide
+    with VideoReader(path) as reader, reader.reopen(part, factor) as small:
+        x, y, width, height = part or (0, 0, reader.size[1] // factor * factor, 96)
+        assert small.size == (height // factor, width // factor)
+        for frame, piece in zip(reader, small, strict=True):
+            cut = frame[y : y + height, x : x + width]
+            mean = cut.reshape(height // factor, factor, width // factor, factor, 3).mean((1, 3))
+            np.testing.assert_allclose(piece, mean, atol=3)  # colours are averaged before they are converted
+
+
 # ---- A folder of pictures ----
 
 

@@ -20,7 +20,7 @@ from fomm.animation.threads import leave_a_core, prefetch
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
-from fomm.face.search import FaceFinder, find_faces
+from fomm.face.search import FaceFinder, detection_factor, find_faces
 from fomm.media import VideoReader
 from fomm.media.images import get_max_pixels
 
@@ -163,10 +163,11 @@ def _look_for_faces(
     ``part``: look there alone; whole pixels.
     """
     finder, count = FaceFinder(confirm=True), 0
-    with video.reopen() as frames, prefetch(frames) as ready, leave_a_core():
+    factor = detection_factor(video.size)
+    with video.reopen(factor=factor) as frames, prefetch(frames) as ready, leave_a_core():
         for frame in report_progress(ready, video.num_frames, progress, "looking for the face"):
             if count % EVERY == 0:
-                finder.add(count, frame)
+                finder.add(count, frame, factor)
             count += 1
     found = finder.results()
     if part is not None:

@@ -63,7 +63,7 @@ class Paste:
         prediction = prediction.contiguous()
         change = (prediction - self.rest).abs()
         change = torch.maximum(torch.maximum(change[:, :1], change[:, 1:2]), change[:, 2:3])
-        change = F.avg_pool2d(change, 5, 1, 2)
+        change = _average(change)
         painted = Enlarged(prediction, self.size, "bicubic")
         flow = Enlarged(displacement(deformation), self.size, "bicubic")
         # these are shares in [0, 1]; a bicubic filter would leave that range
@@ -135,6 +135,19 @@ def move_alpha(alpha: Tensor, grid: Tensor) -> Tensor:
 def _to_planes(pixels: np.ndarray, device: torch.device) -> Tensor:
     """Convert HxWxC uint8 to 1xCxHxW in [0, 1]."""
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(device) / 255
+
+
+def _average(plane: Tensor) -> Tensor:
+    """Return the mean of the 5x5 pixels around each of 1x1xhxw; beyond the border lies zero.
+
+    By sums of shifted planes, which is several times as fast as ``avg_pool2d`` on a CPU.
+    """
+    for axis, room in ((2, (0, 0, 2, 2)), (3, (2, 2))):
+        padded, length = F.pad(plane, room), plane.shape[axis]
+        plane = padded.narrow(axis, 0, length) + padded.narrow(axis, 1, length)
+        for first in (2, 3, 4):
+            plane += padded.narrow(axis, first, length)
+    return plane / 25
 
 
 class Enlarged:

@@ -44,13 +44,14 @@ def is_eager() -> bool:
 
 
 @cache
-def _has_fused_relu(dtype: torch.dtype) -> bool:
-    """Return whether PyTorch can convolve and apply a ReLU in one pass over memory, on this CPU.
+def _can_fuse(dtype: torch.dtype) -> bool:
+    """Return whether PyTorch can convolve, add and apply a ReLU in one pass over memory, on this CPU.
 
-    The operation is one that ``torch.compile`` uses; a version of PyTorch may not have it.
+    These operations are those that ``torch.compile`` uses; a version of PyTorch may not have them.
     """
     library = torch.ops.mkldnn
-    if not (torch.backends.mkldnn.is_available() and hasattr(library, "_convolution_pointwise")):
+    names = ("_convolution_pointwise", "_convolution_pointwise_", "_convolution_transpose_pointwise")
+    if not (torch.backends.mkldnn.is_available() and all(hasattr(library, name) for name in names)):
         return False
     return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(library._is_mkldnn_bf16_supported()))
 
@@ -80,12 +81,26 @@ class Convolution(nn.Module):
         on_cpu = is_eager() and x.device.type == "cpu"
         if on_cpu and self.stride == 1 and self._is_small(x):
             out = self._multiply(x)
-        elif on_cpu and self.relu and _has_fused_relu(self.weight.dtype):
-            steps = [self.padding] * 2, [self.stride] * 2, [1, 1], 1  # the last two: dilation, groups
-            return torch.ops.mkldnn._convolution_pointwise(x, self.weight, self.bias, *steps, "relu", [], "")
+        elif on_cpu and self.relu and _can_fuse(self.weight.dtype):
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *self._steps, "relu", [], ""
+            )
         else:
             out = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
         return out.relu_() if self.relu else out
+
+    def add_to(self, out: Tensor, x: Tensor) -> Tensor:
+        """Return ``out`` plus the convolution of ``x``; it may be written over ``out``."""
+        if is_eager() and x.device.type == "cpu" and _can_fuse(self.weight.dtype) and not self._is_small(x):
+            return torch.ops.mkldnn._convolution_pointwise_.binary(
+                out, x, self.weight, self.bias, *self._steps, "add", 1.0, None, [], None
+            )
+        return self(x).add_(out)
+
+    @property
+    def _steps(self) -> tuple[list[int], list[int], list[int], int]:
+        """Padding, stride, dilation and groups, as oneDNN's operations take them."""
+        return [self.padding] * 2, [self.stride] * 2, [1, 1], 1
 
     def _is_small(self, x: Tensor) -> bool:
         """Return whether there are so few pixels that most time would go to reordering the weights."""
@@ -123,6 +138,9 @@ class Down(nn.Module):
         return F.avg_pool2d(self.conv(x), 2)
 
 
+_MANY = 256  # pixels from which on a transposed convolution is faster; below, weights are mostly reordered
+
+
 class Up(nn.Module):
     """``UpBlock2d``: its 3x3 convolution of doubled pixels as one 2x2 convolution of the pixels themselves.
 
@@ -136,8 +154,11 @@ class Up(nn.Module):
         pixel shuffle               . a1 a2 b1 b2 c1 c2 .
         crop                          a1 a2 b1 b2 c1 c2
 
-    In two dimensions there are four kernels, and the crop takes a border of one pixel away.
+    In two dimensions there are four kernels, and the crop takes a border of one pixel away. A transposed
+    convolution of stride 2 with the same numbers in a 4x4 kernel does it in one pass.
     """
+
+    _transposed: tuple[Tensor, Tensor] | None = None  # the 4x4 kernel and its bias, once they are needed
 
     def __init__(self, block: UpBlock2d, dtype: torch.dtype) -> None:
         super().__init__()
@@ -155,8 +176,22 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """Double the size of BxCxHxW; ``skip``, BxC'x2Hx2W, is appended to the channels."""
-        out = F.pixel_shuffle(self.conv(x), 2)[:, :, 1:-1, 1:-1]
+        pixels = x.shape[2] * x.shape[3]
+        if is_eager() and x.device.type == "cpu" and pixels >= _MANY and _can_fuse(self.conv.weight.dtype):
+            out = self._convolve_transposed(x)
+        else:
+            out = F.pixel_shuffle(self.conv(x), 2)[:, :, 1:-1, 1:-1]
         return out if skip is None else torch.cat((out, skip), dim=1)
+
+    def _convolve_transposed(self, x: Tensor) -> Tensor:
+        if self._transposed is None:
+            # in one dimension channel p, tap y is number p + 2 (1 - y) of the four
+            kernels = self.conv.weight.unflatten(0, (-1, 2, 2)).flip(-2, -1)  # Ox2x2xIx2x2
+            kernels = kernels.permute(3, 0, 4, 1, 5, 2).flatten(4).flatten(2, 3)  # IxOx4x4
+            kernels = kernels.contiguous(memory_format=torch.channels_last)
+            self._transposed = kernels, self.conv.bias[::4].contiguous()
+        steps = [1, 1], [0, 0], [2, 2], [1, 1], 1  # padding, that of the result, stride, dilation, groups
+        return torch.ops.mkldnn._convolution_transpose_pointwise(x, *self._transposed, *steps, "relu", [], "")
 
 
 class FusedHourglass(nn.Module):
@@ -202,9 +237,11 @@ class Residual(nn.Module):
         # a plain tuple, so that ``to`` does not move them: they are for the CPU alone
         self.winograd = (Winograd(*first), Winograd(*second)) if winograd else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *, overwrite: bool = False) -> Tensor:
+        """Run the block on BxFxHxW; with ``overwrite`` the result may be written over it."""
         scale, shift = (vector[:, None, None] for vector in (self.scale, self.shift))
-        return self.conv2(self.conv1(torch.addcmul(shift, x, scale).relu_())).add_(x)
+        out = self.conv1(torch.addcmul(shift, x, scale).relu_())
+        return self.conv2.add_to(x, out) if overwrite else self.conv2(out).add_(x)
 
 
 class Bottleneck(nn.Module):
@@ -227,7 +264,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.uses_winograd and x.device.type == "cpu" and is_eager():
             return torch.cat([self._run_winograd(picture) for picture in x])
-        return self.blocks(x)
+        for number, block in enumerate(self.blocks):
+            x = block(x, overwrite=number > 0)  # but not over what was given
+        return x
 
     def _run_winograd(self, picture: Tensor) -> Tensor:
         """Run all blocks on CxHxW, to 1xCxHxW, in buffers that are written in place.

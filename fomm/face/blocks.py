@@ -72,8 +72,3 @@ def check_image(image: np.ndarray) -> None:
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
         raise InputError(f"a face is looked for in a uint8 array of shape HxWx3 (RGB), not in {got}")
-
-
-def image_to_tensor(image: np.ndarray, device: torch.device | str) -> Tensor:
-    """Return a picture, HxWx3 uint8, as a 1x3xHxW float32 tensor in [0, 1]."""
-    return torch.tensor(image, device=device).permute(2, 0, 1)[None].float() / 255

@@ -145,7 +145,7 @@ def letterbox(image: np.ndarray) -> Tensor:
     side = max(image.shape[:2])
     rows, columns = (_sample_line(length, side) for length in image.shape[:2])
     # of each pixel the four around it are taken, and nothing else of the image is looked at
-    near = torch.from_numpy(image[np.ix_(rows[0], columns[0])]).permute(2, 0, 1).float() / 255
+    near = torch.from_numpy(image.take(rows[0], 0).take(columns[0], 1)).permute(2, 0, 1).float() / 255
     wide = (near * columns[1]).unflatten(2, (-1, 2)).sum(3)
     return (wide * rows[1][:, None]).unflatten(1, (-1, 2)).sum(2)
 

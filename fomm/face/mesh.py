@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fomm.errors import InputError
-from fomm.face.blocks import CHUNK, DownConv, SeparableBlock, check_image, image_to_tensor, load_weights
+from fomm.face.blocks import CHUNK, DownConv, SeparableBlock, check_image, load_weights
 from fomm.face.detector import Face
 
 SIZE = 192  # the network's input is SIZE x SIZE
@@ -276,14 +276,18 @@ def sample_crop(
     end = np.array(image.shape[1::-1])  # width, height
     first = np.floor(centre - reach).clip(0, end - 1).astype(int)
     last = np.ceil(centre + reach).clip(first + 1, end).astype(int)
-    part = image_to_tensor(image[first[1] : last[1], first[0] : last[0]], device)  # nothing else is needed
+    part = image[first[1] : last[1], first[0] : last[0]].transpose(2, 0, 1)  # nothing else is needed
+    planes = torch.from_numpy(part.astype(np.float32, order="C"))[None].to(device)
     extent = last - first
     linear = axes / extent[:, None]  # from the crop's [-1, 1] to the part's
-    affine = np.concatenate([linear, ((centre - first) / extent * 2 - 1)[:, None]], axis=1)
-    theta = torch.from_numpy(affine).float().to(device)
-    grid = F.affine_grid(theta[None], [1, 3, size * fine, size * fine], align_corners=False)
-    pixels = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return F.avg_pool2d(pixels, fine)
+    # the samples of a pixel lie fine x fine apart: row y of all pixels first, then column x
+    places = ((2 * np.arange(size * fine) + 1) / (size * fine) - 1).reshape(size, fine).T  # fine x size
+    down = places[:, None, :, None, None] * linear[:, 1] + ((centre - first) / extent * 2 - 1)
+    across = places[None, :, None, :, None] * linear[:, 0]
+    rows, columns = (torch.from_numpy(share).float().to(device) for share in (down, across))
+    grid = (rows + columns).reshape(1, -1, size, 2)
+    pixels = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return pixels.unflatten(2, (-1, size)).mean(2) / 255
 
 
 def crop_to_image(points: np.ndarray, crop: Crop) -> np.ndarray:

@@ -49,9 +49,13 @@ class FaceFinder:
         self._pictures: list[np.ndarray] = []
         self._found: list[tuple[int, list[Face]]] = []
 
-    def add(self, number: int, frame: np.ndarray) -> None:
-        """Take ``frame``, HxWx3 uint8 RGB, into the search; ``number`` names it in the results."""
-        full_height = frame.shape[0]
+    def add(self, number: int, frame: np.ndarray, factor: int = 1) -> None:
+        """Take ``frame``, HxWx3 uint8 RGB, into the search; ``number`` names it in the results.
+
+        ``factor``: by how much it was shrunk before, see ``detection_factor``; faces are found in pixels of
+        the picture before that.
+        """
+        full_height = frame.shape[0] * factor
         frame = shrink_for_detection(frame)
         scale = full_height / frame.shape[0]
         places = tile_corners(frame.shape[:2])
@@ -68,13 +72,16 @@ class FaceFinder:
 
     def _detect(self) -> None:
         answers = iter(detect_faces_in(self._pictures)) if self._pictures else iter(())
-        for number, places, frame, scale in self._waiting:
+        frames, found = [], []
+        for _, places, frame, _ in self._waiting:
             faces = list(next(answers))
             for place in places:
                 faces += _to_whole_picture(next(answers), place, frame.shape[:2])
-            faces = keep_best_answers(faces)
-            if self._confirm:
-                faces = keep_confirmed(frame, faces)
+            frames.append(frame)
+            found.append(keep_best_answers(faces))
+        if self._confirm:
+            found = _keep_confirmed_in(frames, found)
+        for (number, _, _, scale), faces in zip(self._waiting, found, strict=True):
             self._found.append((number, [_scale_face(face, scale) for face in faces]))
         self._waiting, self._pictures = [], []
 
@@ -86,12 +93,22 @@ def keep_confirmed(frame: np.ndarray, faces: Sequence[Face]) -> list[Face]:
     upright and twice as wide as the face. Together they keep 90 % of drawn faces that are small, dark, noisy
     or cut, and 4 % of what else the detector takes for a face; the mesh network alone keeps 27 % of that.
     """
-    unsure = [face for face in faces if face.score < SURE]
-    meshes = face_meshes([frame] * len(unsure), unsure)
-    again = detect_faces_in([_cut_upright(frame, face) for face in unsure], min_score=SURE_CLOSELY)
+    return _keep_confirmed_in([frame], [faces])[0]
+
+
+def _keep_confirmed_in(frames: Sequence[np.ndarray], found: Sequence[Sequence[Face]]) -> list[list[Face]]:
+    """Do as ``keep_confirmed`` for each of many frames, with all second looks in one pass."""
+    unsure = [
+        (frame, face)
+        for frame, faces in zip(frames, found, strict=True)
+        for face in faces
+        if face.score < SURE
+    ]
+    meshes = face_meshes([frame for frame, _ in unsure], [face for _, face in unsure])
+    again = detect_faces_in([_cut_upright(frame, face) for frame, face in unsure], min_score=SURE_CLOSELY)
     looks = zip(unsure, meshes, again, strict=True)
-    denied = {id(face) for face, mesh, seen in looks if not (mesh.is_sure and seen)}
-    return [face for face in faces if id(face) not in denied]
+    denied = {id(face) for (_, face), mesh, seen in looks if not (mesh.is_sure and seen)}
+    return [[face for face in faces if id(face) not in denied] for faces in found]
 
 
 def _cut_upright(frame: np.ndarray, face: Face) -> np.ndarray:
@@ -102,12 +119,16 @@ def _cut_upright(frame: np.ndarray, face: Face) -> np.ndarray:
 
 
 def shrink_for_detection(frame: np.ndarray) -> np.ndarray:
-    """Return the frame reduced by the largest whole factor that leaves a shorter side of 256 pixels or more.
+    """Return the frame, each pixel the mean of as many as ``detection_factor`` says."""
+    return shrink(frame, detection_factor(frame.shape[:2]))
 
-    Pixels are averaged. A frame below 512 pixels stays as it is.
+
+def detection_factor(size: tuple[int, ...]) -> int:
+    """Return the largest whole factor that leaves a shorter side of 256 pixels or more.
+
+    ``size``: height and width. Below 512 pixels it is 1.
     """
-    factor = max(1, min(frame.shape[:2]) // DETECTION_SIDE)
-    return shrink(frame, factor)
+    return max(1, min(size) // DETECTION_SIDE)
 
 
 def _scale_face(face: Face, scale: float) -> Face:

@@ -1,5 +1,6 @@
 """Frames come out of a video file, through ffmpeg."""
 
+import math
 import re
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ import numpy as np
 from fomm.errors import MediaError
 from fomm.media.ffmpeg import (
     SCALE_FLAGS,
+    SHRINK_FLAGS,
     VideoInfo,
     find_reason,
     make_input_arguments,
@@ -22,15 +24,16 @@ from fomm.media.ffmpeg import (
     start_process,
 )
 from fomm.media.images import lay_over_white
+from fomm.media.resize import shrink
 
 Part = tuple[int, int, int, int]  # x, y, width, height in pixels, inside of the frame
 _BEYOND = 16  # pixels
 
 
-def cut_part(frame: np.ndarray, part: Part) -> np.ndarray:
-    """Return a part of a frame, a view."""
+def cut_part(frame: np.ndarray, part: Part, factor: int = 1) -> np.ndarray:
+    """Return a part of a frame, in which each pixel is the mean of ``factor`` x ``factor``; by 1 a view."""
     x, y, width, height = part
-    return frame[y : y + height, x : x + width]
+    return shrink(frame[y : y + height, x : x + width], factor)
 
 
 def decode(
@@ -42,6 +45,7 @@ def decode(
     chosen: Sequence[int] | None = None,
     *,
     part: Part | None = None,
+    factor: int = 1,
 ) -> Generator[np.ndarray, None, None]:
     """Yield the frames of ``path`` from number ``first`` on, at most ``limit`` of them, HxWx3 uint8, RGB.
 
@@ -49,8 +53,9 @@ def decode(
     since many such readers work side by side. What precedes ``first`` is decoded from the key frame before
     it, and dropped.
 
-    With ``part`` each frame is that part of it. It is cut out before colours are computed, which saves most
-    of the time if the part is small.
+    With ``part`` each frame is that part of it, in which each pixel is the mean of ``factor`` x ``factor``;
+    the four numbers of ``part`` are multiples of ``factor``. It is cut out and shrunk before colours are
+    computed, which saves most of the time where little is left.
 
     Frames come at the constant rate ``info.rate``: a variable rate is resampled, so that frame ``i`` is what
     is shown at ``i / rate`` seconds. Transparent video is laid over white. The process ends with the
@@ -60,21 +65,30 @@ def decode(
     a file that ends early says how many frames came, and how many were ``expected``.
     """
     height, width = info.size
-    cut = ""
-    if part is not None and not info.is_stretched:
+    cut, flags, left = "", SCALE_FLAGS, 1
+    if part is not None and info.is_stretched:
+        left = factor  # to shrink by: pixels that are not square cannot be cut out first
+    elif part is not None:
         # Colours have half the size and are interpolated between a few pixels. So the border needs some
         # beyond it, and lies at a multiple of 8, as does the other one unless the frame ends there.
-        x0, y0 = (max(0, edge - _BEYOND) // 8 * 8 for edge in part[:2])
-        width = min(width, -(-(part[0] + part[2] + _BEYOND) // 8) * 8) - x0
-        height = min(height, -(-(part[1] + part[3] + _BEYOND) // 8) * 8) - y0
-        part = part[0] - x0, part[1] - y0, *part[2:]
+        step = math.lcm(8, factor)
+        x0, y0 = (max(0, edge - _BEYOND) // step * step for edge in part[:2])
+        ends = (-(-(part[axis] + part[axis + 2] + _BEYOND) // step) * step for axis in range(2))
+        width, height = (
+            min(length // factor * factor, end) - begin
+            for length, end, begin in zip((width, height), ends, (x0, y0), strict=True)
+        )
         cut = f"crop={width}:{height}:{x0}:{y0}:exact=1,"
+        width, height = width // factor, height // factor
+        x, y = (part[0] - x0) // factor, (part[1] - y0) // factor
+        part = x, y, part[2] // factor, part[3] // factor
+        flags = SCALE_FLAGS if factor == 1 else SHRINK_FLAGS
     channels = 4 if info.has_alpha else 3
     choice, threads = "", []
     if chosen is not None:
         choice = "select='" + "+".join(f"eq(n,{number - first})" for number in chosen) + "',"
         threads, limit = ["-threads", "1", "-filter_threads", "1"], len(chosen)
-    filters = f"fps={info.rate}:start_time=0,{choice}{cut}scale={width}:{height}:{SCALE_FLAGS},setsar=1"
+    filters = f"fps={info.rate}:start_time=0,{choice}{cut}scale={width}:{height}:{flags},setsar=1"
     output = ["-map", "0:V:0", "-vf", filters, "-pix_fmt", "rgba" if info.has_alpha else "rgb24"]
     output += [] if limit is None else ["-frames:v", str(limit)]
     output += ["-fps_mode", "passthrough", "-f", "rawvideo", "pipe:1"]
@@ -95,7 +109,7 @@ def decode(
                 count += 1
                 frame = np.frombuffer(pixels, np.uint8).reshape(height, width, channels)
                 frame = lay_over_white(frame) if info.has_alpha else frame
-                yield frame if part is None else cut_part(frame, part)
+                yield frame if part is None else cut_part(frame, part, left)
             code = process.wait()
         finally:
             process.kill()

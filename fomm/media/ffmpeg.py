@@ -40,6 +40,7 @@ SQUARE_TOLERANCE = 0.02
 # Of ffmpeg's scale filter: exact rounding and chroma. With its fast defaults a picture comes back more than
 # one level darker.
 SCALE_FLAGS = "flags=bicubic+accurate_rnd+full_chroma_int"
+SHRINK_FLAGS = "flags=area+accurate_rnd+full_chroma_int"  # each pixel is the mean of those that it covers
 # Lines that ffmpeg writes after the one that gives the reason.
 _SUMMARY = re.compile(
     r"Error (opening|selecting)|Conversion failed|Nothing was written|Exiting|Last message repeated"

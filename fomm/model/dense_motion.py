@@ -11,6 +11,7 @@ from fomm.model.base import Keypoints
 from fomm.model.blocks import AntiAliasInterpolation2d, Hourglass
 from fomm.model.geometry import (
     coordinate_grid,
+    gaussian_lines,
     gaussian_maps,
     inverse_2x2,
     multiply_2x2,
@@ -69,11 +70,17 @@ def sparse_motions(kp_source: Keypoints, kp_driving: Keypoints, height: int, wid
         Bx(K+1)xHxWx2, source coordinates xy; the first motion is the background's, which stands still.
     """
     grid = coordinate_grid(height, width, kp_driving.value)
-    offset = grid - kp_driving.value[:, :, None, None]  # BxKxHxWx2
     if kp_source.jacobian is not None and kp_driving.jacobian is not None:
         jacobian = multiply_2x2(kp_source.jacobian, inverse_2x2(kp_driving.jacobian))
-        offset = multiply_2x2(jacobian[:, :, None, None], offset[..., None])[..., 0]
-    motions = offset + kp_source.value[:, :, None, None]
+        # each column of a picture shares one part of the result, each row the other
+        across = grid[0, :, 0] - kp_driving.value[..., :1]  # BxKxW
+        down = grid[:, 0, 1] - kp_driving.value[..., 1:]  # BxKxH
+        columns = jacobian[:, :, None, :, 0] * across[..., None]
+        rows = jacobian[:, :, None, :, 1] * down[..., None] + kp_source.value[:, :, None]
+        motions = columns[:, :, None] + rows[:, :, :, None]
+    else:
+        shift = kp_source.value - kp_driving.value
+        motions = grid + shift[:, :, None, None]
     return torch.cat((grid.expand(motions.shape[0], 1, -1, -1, -1), motions), dim=1)
 
 
@@ -100,8 +107,9 @@ def meet_points(
     between = torch.exp((places[:, :, None] - places[:, None]).square().sum(-1) / (-2 * reach**2))  # BxKxK
     diagonal = ridge * torch.eye(places.shape[1], device=places.device, dtype=places.dtype)
     weights = solve_symmetric(between + diagonal, source - found)  # BxKx2
-    around = gaussian_maps(places, height, width, reach**2)  # BxKxhxw
-    return deformation + (around[..., None] * weights[:, :, None, None]).sum(1)
+    rows, columns = gaussian_lines(places, height, width, reach**2)  # BxKxh, BxKxw
+    weighed = columns[:, None] * weights.transpose(1, 2)[..., None]  # Bx2xKxw
+    return deformation + (rows.transpose(1, 2)[:, None] @ weighed).permute(0, 2, 3, 1)
 
 
 def meet_face(
