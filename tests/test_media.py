@@ -323,7 +323,9 @@ def test_a_shrunk_part_holds_the_means_of_its_pixels(tmp_path, kind, part, facto
         for frame, piece in zip(reader, small, strict=True):
             cut = frame[y : y + height, x : x + width]
             mean = cut.reshape(height // factor, factor, width // factor, factor, 3).mean((1, 3))
-            np.testing.assert_allclose(piece, mean, atol=3)  # colours are averaged before they are converted
+            # colours, which H.264 halves, are averaged before they are converted
+            np.testing.assert_allclose(piece, mean, atol=5)
+            assert np.abs(piece - mean).mean() < 0.8
 
 
 # ---- A folder of pictures ----

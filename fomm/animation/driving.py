@@ -59,15 +59,15 @@ class DrivingVideo:
             if crop != "none":
                 self.parts = [grow_to_shape(square, size) for square in part.squares]
             if watch and part.faces:
-                watched = find_watched_part(part.faces.values(), reader.size)
-                with reader.reopen(watched) as frames, prefetch(frames) as ready, leave_a_core():
+                watched = find_watched_part(list(part.faces.values()), reader.size)
+                with reader.reopen(*watched) as frames, prefetch(frames) as ready, leave_a_core():
                     self.motion = watch_face(
                         ready,
                         part.faces,
                         part.num_frames,
                         reader.fps,
                         part.presence,
-                        corner=watched[:2],
+                        watched=watched,
                         progress=progress,
                     )
 

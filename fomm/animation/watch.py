@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +21,23 @@ from fomm.animation.progress import Progress, report_progress
 from fomm.errors import InputError
 from fomm.face import Face, face_mesh, face_meshes
 from fomm.face.crop import published_box
+from fomm.face.mesh import SIZE as MESH_SIZE
 from fomm.face.mesh import crop_around
 from fomm.face.search import FaceFinder, find_faces
+from fomm.media.decode import Part
 
 _BATCH = 8  # frames in memory
+# A face may be shrunk until so many of its pixels are left for one of the mesh network's. Its points move by
+# less than 0.1 of the network's 192 pixels by that, in the mean; they tremble by 0.7 in any case.
+_DETAIL = 1.25
 _FPS = 25.0  # of frames whose rate nobody knows
+
+
+class Watched(NamedTuple):
+    """What of a video's frames is looked at while a face is watched."""
+
+    part: Part
+    factor: int  # by which it is shrunk
 
 
 def watch_face(
@@ -34,7 +47,7 @@ def watch_face(
     fps: float,
     presence: Presence,
     *,
-    corner: tuple[int, int] = (0, 0),
+    watched: Watched | None = None,
     progress: Progress = False,
 ) -> FaceMotion:
     """Return the motion of a face in all frames of a video.
@@ -46,12 +59,13 @@ def watch_face(
         count: frames of the video.
         fps: its rate.
         presence: when the face is seen. In its gaps the motion is held.
-        corner: x and y of ``frames`` in larger ones, in whose pixels ``faces`` and the motion are.
+        watched: which part of larger frames ``frames`` are; ``faces`` and the motion are in pixels of those.
         progress: whom to tell.
 
     Raises:
         InputError: the mesh sees no face in any frame.
     """
+    corner, factor = ((0, 0), 1) if watched is None else (watched.part[:2], watched.factor)
     shift = np.array([*corner, 0], np.float32)
     known: list[int] = []
     motions: list[FaceMotion] = []
@@ -61,10 +75,10 @@ def watch_face(
         if not waiting:
             return
         meshes = face_meshes(
-            [frame for _, frame, _ in waiting], [_move_face(face, -shift[:2]) for *_, face in waiting]
+            [frame for _, frame, _ in waiting], [_move_face(face, -shift[:2], factor) for *_, face in waiting]
         )
         seen = [
-            (number, mesh.points + shift)
+            (number, mesh.points * factor + shift)
             for (number, *_), mesh in zip(waiting, meshes, strict=True)
             if mesh.is_sure
         ]
@@ -119,24 +133,28 @@ def watch_frames(frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence] | 
     return watch_face(frames, faces, len(frames), _FPS, presence), presence
 
 
-def find_watched_part(faces: Iterable[Face], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Return the part (x, y, width, height) of frames of ``size`` (height, width) that ``watch_face`` sees.
+def find_watched_part(faces: Sequence[Face], size: tuple[int, int]) -> Watched:
+    """Return the part of frames of ``size`` (height, width) that ``watch_face`` sees.
 
     ``faces``: those in some of the frames. In between it is looked for between their places, so no further.
     """
     crops = [crop_around(face) for face in faces]
     angle = max(abs(crop.angle) for crop in crops)
     turned = np.sqrt(2) if angle > np.pi / 4 else np.cos(angle) + np.sin(angle)  # at most so much wider
-    reach = turned * np.array([crop.side for crop in crops]) / 2 + 2  # with a pixel beside the last sample
+    sides = np.array([crop.side for crop in crops])
+    factor = max(1, int(min(*sides, *size) / (_DETAIL * MESH_SIZE)))
+    reach = turned * sides / 2 + 2 * factor  # with a pixel beside the last sample
     centres = np.array([crop.centre for crop in crops])
-    low = np.floor((centres - reach[:, None]).min(0)).clip(0, np.array(size[::-1]) - 1).astype(int)
-    high = np.ceil((centres + reach[:, None]).max(0)).clip(low + 1, size[::-1]).astype(int)
-    return int(low[0]), int(low[1]), int(high[0] - low[0]), int(high[1] - low[1])
+    last = np.array(size[::-1]) // factor  # whole pixels of the shrunk frames
+    low = np.floor((centres - reach[:, None]).min(0) / factor).clip(0, last - 1).astype(int)
+    high = np.ceil((centres + reach[:, None]).max(0) / factor).clip(low + 1, last).astype(int)
+    x, y, width, height = (int(number) * factor for number in (*low, *(high - low)))
+    return Watched((x, y, width, height), factor)
 
 
-def _move_face(face: Face, shift: np.ndarray) -> Face:
-    """Return the face, moved by a number of pixels, x and y."""
-    return Face(face.box + np.tile(shift, 2), face.score, face.points + shift)
+def _move_face(face: Face, shift: np.ndarray, factor: int) -> Face:
+    """Return the face, moved by a number of pixels, x and y, and then shrunk."""
+    return Face((face.box + np.tile(shift, 2)) / factor, face.score, (face.points + shift) / factor)
 
 
 def _find_places(faces: Mapping[int, Face], count: int) -> list[Face]:

@@ -146,22 +146,23 @@ def letterbox(image: np.ndarray) -> Tensor:
     rows, columns = (_sample_line(length, side) for length in image.shape[:2])
     # of each pixel the four around it are taken, and nothing else of the image is looked at
     near = torch.from_numpy(image.take(rows[0], 0).take(columns[0], 1)).permute(2, 0, 1).float() / 255
-    wide = (near * columns[1]).unflatten(2, (-1, 2)).sum(3)
-    return (wide * rows[1][:, None]).unflatten(1, (-1, 2)).sum(2)
+    wide = near[..., ::2] * columns[1] + near[..., 1::2] * columns[2]
+    return wide[:, ::2] * rows[1][:, None] + wide[:, 1::2] * rows[2][:, None]
 
 
 @lru_cache(maxsize=64)
-def _sample_line(length: int, side: int) -> tuple[np.ndarray, Tensor]:
-    """Return which pixels of a line of ``length`` 128 samples lie between, and their weights, 256 of each.
+def _sample_line(length: int, side: int) -> tuple[np.ndarray, Tensor, Tensor]:
+    """Return which 256 pixels of a line of ``length`` 128 samples lie between, and the weights.
 
-    The line lies in the middle of one of ``side`` pixels. What is outside of it has no weight.
+    These are 128 of the pixel before a sample, and 128 of the one behind. The line lies in the middle of one
+    of ``side`` pixels. What is outside of it has no weight.
     """
     place = torch.arange(SIZE) * (side / SIZE) - (side - length) // 2
     first = place.floor()
-    near = torch.stack((first, first + 1), 1).flatten()
-    weights = torch.stack((1 - (place - first), place - first), 1).flatten()
-    weights = weights * ((near >= 0) & (near < length))
-    return near.clamp(0, length - 1).long().numpy(), weights
+    near = torch.stack((first, first + 1), 1)
+    weights = torch.stack((1 - (place - first), place - first), 1) * ((near >= 0) & (near < length))
+    before, behind = weights.T.contiguous()
+    return near.flatten().clamp(0, length - 1).long().numpy(), before, behind
 
 
 def faces_from_answers(

@@ -279,13 +279,15 @@ def sample_crop(
     part = image[first[1] : last[1], first[0] : last[0]].transpose(2, 0, 1)  # nothing else is needed
     planes = torch.from_numpy(part.astype(np.float32, order="C"))[None].to(device)
     extent = last - first
-    linear = axes / extent[:, None]  # from the crop's [-1, 1] to the part's
-    # the samples of a pixel lie fine x fine apart: row y of all pixels first, then column x
-    places = ((2 * np.arange(size * fine) + 1) / (size * fine) - 1).reshape(size, fine).T  # fine x size
-    down = places[:, None, :, None, None] * linear[:, 1] + ((centre - first) / extent * 2 - 1)
-    across = places[None, :, None, :, None] * linear[:, 0]
-    rows, columns = (torch.from_numpy(share).float().to(device) for share in (down, across))
-    grid = (rows + columns).reshape(1, -1, size, 2)
+    # places as x + iy, in the part's [-1, 1]
+    linear, start = axes / extent[:, None], (centre - first) / extent * 2 - 1
+    right, below = (complex(*column) for column in linear.T)
+    steps = (2 * np.arange(size * fine) + 1) / (size * fine) - 1
+    steps = np.ascontiguousarray(steps.reshape(size, fine).T)  # the samples of a pixel lie fine apart
+    rows = torch.from_numpy((steps * below + complex(*start)).astype(np.complex64)).to(device)
+    columns = torch.from_numpy((steps * right).astype(np.complex64)).to(device)
+    places = rows[:, None, :, None] + columns[None, :, None]  # fine x fine x size x size
+    grid = torch.view_as_real(places).reshape(1, -1, size, 2)
     pixels = F.grid_sample(planes, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return pixels.unflatten(2, (-1, size)).mean(2) / 255
 
