@@ -174,6 +174,19 @@ def test_the_animator_streams(tiny):
     assert asked == 6
 
 
+def test_frames_as_one_tensor(tiny):
+    """They are those that come one by one, in batches of another size, and stay on the networks' device."""
+    animator = Animator(EXPECTED["source"], *tiny, compute=Compute(precision="float32", batch_size=2))
+    frames = animator.animate_tensor(EXPECTED["driving"][:3])
+    assert frames.device == animator.device
+    assert frames.dtype == torch.float32
+    np.testing.assert_array_equal(frames.numpy(), list(animator.animate(EXPECTED["driving"][:3])))
+    with pytest.raises(InputError, match="driving_video has no frames"):
+        animator.animate_tensor([])
+    with pytest.raises(InputError, match="driving_video is a int"):
+        animator.animate_tensor(5)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -16,6 +16,9 @@ from fomm.face.search import find_faces, keep_best_answers, keep_confirmed, tile
         ((100, 150), [(0, 0), (50, 0)]),
         ((90, 160), [(0, 0), (35, 0), (70, 0)]),
         ((160, 90), [(0, 0), (0, 35), (0, 70)]),
+        ((1, 4000), []),  # a line shows no face
+        ((15, 40), []),
+        ((40, 16), [(0, 0), (0, 8), (0, 16), (0, 24)]),
     ],
 )
 def test_tiles_cover_long_pictures(size, expected):

@@ -136,24 +136,37 @@ class Animator:
             InputError: a frame cannot be used; those of the batches before it have been given. Or no face was
                 found where one is needed.
         """
+        yield from self._finish(self._make_batches(driving_video, reference))
+
+    def animate_tensor(self, driving_video: Any, reference: Keypoints | None = None) -> Tensor:
+        """Return the frames of ``animate`` as one tensor, TxHxWx3 float32 in [0, 1], on the networks' device.
+
+        Args and errors are those of ``animate``. A video without frames is an InputError.
+        """
+        batches = [batch.rendered.prediction for batch in self._make_batches(driving_video, reference)]
+        if not batches:
+            raise InputError("driving_video has no frames; expected at least one")
+        return torch.cat(batches).permute(0, 2, 3, 1)
+
+    def _make_batches(self, driving_video: Any, reference: Keypoints | None) -> Iterator[AnimatedFrames]:
         if self.face is None:
-            yield from self._finish(self.render(driving_video, reference))
-        elif reference is not None:
+            return self._render(driving_video, reference)
+        if reference is not None:
             raise InputError("the driver's mesh moves the source; give Motion a best_frame, no key points")
-        else:
-            yield from self.animate_motion(*self._watch(list(iterate_frames(driving_video))))
+        motion, presence = self._watch(list(iterate_frames(driving_video)))
+        return self._render_motion(motion, self.find_start(motion, presence), presence)
 
     def animate_motion(self, motion: FaceMotion, presence: Presence = ALWAYS) -> Iterator[np.ndarray]:
         """Yield what ``animate`` does, for the motion of a face and when it is seen, measured before."""
-        yield from self._finish(self.render_motion(motion, self.find_start(motion, presence), presence))
+        yield from self._finish(self._render_motion(motion, self.find_start(motion, presence), presence))
 
-    def _finish(self, steps: Iterable[AnimatedFrames]) -> Iterator[np.ndarray]:
-        """Yield the picture of each step, HxWx3 float32 in [0, 1]."""
+    def _finish(self, batches: Iterable[AnimatedFrames]) -> Iterator[np.ndarray]:
+        """Yield the picture of each frame, HxWx3 float32 in [0, 1]."""
         beside = SideStream(self.device)
-        for animated in steps:
-            with beside.after([animated.done]):
-                picture = to_pictures(animated.rendered.prediction)[0]
-            yield picture
+        for batch in batches:
+            with beside.after([batch.done]):
+                pictures = to_pictures(batch.rendered.prediction)
+            yield from pictures
 
     def render(
         self, driving_video: Any, reference: Keypoints | None = None, presence: Presence = ALWAYS
@@ -163,6 +176,13 @@ class Animator:
         While ``presence`` says that no face is seen, the picture holds still and eases to rest. If the first
         frame shows none, a ``reference`` is needed.
         """
+        for batch in self._render(driving_video, reference, presence):
+            yield from batch.frames()
+
+    def _render(
+        self, driving_video: Any, reference: Keypoints | None, presence: Presence = ALWAYS
+    ) -> Iterator[AnimatedFrames]:
+        """Yield what ``render`` does, in batches."""
         start, held = (None if reference is None else self._start(reference)), reference
 
         def make(numbered: Sequence[tuple[int, np.ndarray]]) -> Rendered:
@@ -216,8 +236,15 @@ class Animator:
             reference: one frame of it, where the source is at rest.
             presence: while it says that no face is seen, the picture eases to rest.
         """
+        for batch in self._render_motion(motion, reference, presence):
+            yield from batch.frames()
+
+    def _render_motion(
+        self, motion: FaceMotion, reference: FaceMotion, presence: Presence
+    ) -> Iterator[AnimatedFrames]:
+        """Yield what ``render_motion`` does, in batches."""
         moved = self.move_by_motion(motion, reference)
-        yield from self.painter.paint(
+        return self.painter.paint(
             self._ease(moved, [presence.strength(number) for number in range(len(motion))])
         )
 

@@ -35,9 +35,10 @@ class AnimatedFrames(NamedTuple):
     rendered: Rendered
     done: torch.cuda.Event | None  # when the GPU has made it; None: it is made already
 
-    def frame(self, index: int) -> "AnimatedFrames":
-        """Return one of them, still with a batch's dimension in front."""
-        return self._replace(rendered=self.rendered.frame(index))
+    def frames(self) -> "Iterator[AnimatedFrames]":
+        """Yield them one by one, each with a batch's dimension in front."""
+        for index in range(len(self.rendered.prediction)):
+            yield self._replace(rendered=self.rendered.frame(index))
 
 
 class Painter:
@@ -104,7 +105,7 @@ class Painter:
             return self.networks.render(self.encoded, moved)
 
     def paint(self, moved: Keypoints) -> Iterator[AnimatedFrames]:
-        """Yield the source at the key points of T frames, frame by frame."""
+        """Yield the source at the key points of T frames, in batches."""
 
         def make(numbers: Sequence[int]) -> Rendered:
             return self.render(moved.map(lambda t: t[numbers[0] : numbers[-1] + 1]))
@@ -113,21 +114,17 @@ class Painter:
 
     def pictures(self, moved: Keypoints) -> np.ndarray:
         """Return the source at the key points of T frames, TxHxWx3 uint8."""
-        return np.stack([to_bytes(frame.rendered.prediction)[0] for frame in self.paint(moved)])
+        return np.concatenate([to_bytes(batch.rendered.prediction) for batch in self.paint(moved)])
 
     def in_batches(
         self, items: Iterable[T], make: Callable[[Sequence[T]], Rendered]
     ) -> Iterator[AnimatedFrames]:
-        """Yield what ``make`` returns for each item, which it gets in batches.
+        """Yield what ``make`` returns for the items, which it gets in batches.
 
         Where the device's memory does not hold a batch, smaller ones are made from there on.
         """
         batches = self._make_batches(iter(items), make)
-        if self.device.type == "cuda":
-            batches = start_next_first(batches)
-        for batch in batches:
-            for index in range(len(batch.rendered.prediction)):
-                yield batch.frame(index)
+        return start_next_first(batches) if self.device.type == "cuda" else batches
 
     def _make_batches(
         self, items: Iterator[T], make: Callable[[Sequence[T]], Rendered]

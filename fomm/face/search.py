@@ -22,6 +22,7 @@ SURE = 0.85  # the detector's score of faces that need no second opinion
 # Such a face has this score or a better one where the detector sees it once more, upright and large.
 SURE_CLOSELY = 0.65
 BATCH = 16  # pictures in one call of the detector
+LEAST_SIDE = 16  # pixels of a tile: a face that fits in fewer is none to the detector
 
 
 def find_faces(picture: np.ndarray, *, confirm: bool = False) -> list[Face]:
@@ -140,11 +141,12 @@ def tile_corners(size: tuple[int, ...]) -> list[tuple[int, int]]:
     """Return the upper left corners (x, y) of square tiles that cover a picture of ``size`` (height, width).
 
     A tile's side is the picture's shorter side. Neighbours share half of it or more, so that every face up to
-    half a tile lies whole in one of them. A picture that is nearly square needs no tiles: the list is empty.
+    half a tile lies whole in one of them. A picture that is nearly square needs no tiles, and in one of less
+    than ``LEAST_SIDE`` nothing is to be seen: the list is empty.
     """
     height, width = size
     side, room = min(size), max(size) - min(size)
-    if room < side / 4:
+    if room < side / 4 or side < LEAST_SIDE:
         return []
     steps = math.ceil(room / (side / 2))
     offsets = [round(room * step / steps) for step in range(steps + 1)]

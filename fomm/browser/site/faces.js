@@ -13,6 +13,7 @@ const DETECTOR = 128, MESH = 192; // sides of the networks' pictures
 const SAME = 0.3, INSIDE = 0.6; // of two answers for one face
 const MARGIN = 1.5; // side of the mesh's picture over that of the box
 const SURE = 0.85, SURE_CLOSELY = 0.65; // scores
+const LEAST_SIDE = 16; // pixels of a tile
 
 /** Finds faces and their meshes. */
 export class FaceFinder {
@@ -198,10 +199,10 @@ function sampleCrop({ width, height, data }, crop, size) {
   return planes;
 }
 
-/** Return the corners of square tiles that cover a picture: none, if it is nearly square itself. */
+/** Return the corners of square tiles that cover a picture: none, if it is nearly square itself, or a line. */
 function tileCorners({ width, height }) {
   const side = Math.min(width, height), room = Math.max(width, height) - side;
-  if (room < side / 4) return [];
+  if (room < side / 4 || side < LEAST_SIDE) return [];
   const steps = Math.ceil(room / (side / 2));
   return Array.from({ length: steps + 1 }, (_, step) => {
     const offset = Math.round((room * step) / steps);
