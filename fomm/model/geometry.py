@@ -190,14 +190,18 @@ def displacement(deformation: Tensor) -> Tensor:
     """
     height, width = deformation.shape[1:3]
     moved = deformation - coordinate_grid(height, width, deformation)
-    return _from_centres_to_edges(moved).permute(0, 3, 1, 2)
+    return _from_centres_to_edges(moved, dim=1)
 
 
-def _from_centres_to_edges(places: Tensor) -> Tensor:
-    """Convert ...HxWx2 from units where the outer pixels' centres are 1 to units where their edges are 1."""
+def _from_centres_to_edges(places: Tensor, dim: int = -1) -> Tensor:
+    """Convert ...HxWx2 from units where the outer pixels' centres are 1 to units where their edges are 1.
+
+    ``dim``: where x and y are in the result.
+    """
     height, width = places.shape[-3:-1]
     # by numbers, not by a tensor of them, which a GPU would have to fetch
-    return torch.stack((places[..., 0] * ((width - 1) / width), places[..., 1] * ((height - 1) / height)), -1)
+    x, y = places[..., 0] * ((width - 1) / width), places[..., 1] * ((height - 1) / height)
+    return torch.stack((x, y), dim)
 
 
 def mean_around(image: Tensor, side: int) -> Tensor:
