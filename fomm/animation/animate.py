@@ -4,6 +4,7 @@ import itertools
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +28,8 @@ from fomm.media.reader import FramesReader
 from fomm.media.writer import keeps_alpha
 from fomm.model import Detector, Generator, Keypoints
 
+# Numbers in a generator: with fewer, putting back and encoding take as long as painting, and need a core.
+_SMALL = 10_000_000
 SQUEEZED = 1.2  # a picture whose shape is this far from the networks' looks squeezed: 4:3 is, 9:8 is not
 
 
@@ -178,7 +181,12 @@ def animate_file(
         video: DrivingVideo | list[Template] = drivers
         if reader is not None:
             video = _watch_driving(moved, reader, framing, motion, progress=progress)
-        with BackgroundWorker(write) as background, moved.follow(video, motion.best_frame) as animated:
+        small = sum(weights.numel() for weights in generator.parameters()) < _SMALL
+        with (
+            BackgroundWorker(write) as background,
+            moved.follow(video, motion.best_frame) as animated,
+            leave_a_core() if small else nullcontext(),
+        ):
             for step in report_progress(animated, leader.num_frames, progress):
                 background.put(step)
                 count += 1
