@@ -91,7 +91,7 @@ class Convolution(nn.Module):
 
     def add_to(self, out: Tensor, x: Tensor) -> Tensor:
         """Return ``out`` plus the convolution of ``x``; it may be written over ``out``."""
-        if is_eager() and x.device.type == "cpu" and _can_fuse(self.weight.dtype) and not self._is_small(x):
+        if x.device.type == "cpu" and _can_fuse(self.weight.dtype) and not self._is_small(x):
             return torch.ops.mkldnn._convolution_pointwise_.binary(
                 out, x, self.weight, self.bias, *self._steps, "add", 1.0, None, [], None
             )
@@ -264,6 +264,8 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.uses_winograd and x.device.type == "cpu" and is_eager():
             return torch.cat([self._run_winograd(picture) for picture in x])
+        if not is_eager():
+            return self.blocks(x)
         for number, block in enumerate(self.blocks):
             x = block(x, overwrite=number > 0)  # but not over what was given
         return x
