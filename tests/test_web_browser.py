@@ -184,6 +184,8 @@ def test_the_camera_gives_photo_and_video(server, chromium, tmp_path):
     photo, video = page.locator("#photo"), page.locator("#video")
     photo.get_by_label("Capture from camera").click()
     photo.locator("button").filter(has_text=re.compile("access|webcam", re.I)).first.click()
+    # on a busy machine the button is there before the camera's first picture
+    page.wait_for_function("document.querySelector('#photo video')?.readyState > 2")
     photo.get_by_label("capture photo").click()
     page.wait_for_function("/\\d faces? found/.test(document.body.innerText)")
     page.wait_for_selector("#still img")
