@@ -35,7 +35,14 @@ from fomm.model.dense_motion import (
     sparse_motions,
 )
 from fomm.model.generator import OcclusionAwareGenerator, add_details
-from fomm.model.geometry import coordinate_grid, finest_details, resize_deformation, resize_maps, warp
+from fomm.model.geometry import (
+    coordinate_grid,
+    finest_details,
+    resize_deformation,
+    resize_maps,
+    warp,
+    warp_all,
+)
 from fomm.model.keypoints import KPDetector
 
 
@@ -241,12 +248,7 @@ class _FusedMotion(nn.Module):
         """
         height, width = small.shape[2:]
         motions = sparse_motions(kp_source, kp_driving, height, width)  # Bx(K+1)xhxwx2
-        # all warps one below the other, so that the source is not copied
-        rows = motions.reshape(1, -1, width, 2)
-        deformed = warp(small, rows, align_corners=self.align_corners)[0]  # CxB(K+1)hxw
-        deformed = deformed.view(deformed.shape[0], -1, self.num_motions, height, width).permute(
-            1, 2, 0, 3, 4
-        )
+        deformed = warp_all(small, motions, align_corners=self.align_corners)  # Bx(K+1)xCxhxw
         heat = heatmap_differences(kp_source, kp_driving, height, width, self.kp_variance)
         maps = torch.cat((heat[:, :, None], deformed), dim=2).flatten(1, 2)
         maps = maps.to(self.dtype, memory_format=torch.channels_last)
