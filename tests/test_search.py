@@ -4,7 +4,7 @@ import skimage.data
 from golden_data import GOLDEN
 from PIL import Image
 
-from fomm.face import Face, detect_faces
+from fomm.face import Face, detect_faces, search
 from fomm.face.search import find_faces, keep_best_answers, keep_confirmed, tile_corners
 
 
@@ -41,6 +41,27 @@ def test_faces_of_a_wide_picture_from_left_to_right():
     left, right = find_faces(np.asarray(picture))
     assert 100 < left.box[0] < left.box[2] < 300 and 1200 < right.box[0] < right.box[2] < 1500
     assert find_faces(np.zeros((100, 300, 3), np.uint8)) == []
+
+
+def test_beside_a_large_face_small_ones_are_looked_for_only_if_wanted(monkeypatch):
+    """What is found as the largest is the same; without a large one the tiles are searched in any case."""
+    head = [Image.open(GOLDEN / "face" / f"head{number}.jpg") for number in (0, 1)]
+    large = Image.new("RGB", (1280, 720), (60, 60, 60))
+    large.paste(head[0].resize((660, 660)), (60, 30))
+    large.paste(head[1].resize((300, 300)), (900, 300))
+    small = Image.new("RGB", (1280, 720), (60, 60, 60))
+    small.paste(head[1].resize((300, 300)), (900, 300))
+    searched: list[int] = []
+    cut = search._cut_tile
+    monkeypatch.setattr(search, "_cut_tile", lambda *args: searched.append(1) or cut(*args))
+    found = []
+    for picture, largest, tiles in ((large, False, 3), (large, True, 0), (small, True, 3)):
+        searched.clear()
+        found.append(find_faces(np.asarray(picture), confirm=True, largest=largest))
+        assert len(searched) == tiles
+    assert [len(faces) for faces in found] == [2, 1, 1]
+    # in a tile the same face is seen from nearer
+    assert np.abs(found[0][0].box - found[1][0].box).max() < 0.1 * (found[1][0].box[2] - found[1][0].box[0])
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def _look_for_faces(
 
     ``part``: look there alone; whole pixels.
     """
-    finder, count = FaceFinder(confirm=True), 0
+    finder, count = FaceFinder(confirm=True, largest=part is None), 0
     factor = detection_factor(video.size)
     with video.reopen(factor=factor) as frames, prefetch(frames) as ready, leave_a_core():
         for frame in report_progress(ready, video.num_frames, progress, "looking for the face"):

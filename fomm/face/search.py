@@ -21,16 +21,18 @@ INSIDE = 0.6  # answers are one face if a larger part of the smaller one lies in
 SURE = 0.85  # the detector's score of faces that need no second opinion
 # Such a face has this score or a better one where the detector sees it once more, upright and large.
 SURE_CLOSELY = 0.65
-BATCH = 16  # pictures in one call of the detector
+BATCH = 16  # frames that are searched at once
 LEAST_SIDE = 16  # pixels of a tile: a face that fits in fewer is none to the detector
+# Share of a picture's longer side. In the whole picture the detector overlooks faces of half of it.
+LARGE = 0.2
 
 
-def find_faces(picture: np.ndarray, *, confirm: bool = False) -> list[Face]:
+def find_faces(picture: np.ndarray, *, confirm: bool = False, largest: bool = False) -> list[Face]:
     """Find the faces of one picture, HxWx3 uint8 RGB, and return them from left to right.
 
-    ``confirm``: see ``FaceFinder``.
+    ``confirm``, ``largest``: see ``FaceFinder``.
     """
-    finder = FaceFinder(confirm=confirm)
+    finder = FaceFinder(confirm=confirm, largest=largest)
     finder.add(0, picture)
     ((_, faces),) = finder.results()
     return sorted(faces, key=lambda face: float(face.box[0]))
@@ -42,12 +44,14 @@ class FaceFinder:
     Args:
         confirm: where the detector is not sure of a face, drop it unless ``keep_confirmed`` keeps it. So a
             picture of a street is no face, which the detector takes for one now and then at first sight.
+        largest: only the largest face is wanted. Where the detector is sure of a large one at first sight,
+            small ones are not looked for: a long picture is not searched in tiles. That saves most of the
+            time.
     """
 
-    def __init__(self, *, confirm: bool = False) -> None:
-        self._confirm = confirm
-        self._waiting: list[tuple[int, list[tuple[int, int]], np.ndarray, float]] = []
-        self._pictures: list[np.ndarray] = []
+    def __init__(self, *, confirm: bool = False, largest: bool = False) -> None:
+        self._confirm, self._largest = confirm, largest
+        self._waiting: list[tuple[int, np.ndarray, float]] = []
         self._found: list[tuple[int, list[Face]]] = []
 
     def add(self, number: int, frame: np.ndarray, factor: int = 1) -> None:
@@ -58,12 +62,8 @@ class FaceFinder:
         """
         full_height = frame.shape[0] * factor
         frame = shrink_for_detection(frame)
-        scale = full_height / frame.shape[0]
-        places = tile_corners(frame.shape[:2])
-        side = min(frame.shape[:2])
-        self._waiting.append((number, places, frame, scale))
-        self._pictures += [frame, *(frame[y : y + side, x : x + side] for x, y in places)]
-        if len(self._pictures) >= BATCH:
+        self._waiting.append((number, frame, full_height / frame.shape[0]))
+        if len(self._waiting) >= BATCH:
             self._detect()
 
     def results(self) -> list[tuple[int, list[Face]]]:
@@ -72,19 +72,39 @@ class FaceFinder:
         return self._found
 
     def _detect(self) -> None:
-        answers = iter(detect_faces_in(self._pictures)) if self._pictures else iter(())
-        frames, found = [], []
-        for _, places, frame, _ in self._waiting:
-            faces = list(next(answers))
-            for place in places:
-                faces += _to_whole_picture(next(answers), place, frame.shape[:2])
-            frames.append(frame)
-            found.append(keep_best_answers(faces))
+        frames = [frame for _, frame, _ in self._waiting]
+        found = detect_faces_in(frames)
+        searched = [
+            (faces, frame)
+            for faces, frame in zip(found, frames, strict=True)
+            if not (self._largest and _shows_large(faces, frame.shape[:2]))
+        ]
+        _add_small(searched)
+        found = [keep_best_answers(faces) for faces in found]
         if self._confirm:
             found = _keep_confirmed_in(frames, found)
-        for (number, _, _, scale), faces in zip(self._waiting, found, strict=True):
+        for (number, _, scale), faces in zip(self._waiting, found, strict=True):
             self._found.append((number, [_scale_face(face, scale) for face in faces]))
-        self._waiting, self._pictures = [], []
+        self._waiting = []
+
+
+def _shows_large(faces: Sequence[Face], size: tuple[int, ...]) -> bool:
+    """Return whether the detector is sure of a large face in a picture of ``size`` (height, width)."""
+    return any(face.score >= SURE and face.box[2] - face.box[0] >= LARGE * max(size) for face in faces)
+
+
+def _add_small(searched: Sequence[tuple[list[Face], np.ndarray]]) -> None:
+    """Add to the faces of each frame those that are seen in its tiles."""
+    tiles = [(faces, frame, corner) for faces, frame in searched for corner in tile_corners(frame.shape[:2])]
+    answers = detect_faces_in([_cut_tile(frame, corner) for _, frame, corner in tiles])
+    for (faces, frame, corner), seen in zip(tiles, answers, strict=True):
+        faces += _to_whole_picture(seen, corner, frame.shape[:2])
+
+
+def _cut_tile(frame: np.ndarray, corner: tuple[int, int]) -> np.ndarray:
+    """Return the square of ``frame`` whose upper left corner (x, y) is given."""
+    (x, y), side = corner, min(frame.shape[:2])
+    return frame[y : y + side, x : x + side]
 
 
 def keep_confirmed(frame: np.ndarray, faces: Sequence[Face]) -> list[Face]:

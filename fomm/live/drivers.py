@@ -93,8 +93,9 @@ class MeshDriver:
                 return mesh
         # whoever is much smaller than the driver was just now is somebody else
         least = self._area / MUCH_SMALLER if time - self._seen < GAP + EASE else 0.0
-        found = [(published_box(face).area, face) for face in find_faces(picture, confirm=True)]
-        for area, face in sorted(found, key=lambda pair: -pair[0]):
+        found = find_faces(picture, confirm=True, largest=True)
+        sized = [(published_box(face).area, face) for face in found]
+        for area, face in sorted(sized, key=lambda pair: -pair[0]):
             if area < least:
                 break
             mesh = face_mesh(picture, face)
@@ -146,7 +147,7 @@ class KeypointDriver:
         if self._part != "auto":
             (part,) = photo_squares(frame, self._part, None, "the driving frame", 0)
             return grow_to_shape(part, size)
-        boxes = [published_box(face) for face in find_faces(frame, confirm=True)]
+        boxes = [published_box(face) for face in find_faces(frame, confirm=True, largest=True)]
         largest = max(boxes, key=lambda box: box.area, default=None)
         return None if largest is None else grow_to_shape(enlarged_square(largest, ROOM), size)
 
