@@ -80,12 +80,14 @@ def test_where_the_source_shows_nothing_the_network_paints():
 def test_parts_are_made_as_by_interpolation(mode, size):
     maps = torch.rand(1, 2, 7, 9, generator=torch.Generator().manual_seed(1))
     wanted = F.interpolate(maps, size, mode=mode, align_corners=False)
-    enlarged = Enlarged(maps, size, mode)
-    halves = [
-        torch.cat([enlarged[rows, slice(0, 3)], enlarged[rows, slice(3, size[1])]], 3)
-        for rows in (slice(0, 5), slice(5, size[0]))
-    ]
-    assert_near(torch.cat(halves, 2), wanted.numpy(), 1e-5, "enlarged parts")
+    rows, columns = (slice(0, 5), slice(5, size[0])), (slice(1, 3), slice(3, size[1] - 1))
+    parts = [(some, others) for some in rows for others in columns]
+    enlarged = Enlarged(maps, size, mode, parts)
+    for part in parts:
+        assert_near(enlarged[part], wanted[:, :, part[0], part[1]].numpy(), 1e-5, "an enlarged part")
+        sums = torch.ones_like(enlarged[part])
+        enlarged.add_to(sums, part)
+        assert_near(sums - 1, wanted[:, :, part[0], part[1]].numpy(), 1e-5, "a part that is added")
 
 
 @pytest.mark.parametrize("place", [(2, 3), (8, 8), (15, 0)])

@@ -82,7 +82,11 @@ def to_bytes(batch: Tensor) -> np.ndarray:
 
     Bytes leave the device, which are a quarter of the floats.
     """
-    return (batch.clamp(0, 1) * 255).round_().byte().permute(0, 2, 3, 1).cpu().numpy()
+    planes = (batch * 255).clamp_(0, 255).round_().byte().cpu().numpy()
+    pictures = np.empty((len(planes), *planes.shape[2:], planes.shape[1]), np.uint8)
+    for channel in range(planes.shape[1]):  # several times as fast as to turn all axes at once
+        pictures[..., channel] = planes[:, channel]
+    return pictures
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ a photo that has some is moved by the same motion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -24,7 +24,7 @@ from fomm.model.geometry import displacement, pixel_centres, warp
 # Shares of the square's side, from its border: the photo alone; then the fade to what is animated
 EDGE, BORDER = 0.03, 0.08
 UNCHANGED, CHANGED = 0.015, 0.05  # differences of colour that count as none, and as whole
-BAND = 64  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
+BAND = 128  # rows in one go on a CPU: what they need stays in its cache, and memory small for any photo
 
 
 class Paste:
@@ -43,10 +43,11 @@ class Paste:
         self.corner, self.size = (y0, x0), (y1 - y0, x1 - x0)
         pixels = cut_out(photo, Rect(x0, y0, x1, y1), self.size)
         exact = _to_planes(pixels, rest.device)
-        whole = slice(0, self.size[0]), slice(0, self.size[1])
-        self.detail = exact[:, :3] - Enlarged(rest, self.size, "bicubic")[whole]
+        whole = [(slice(0, self.size[0]), slice(0, self.size[1]))]
+        self.detail = exact[:, :3] - Enlarged(rest, self.size, "bicubic", whole)[whole[0]]
         self.alpha = exact[:, 3:] if exact.shape[1] == 4 else None
-        self.ramps = [_ramp(length).to(rest.device) for length in self.size]
+        down, across = (_ramp(length).to(rest.device) for length in self.size)
+        self.fade = torch.minimum(down[:, None], across)
         self.x = pixel_centres(1, self.size[1], rest)[0, :, 0]
         self.y = pixel_centres(self.size[0], 1, rest)[:, 0, 1]
 
@@ -64,12 +65,15 @@ class Paste:
         change = (prediction - self.rest).abs()
         change = torch.maximum(torch.maximum(change[:, :1], change[:, 1:2]), change[:, 2:3])
         change = _average(change)
-        painted = Enlarged(prediction, self.size, "bicubic")
-        flow = Enlarged(displacement(deformation), self.size, "bicubic")
-        # these are shares in [0, 1]; a bicubic filter would leave that range
-        changed = Enlarged(change, self.size, "bilinear")
-        shown = None if occlusion_map is None else Enlarged(occlusion_map, self.size, "bilinear")
-        for rows, columns in self._find_changes(change):
+        parts = list(self._find_changes(change))
+        if not parts:
+            return
+        painted = Enlarged(prediction, self.size, "bicubic", parts)
+        flow = Enlarged(displacement(deformation), self.size, "bicubic", parts)
+        # a bicubic filter would leave the range of these
+        changed = Enlarged((change - UNCHANGED) / (CHANGED - UNCHANGED), self.size, "bilinear", parts)
+        shown = None if occlusion_map is None else Enlarged(occlusion_map, self.size, "bilinear", parts)
+        for rows, columns in parts:
             y, x = rows.start + self.corner[0], columns.start + self.corner[1]
             there = frame[y : y + rows.stop - rows.start, x : x + columns.stop - columns.start]
             grid = flow[rows, columns].permute(0, 2, 3, 1)
@@ -78,16 +82,16 @@ class Paste:
             moved = warp(self.detail, grid, align_corners=False)
             if shown is not None:
                 moved *= shown[rows, columns]
-            moved += painted[rows, columns]
-            fade = torch.minimum(self.ramps[0][rows, None], self.ramps[1][columns])
-            weight = changed[rows, columns].sub_(UNCHANGED).div_(CHANGED - UNCHANGED).clamp_(0, 1).mul_(fade)
+            painted.add_to(moved, (rows, columns))
+            fade = self.fade[rows, columns]
+            weight = changed[rows, columns].clamp_(0, 1).mul_(fade)
             if self.alpha is not None:
                 # an edge moves also where the colours on its two sides are alike; they move with it
                 change_of_alpha = (move_alpha(self.alpha, grid) - self.alpha[:, :, rows, columns]) * fade
                 weight = torch.maximum(weight, (change_of_alpha.abs() / CHANGED).clamp_(0, 1) * fade)
             # where two squares overlap, another face may have been written here already
             before = _to_planes(there, moved.device)
-            pixels = torch.lerp(before[:, :3], moved, weight)
+            pixels = before[:, :3].lerp_(moved, weight)
             if self.alpha is not None:
                 pixels = torch.cat((pixels, before[:, 3:] + change_of_alpha), 1)
             there[:] = to_bytes(pixels)[0]
@@ -134,7 +138,8 @@ def move_alpha(alpha: Tensor, grid: Tensor) -> Tensor:
 
 def _to_planes(pixels: np.ndarray, device: torch.device) -> Tensor:
     """Convert HxWxC uint8 to 1xCxHxW in [0, 1]."""
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float().to(device) / 255
+    planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    return planes[None].to(device).float().div_(255)
 
 
 def _average(plane: Tensor) -> Tensor:
@@ -151,20 +156,40 @@ def _average(plane: Tensor) -> Tensor:
 
 
 class Enlarged:
-    """Maps 1xCxhxw, enlarged as by ``F.interpolate``; only what is asked for is computed."""
+    """Maps 1xCxhxw, enlarged to ``size`` as by ``F.interpolate``; only what is asked for is computed.
 
-    def __init__(self, maps: Tensor, size: tuple[int, int], mode: str) -> None:
-        self.maps = maps.float()
-        self.down, self.across = (
+    Args:
+        maps: 1xCxhxw.
+        size: (height, width).
+        mode: "bilinear" or "bicubic".
+        parts: rows and columns, one or more, that will be asked for; each slice has a start and a stop.
+    """
+
+    def __init__(
+        self, maps: Tensor, size: tuple[int, int], mode: str, parts: Sequence[tuple[slice, slice]]
+    ) -> None:
+        self._down, across = (
             _interpolation(old, new, mode, maps.device) for old, new in zip(maps.shape[2:], size, strict=True)
         )
+        self._left = min(columns.start for _, columns in parts)
+        columns = slice(self._left, max(columns.stop for _, columns in parts))
+        needed = across.inputs(columns)
+        self._wide = maps[0].float()[:, :, needed] @ across.matrix[columns, needed].T  # CxhxW
 
     def __getitem__(self, part: tuple[slice, slice]) -> Tensor:
-        """Return some rows and columns, 1xCxrxc; each slice has a start and a stop."""
+        """Return some rows and columns, 1xCxrxc."""
+        return torch.bmm(*self._factors(part))[None]
+
+    def add_to(self, sums: Tensor, part: tuple[slice, slice]) -> None:
+        """Add some rows and columns to ``sums``, 1xCxrxc."""
+        sums[0].baddbmm_(*self._factors(part))
+
+    def _factors(self, part: tuple[slice, slice]) -> tuple[Tensor, Tensor]:
+        """Return Cxrxh' and Cxh'xc, whose product some rows and columns are."""
         rows, columns = part
-        from_rows, from_columns = self.down.inputs(rows), self.across.inputs(columns)
-        wide = self.maps[:, :, from_rows, from_columns] @ self.across.matrix[columns, from_columns].T
-        return self.down.matrix[rows, from_rows] @ wide
+        needed = self._down.inputs(rows)
+        wide = self._wide[:, needed, columns.start - self._left : columns.stop - self._left]
+        return self._down.matrix[rows, needed].expand(len(wide), -1, -1), wide
 
 
 class _Interpolation:
