@@ -54,20 +54,21 @@ class Marker:
                 f"{self._shape[1]}x{self._shape[0]}; take another Marker for another video"
             )
         if frame.dtype != np.uint8:
-            change = (self._up.astype(frame.dtype) - self._down) / 255
+            change = self._change.astype(frame.dtype) / 255
             return np.clip(frame + change, 0, 1).astype(frame.dtype)
-        # Bytes alone, which add up and stop at 0 and 255: quicker than with wider numbers.
-        marked = np.minimum(frame, 255 - self._up)
-        marked += self._up
-        np.maximum(marked, self._down, out=marked)
-        marked -= self._down
+        # In bytes alone, which is quicker. Adding wraps at 256, as for a negative change it has to.
+        marked = np.minimum(frame, self._most)
+        np.maximum(marked, self._least, out=marked)
+        marked += self._change.view(np.uint8)
         return marked
 
     def _place(self, frame: np.ndarray) -> None:
         levels = to_brightness(frame)
         pattern = np.rint(_choose_strength(levels) * make_pattern(self.origin, *levels.shape))
-        change = np.repeat(np.clip(pattern, -_LIMIT, _LIMIT).astype(np.int8)[..., None], 3, axis=2)
-        self._up, self._down = change.clip(0).view(np.uint8), (-change).clip(0).view(np.uint8)
+        self._change = np.repeat(np.clip(pattern, -_LIMIT, _LIMIT).astype(np.int8)[..., None], 3, axis=2)
+        # what a pixel may have for the sum to stay in 0 to 255
+        self._most = 255 - self._change.clip(0).view(np.uint8)
+        self._least = (-self._change).clip(0).view(np.uint8)
 
 
 def mark(frames: Any, origin: Origin | None = None) -> Any:
