@@ -91,7 +91,8 @@ class Convolution(nn.Module):
 
     def add_to(self, out: Tensor, x: Tensor) -> Tensor:
         """Return ``out`` plus the convolution of ``x``; it may be written over ``out``."""
-        if x.device.type == "cpu" and _can_fuse(self.weight.dtype) and not self._is_small(x):
+        on_cpu = is_eager() and x.device.type == "cpu"
+        if on_cpu and _can_fuse(self.weight.dtype) and not self._is_small(x):
             return torch.ops.mkldnn._convolution_pointwise_.binary(
                 out, x, self.weight, self.bias, *self._steps, "add", 1.0, None, [], None
             )
@@ -237,11 +238,11 @@ class Residual(nn.Module):
         # a plain tuple, so that ``to`` does not move them: they are for the CPU alone
         self.winograd = (Winograd(*first), Winograd(*second)) if winograd else None
 
-    def forward(self, x: Tensor, *, overwrite: bool = False) -> Tensor:
-        """Run the block on BxFxHxW; with ``overwrite`` the result may be written over it."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the block on BxFxHxW; the result may be written over it."""
         scale, shift = (vector[:, None, None] for vector in (self.scale, self.shift))
         out = self.conv1(torch.addcmul(shift, x, scale).relu_())
-        return self.conv2.add_to(x, out) if overwrite else self.conv2(out).add_(x)
+        return self.conv2.add_to(x, out)
 
 
 class Bottleneck(nn.Module):
@@ -262,13 +263,10 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Run the blocks on BxFxHxW; the result may be written over it."""
         if self.uses_winograd and x.device.type == "cpu" and is_eager():
             return torch.cat([self._run_winograd(picture) for picture in x])
-        if not is_eager():
-            return self.blocks(x)
-        for number, block in enumerate(self.blocks):
-            x = block(x, overwrite=number > 0)  # but not over what was given
-        return x
+        return self.blocks(x)
 
     def _run_winograd(self, picture: Tensor) -> Tensor:
         """Run all blocks on CxHxW, to 1xCxHxW, in buffers that are written in place.

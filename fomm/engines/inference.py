@@ -286,13 +286,14 @@ class _FusedDecoder(nn.Module):
         return self.paint(moved)
 
     def move(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:
-        """Warp and mask the source's features, 1xFxhxw, for B frames: BxFxhxw float32."""
+        """Warp and mask the source's features, 1xFxhxw, for B frames: BxFxhxw."""
         size = features.shape[2:]
         deformation = resize_deformation(deformation, size)
         occlusion = None if occlusion is None else resize_maps(occlusion, size)
         if is_eager() and features.device.type == "cpu":
+            rows = features.to(self.dtype)
             return sample_rows(
-                features, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
+                rows, deformation, occlusion, align_corners=self.align_corners, bicubic=self.bicubic
             )
         copies = features.expand(deformation.shape[0], -1, -1, -1)
         out = warp(copies, deformation, align_corners=self.align_corners, bicubic=self.bicubic)
@@ -335,13 +336,13 @@ def sample_rows(
     of the pixels around it, which ``embedding_bag`` computes.
 
     Args:
-        features: 1xCxHxW, channels-last.
-        grid: BxhxwxXY in [-1, 1]; points outside give zero.
+        features: 1xCxHxW, channels-last, of any dtype.
+        grid: BxhxwxXY float32 in [-1, 1]; points outside give zero.
         factor: Bx1xhxw; None: 1.
         align_corners, bicubic: as in ``warp``.
 
     Returns:
-        BxCxhxw, channels-last.
+        BxCxhxw, channels-last, of the features' dtype. Sums are float32 until then.
     """
     height, width = features.shape[2:]
     size = grid.new_tensor([width, height])
@@ -363,7 +364,7 @@ def sample_rows(
     sums = F.embedding_bag(
         rows.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
         features.permute(0, 2, 3, 1).flatten(0, 2),
-        per_sample_weights=weights.flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
+        per_sample_weights=weights.to(features.dtype).flatten(0, 1).permute(1, 2, 3, 0).reshape(-1, count),
         mode="sum",
     )
     return sums.view(*grid.shape[:3], -1).permute(0, 3, 1, 2)

@@ -1,6 +1,7 @@
 """The networks, converted for an engine and kept as long as the generator is."""
 
 import weakref
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -55,7 +56,10 @@ def prepare_engine(
         InputError: there is no such engine or precision, or not together, or not on the device.
         MissingExtraError: the engine is not installed.
     """
-    engine, precision = choose_engine(engine, precision, next(generator.parameters()).device)
+    device = next(generator.parameters()).device
+    if device.type == "cpu":
+        _keep_freed_memory()
+    engine, precision = choose_engine(engine, precision, device)
     state = (
         _fingerprint(generator, kp_detector),
         getattr(generator, "bicubic", None),
@@ -71,6 +75,17 @@ def prepare_engine(
         else:
             engines[key] = _make_graph_engine(generator, kp_detector, engine, precision, size)
     return engines[key], engine, precision
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep up to 62 MiB of freed memory for what is computed next.
+
+    Otherwise it gives much of it back after each picture, and the kernel clears every page anew for the next
+    one. glibc keeps twice as much as the largest block that was ever freed, if that had at most 32 MiB. So
+    such a block is taken, and freed. Nothing is written to it, so it costs no memory.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 def _make_torch_engine(generator: Generator, kp_detector: Detector, precision: str) -> Engine:
