@@ -158,10 +158,9 @@ def animate_file(
         motion = replace(motion, driver="mesh")
     if isinstance(driving, Mapping):
         framing = replace(framing, face=tuple(driving))
-    with leave_a_core():
-        moved = MovedPhoto(
-            picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
-        )
+    moved = MovedPhoto(
+        picture, str(photo), generator, kp_detector, framing=framing, motion=motion, compute=compute
+    )
     reader: VideoReader | None = None
     drivers: list[Template] = []
     if by_motion:

@@ -13,7 +13,7 @@ from fomm.animation.motion import FaceMotion
 from fomm.animation.options import Crop
 from fomm.animation.presence import ALWAYS
 from fomm.animation.progress import Progress
-from fomm.animation.threads import leave_a_core, prefetch
+from fomm.animation.threads import leave_a_core
 from fomm.animation.watch import find_watched_part, watch_face
 from fomm.errors import InputError
 from fomm.face.crop import Rect
@@ -60,9 +60,9 @@ class DrivingVideo:
                 self.parts = [grow_to_shape(square, size) for square in part.squares]
             if watch and part.faces:
                 watched = find_watched_part(list(part.faces.values()), reader.size)
-                with reader.reopen(*watched) as frames, prefetch(frames) as ready, leave_a_core():
+                with reader.reopen(*watched) as frames, leave_a_core():
                     self.motion = watch_face(
-                        ready,
+                        frames,
                         part.faces,
                         part.num_frames,
                         reader.fps,

@@ -20,7 +20,7 @@ from fomm.animation.threads import leave_a_core, prefetch
 from fomm.errors import InputError
 from fomm.face.crop import Rect, enlarged_square, iou, published_box, union
 from fomm.face.detector import Face
-from fomm.face.search import FaceFinder, detection_factor, find_faces
+from fomm.face.search import BATCH, FaceFinder, detection_factor, find_faces
 from fomm.media import VideoReader
 from fomm.media.images import get_max_pixels
 
@@ -164,11 +164,13 @@ def _look_for_faces(
     """
     finder, count = FaceFinder(confirm=True, largest=part is None), 0
     factor = detection_factor(video.size)
-    with video.reopen(factor=factor) as frames, prefetch(frames) as ready, leave_a_core():
-        for frame in report_progress(ready, video.num_frames, progress, "looking for the face"):
-            if count % EVERY == 0:
-                finder.add(count, frame, factor)
-            count += 1
+    with video.reopen(factor=factor) as frames, leave_a_core():
+        looked_at = (None if number % EVERY else frame for number, frame in enumerate(frames))
+        with prefetch(looked_at, depth=EVERY * BATCH) as ready:
+            for frame in report_progress(ready, video.num_frames, progress, "looking for the face"):
+                if frame is not None:
+                    finder.add(count, frame, factor)
+                count += 1
     found = finder.results()
     if part is not None:
         found = [(number, [face for face in faces if _lies_in(face, part)]) for number, faces in found]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from fomm.animation.framing import FEW, driver_faces
 from fomm.animation.motion import (
@@ -18,15 +19,16 @@ from fomm.animation.motion import (
 )
 from fomm.animation.presence import Presence, find_gaps
 from fomm.animation.progress import Progress, report_progress
+from fomm.animation.threads import prefetch
 from fomm.errors import InputError
-from fomm.face import Face, face_mesh, face_meshes
+from fomm.face import Face, face_mesh
 from fomm.face.crop import published_box
 from fomm.face.mesh import SIZE as MESH_SIZE
-from fomm.face.mesh import crop_around
+from fomm.face.mesh import Crop, crop_around, crop_meshes, sample_crop
 from fomm.face.search import FaceFinder, find_faces
 from fomm.media.decode import Part
 
-_BATCH = 16  # frames in memory; with fewer, PyTorch takes slower convolutions on one thread
+_BATCH = 16  # faces in one pass; with fewer, PyTorch takes slower convolutions on one thread
 # A face may be shrunk until so many of its pixels are left for one of the mesh network's. Its points move by
 # less than 0.1 of the network's 192 pixels by that, in the mean; they tremble by 0.7 in any case.
 _DETAIL = 1.25
@@ -52,6 +54,8 @@ def watch_face(
 ) -> FaceMotion:
     """Return the motion of a face in all frames of a video.
 
+    A thread of its own draws the frames and cuts the face out of them.
+
     Args:
         frames: HxWx3 uint8, one by one.
         faces: the face in some of the frames, by number, ascending; in between it is looked for between
@@ -69,31 +73,35 @@ def watch_face(
     shift = np.array([*corner, 0], np.float32)
     known: list[int] = []
     motions: list[FaceMotion] = []
-    waiting: list[tuple[int, np.ndarray, Face]] = []
+    places = _find_places(faces, count)
 
-    def measure() -> None:
-        if not waiting:
+    def cut_faces() -> Iterator[tuple[int, Tensor, Crop] | None]:
+        for number, frame in enumerate(frames):
+            if number < count and presence.is_seen(number):
+                crop = crop_around(_move_face(places[number], -shift[:2], factor))
+                yield number, sample_crop(frame, crop), crop
+            else:
+                yield None
+
+    def measure(batch: Sequence[tuple[int, Tensor, Crop]]) -> None:
+        if not batch:
             return
-        meshes = face_meshes(
-            [frame for _, frame, _ in waiting], [_move_face(face, -shift[:2], factor) for *_, face in waiting]
-        )
-        seen = [
-            (number, mesh.points * factor + shift)
-            for (number, *_), mesh in zip(waiting, meshes, strict=True)
-            if mesh.is_sure
-        ]
+        numbers, pictures, crops = zip(*batch, strict=True)
+        meshes = zip(numbers, crop_meshes(pictures, crops), strict=True)
+        seen = [(number, mesh.points * factor + shift) for number, mesh in meshes if mesh.is_sure]
         if seen:
             known.extend(number for number, _ in seen)
             motions.append(measure_motion(np.stack([points for _, points in seen])))
-        waiting.clear()
 
-    places = _find_places(faces, count)
-    for number, frame in enumerate(report_progress(frames, count, progress, "watching the face")):
-        if number < count and presence.is_seen(number):
-            waiting.append((number, frame, places[number]))
-        if len(waiting) == _BATCH:
-            measure()
-    measure()
+    waiting: list[tuple[int, Tensor, Crop]] = []
+    with prefetch(cut_faces(), depth=_BATCH) as cut:
+        for face in report_progress(cut, count, progress, "watching the face"):
+            if face is not None:
+                waiting.append(face)
+            if len(waiting) == _BATCH:
+                measure(waiting)
+                waiting = []
+    measure(waiting)
     if not known:
         raise InputError(
             "no face was found in the driving video that its mesh agrees with; give a video of a face, "

@@ -282,7 +282,7 @@ class _FusedDecoder(nn.Module):
         moved = self.move(features, deformation, occlusion)
         if is_eager() and moved.device.type == "cpu":
             # one after the other: the features of one picture just fit in the cache
-            return torch.cat([self.paint(picture[None]) for picture in moved])
+            return torch.cat([self.paint(picture) for picture in moved.split(1)])
         return self.paint(moved)
 
     def move(self, features: Tensor, deformation: Tensor, occlusion: Tensor | None) -> Tensor:

@@ -234,10 +234,22 @@ def face_meshes(
         for image, crop in zip(images[start : start + CHUNK], crops, strict=True):
             check_image(image)
             batch.append(sample_crop(image, crop, device=device))
-        points, presence = load_mesh_network(device)(torch.cat(batch))
-        for place, score, crop in zip(points.cpu().numpy(), presence.sigmoid().tolist(), crops, strict=True):
-            meshes.append(Mesh(crop_to_image(place, crop), score))
+        meshes += crop_meshes(batch, crops)
     return meshes
+
+
+@torch.no_grad()
+def crop_meshes(pictures: Sequence[Tensor], crops: Sequence[Crop]) -> list[Mesh]:
+    """Find the points of one face in each of some crops, in one pass.
+
+    Args:
+        pictures: one or more, 1x3x192x192 each, see ``sample_crop``.
+        crops: where they were cut out.
+    """
+    batch = torch.cat(list(pictures))
+    points, presence = load_mesh_network(batch.device)(batch)
+    found = zip(points.cpu().numpy(), presence.sigmoid().tolist(), crops, strict=True)
+    return [Mesh(crop_to_image(place, crop), score) for place, score, crop in found]
 
 
 class Crop(NamedTuple):
@@ -267,10 +279,10 @@ def sample_crop(
 ) -> Tensor:
     """Return ``crop`` of ``image`` (HxWx3 uint8) as 1x3x(size)x(size) in [0, 1] on ``device``.
 
-    It is sampled linearly. Beyond the image's border lies the colour of the border. Where the crop is much
-    larger than ``size``, each pixel is the mean of several samples, which keeps fine patterns from aliasing.
+    It is sampled linearly. Beyond the image's border lies the colour of the border. Where the crop has twice
+    the ``size`` or more, each pixel is the mean of several samples, which keeps fine patterns from aliasing.
     """
-    fine = min(max(round(crop.side / size), 1), 8)
+    fine = min(max(int(crop.side / size), 1), 8)
     axes, centre = _crop_axes(crop) * crop.side, np.array(crop.centre)
     reach = np.abs(axes).sum(axis=1) / 2 + 1  # from the centre; a sample needs the pixels on both sides of it
     end = np.array(image.shape[1::-1])  # width, height

@@ -178,7 +178,7 @@ function cropAround({ box: [x0, y0, x1, y1], points: [left, right] }) {
 
 /** Return a turned square of a picture as planes in [0, 1]; beyond the border lies the border's colour. */
 function sampleCrop({ width, height, data }, crop, size) {
-  const fine = Math.min(Math.max(Math.round(crop.side / size), 1), 8), count = size * fine;
+  const fine = Math.min(Math.max(Math.floor(crop.side / size), 1), 8), count = size * fine;
   const cos = Math.cos(crop.angle) * crop.side, sin = Math.sin(crop.angle) * crop.side;
   const planes = new Float32Array(3 * size * size), share = 1 / (255 * fine * fine);
   for (let v = 0; v < count; v++) {
