@@ -61,7 +61,12 @@ def before_rendering(monkeypatch):
 
 @pytest.fixture
 def memory_for(before_rendering):
-    """Give a function that makes the generator run out of memory at more frames than it is told."""
+    """Give a function that makes the generator run out of memory at more frames than it is told.
+
+    PyTorch has one thread meanwhile, and takes one batch after the other, as on a GPU.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
 
     def limit(frames: int) -> list[int]:
         tried = []
@@ -74,7 +79,8 @@ def memory_for(before_rendering):
         before_rendering(count)
         return tried
 
-    return limit
+    yield limit
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize(("room", "tries"), [(2, [8, 4, 2, 2, 2, 2, 1]), (1, [8, 4, 2] + 9 * [1])])

@@ -5,8 +5,9 @@ import threading
 import time
 
 import pytest
+import torch
 
-from fomm.animation.threads import BackgroundWorker, prefetch
+from fomm.animation.threads import BackgroundWorker, map_in_threads, prefetch
 
 
 def threads() -> int:
@@ -108,7 +109,7 @@ def test_an_error_in_front_drops_what_waits():
 
 INTERRUPTED = """
 import random, signal
-from fomm.animation.threads import BackgroundWorker, prefetch
+from fomm.animation.threads import BackgroundWorker, map_in_threads, prefetch
 
 def interrupt(*_):
     raise KeyboardInterrupt
@@ -135,3 +136,50 @@ def test_an_interrupt_at_any_moment_ends_both():
         [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0 and done.stdout == "through\n", done.stderr[-2000:]
+
+
+def test_results_come_in_order_from_several_threads():
+    """Two items are computed at a time, by half of PyTorch's threads, and no more are drawn ahead."""
+    both, drawn, places = threading.Barrier(2, timeout=10), [], set()
+
+    def items():
+        for number in range(6):
+            drawn.append(number)
+            yield number
+
+    def compute(number):
+        both.wait()  # breaks where they do not work side by side
+        places.add(threading.current_thread())
+        return number**2, torch.get_num_threads()
+
+    before, available = threads(), torch.get_num_threads()
+    torch.set_num_threads(4)
+    results = map_in_threads(compute, items())
+    assert next(results) == (0, 2) and len(drawn) == 3
+    assert list(results) == [(number**2, 2) for number in range(1, 6)]
+    assert torch.get_num_threads() == 4 and threads() == before
+    assert len(places) == 2 and threading.current_thread() not in places
+    torch.set_num_threads(available)
+
+
+def test_a_single_item_is_computed_at_once_by_all_threads():
+    places = list(map_in_threads(lambda _: threading.current_thread(), iter([1])))
+    assert places == [threading.current_thread()]
+    assert list(map_in_threads(abs, iter([]))) == []
+
+
+def test_an_error_of_one_of_several_threads_comes_in_its_turn():
+    before, available = threads(), torch.get_num_threads()
+    results = map_in_threads(lambda number: 1 // number, iter([1, 0, 1, 1]))
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert threads() == before and torch.get_num_threads() == available
+
+
+def test_leaving_early_ends_several_threads():
+    before = threads()
+    results = map_in_threads(abs, itertools.count())
+    assert next(results) == 0
+    results.close()
+    assert threads() == before

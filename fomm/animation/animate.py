@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from fomm.animation.animator import Animator
 from fomm.animation.driving import DrivingVideo, take_frame
@@ -181,10 +182,11 @@ def animate_file(
         if reader is not None:
             video = _watch_driving(moved, reader, framing, motion, progress=progress)
         small = sum(weights.numel() for weights in generator.parameters()) < _SMALL
+        leaves = small and torch.get_num_threads() > 2  # with two, each paints batches of its own
         with (
             BackgroundWorker(write) as background,
             moved.follow(video, motion.best_frame) as animated,
-            leave_a_core() if small else nullcontext(),
+            leave_a_core() if leaves else nullcontext(),
         ):
             for step in report_progress(animated, leader.num_frames, progress):
                 background.put(step)

@@ -17,7 +17,6 @@ from fomm.animation.photo_face import PhotoFace, find_photo_face, free_inside, m
 from fomm.animation.presence import ALWAYS, Presence
 from fomm.animation.watch import watch_frames
 from fomm.engines.gpu import SideStream, explain_out_of_memory
-from fomm.engines.inference import Rendered
 from fomm.errors import InputError
 from fomm.model import (
     Detector,
@@ -185,21 +184,18 @@ class Animator:
         """Yield what ``render`` does, in batches."""
         start, held = (None if reference is None else self._start(reference)), reference
 
-        def make(numbered: Sequence[tuple[int, np.ndarray]]) -> Rendered:
+        def locate(numbered: Sequence[tuple[int, np.ndarray]]) -> Keypoints:
             nonlocal start, held
             numbers = [number for number, _ in numbered]
             kp_driving = self.painter.detect([frame for _, frame in numbered])
-            begin = start or self._start(kp_driving.map(lambda t: t[:1]))
-            kp_driving = _hold(kp_driving, held or begin.reference, [presence.is_seen(n) for n in numbers])
-            moved = self._ease(
-                self._moved(kp_driving, begin), [presence.strength(number) for number in numbers]
+            start = start or self._start(kp_driving.map(lambda t: t[:1]))
+            kp_driving = _hold(kp_driving, held or start.reference, [presence.is_seen(n) for n in numbers])
+            held = kp_driving.map(lambda t: t[-1:])
+            return self._ease(
+                self._moved(kp_driving, start), [presence.strength(number) for number in numbers]
             )
-            rendered = self.painter.render(moved)
-            # only now: the memory may have been too small, and these frames come again
-            start, held = begin, kp_driving.map(lambda t: t[-1:])
-            return rendered
 
-        return self.painter.in_batches(enumerate(iterate_frames(driving_video)), make)
+        return self.painter.in_batches(enumerate(iterate_frames(driving_video)), locate)
 
     def _watch(self, frames: Sequence[np.ndarray]) -> tuple[FaceMotion, Presence]:
         watched = watch_frames([to_uint8(frame) for frame in frames])

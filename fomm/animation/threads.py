@@ -4,15 +4,19 @@ Queues are bounded, so memory does not grow. An error of a thread is raised wher
 Ctrl-C may interrupt the main thread anywhere in here: the threads end all the same.
 """
 
+import itertools
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import torch
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 DEPTH = 8  # items that wait in a queue at most
 
@@ -120,6 +124,36 @@ def leave_a_core() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int = 2) -> Iterator[R]:
+    """Yield the function's results for the items, in order, while other threads compute the next ones.
+
+    The items are drawn by whoever takes the results. PyTorch's threads are shared out among these; a single
+    item gets them all.
+    """
+    first = list(itertools.islice(items, threads))
+    if len(first) < 2:
+        yield from map(function, first)
+        return
+    available = torch.get_num_threads()
+
+    def call(item: T) -> R:
+        torch.set_num_threads(max(available // threads, 1))  # of this thread, and of those that start now
+        return function(item)
+
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            waiting.extend(pool.submit(call, item) for item in first)
+            while waiting:
+                result = waiting.popleft().result()
+                waiting.extend(pool.submit(call, item) for item in itertools.islice(items, 1))
+                yield result
+        finally:
+            torch.set_num_threads(available)  # of threads that start from now on
+            for future in waiting:
+                future.cancel()
 
 
 class BackgroundWorker(Generic[T]):

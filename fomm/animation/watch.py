@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from fomm.animation.motion import (
 )
 from fomm.animation.presence import Presence, find_gaps
 from fomm.animation.progress import Progress, report_progress
-from fomm.animation.threads import prefetch
+from fomm.animation.threads import map_in_threads, prefetch
 from fomm.errors import InputError
 from fomm.face import Face, face_mesh
 from fomm.face.crop import published_box
@@ -83,25 +84,19 @@ def watch_face(
             else:
                 yield None
 
-    def measure(batch: Sequence[tuple[int, Tensor, Crop]]) -> None:
-        if not batch:
-            return
+    def measure(batch: Sequence[tuple[int, Tensor, Crop]]) -> list[tuple[int, np.ndarray]]:
         numbers, pictures, crops = zip(*batch, strict=True)
         meshes = zip(numbers, crop_meshes(pictures, crops), strict=True)
-        seen = [(number, mesh.points * factor + shift) for number, mesh in meshes if mesh.is_sure]
-        if seen:
-            known.extend(number for number, _ in seen)
-            motions.append(measure_motion(np.stack([points for _, points in seen])))
+        return [(number, mesh.points * factor + shift) for number, mesh in meshes if mesh.is_sure]
 
-    waiting: list[tuple[int, Tensor, Crop]] = []
     with prefetch(cut_faces(), depth=_BATCH) as cut:
-        for face in report_progress(cut, count, progress, "watching the face"):
-            if face is not None:
-                waiting.append(face)
-            if len(waiting) == _BATCH:
-                measure(waiting)
-                waiting = []
-    measure(waiting)
+        told = report_progress(cut, count, progress, "watching the face")
+        present = (face for face in told if face is not None)
+        batches = iter(lambda: list(itertools.islice(present, _BATCH)), [])
+        for seen in map_in_threads(measure, batches):
+            if seen:
+                known.extend(number for number, _ in seen)
+                motions.append(measure_motion(np.stack([points for _, points in seen])))
     if not known:
         raise InputError(
             "no face was found in the driving video that its mesh agrees with; give a video of a face, "
