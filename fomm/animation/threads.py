@@ -129,18 +129,26 @@ def leave_a_core() -> Iterator[None]:
 def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int = 2) -> Iterator[R]:
     """Yield the function's results for the items, in order, while other threads compute the next ones.
 
-    The items are drawn by whoever takes the results. PyTorch's threads are shared out among these; a single
-    item gets them all.
+    The items are drawn by whoever takes the results. PyTorch's threads are shared out among all; a single item
+    gets all of them.
     """
     first = list(itertools.islice(items, threads))
     if len(first) < 2:
         yield from map(function, first)
         return
     available = torch.get_num_threads()
+    share = max(available // threads, 1)
 
     def call(item: T) -> R:
-        torch.set_num_threads(max(available // threads, 1))  # of this thread, and of those that start now
+        torch.set_num_threads(share)  # of this thread
         return function(item)
+
+    def draw() -> list[T]:
+        torch.set_num_threads(share)
+        try:
+            return list(itertools.islice(items, 1))
+        finally:
+            torch.set_num_threads(available)
 
     waiting: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -148,16 +156,16 @@ def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int 
             waiting.extend(pool.submit(call, item) for item in first)
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(call, item) for item in itertools.islice(items, 1))
+                waiting.extend(pool.submit(call, item) for item in draw())
                 yield result
         finally:
-            torch.set_num_threads(available)  # of threads that start from now on
+            torch.set_num_threads(available)  # also of threads that start from now on
             for future in waiting:
                 future.cancel()
 
 
 class BackgroundWorker(Generic[T]):
-    """Calls a function with one item after the other, in a thread.
+    """Calls a function with one item after the other, in a thread, which has half of PyTorch's threads.
 
     As a context it ends when all items are done. Where the block ends by an error, waiting items are dropped.
     """
@@ -176,6 +184,7 @@ class BackgroundWorker(Generic[T]):
         self._waiting.put(item)
 
     def __enter__(self) -> "BackgroundWorker[T]":
+        self._share = max(torch.get_num_threads() // 2, 1)
         _start(self._thread)
         return self
 
@@ -183,10 +192,12 @@ class BackgroundWorker(Generic[T]):
         self._dropping = error is not None
         self._waiting.end()
         self._thread.join()
+        torch.set_num_threads(torch.get_num_threads())  # of threads that start from now on
         if error is None and self._error is not None:
             raise self._error
 
     def _run(self) -> None:
+        torch.set_num_threads(self._share)  # of this thread
         while not isinstance(item := self._waiting.get(), _End):
             if self._error is None and not self._dropping:
                 try:
