@@ -129,8 +129,8 @@ def leave_a_core() -> Iterator[None]:
 def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int = 2) -> Iterator[R]:
     """Yield the function's results for the items, in order, while other threads compute the next ones.
 
-    The items are drawn by whoever takes the results. PyTorch's threads are shared out among all; a single item
-    gets all of them.
+    The items are drawn by whoever takes the results. PyTorch's threads are shared out among all, and a single
+    item gets all of them.
     """
     first = list(itertools.islice(items, threads))
     if len(first) < 2:
