@@ -19,7 +19,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import FrameType
@@ -196,7 +196,17 @@ def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int)
     except OSError as reason:
         raise MediaError(f"cannot start {command[0]}: {reason.strerror or reason}") from reason
     _started.add(process)
+    for pipe in filter(None, (process.stdin, process.stdout)):
+        _widen(pipe)
     return process
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Let a pipe hold 1 MiB, where the system can; with the usual 64 KiB both ends wait 40 times for a frame."""
+    with suppress(ImportError, AttributeError, OSError):
+        import fcntl  # not on Windows
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 2**20)  # Linux alone
 
 
 def stop_all() -> None:
