@@ -202,7 +202,7 @@ def start_process(arguments: list[str], log: IO[bytes], stdin: int, stdout: int)
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Let a pipe hold 1 MiB, where the system can; with the usual 64 KiB both ends wait 40 times for a frame."""
+    """Let a pipe hold 1 MiB where the system can; with 64 KiB both ends wait some 40 times for each frame."""
     with suppress(ImportError, AttributeError, OSError):
         import fcntl  # not on Windows
 
