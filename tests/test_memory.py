@@ -1,5 +1,6 @@
-"""Memory does not grow with the number of frames."""
+"""Memory does not grow with the number of frames, and is kept from one to the next."""
 
+import platform
 import subprocess
 import sys
 
@@ -42,3 +43,31 @@ def test_3000_frames_take_no_more_memory_than_300(tmp_path):
         peaks[count] = peak
     growth = peaks[3000] / peaks[300]
     assert growth <= 1.1, f"{peaks[3000]} against {peaks[300]}: {growth:.2f} times as much"
+
+
+PAGES = """
+import resource, torch
+from fomm import Animator, load_checkpoints
+def count_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        kept = [torch.ones(2**21) for _ in range(3)]  # 8 MiB each
+        del kept
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 10
+count_pages()
+before = count_pages()
+import numpy as np
+Animator(np.zeros((64, 64, 3), np.uint8), *load_checkpoints(CONFIG, CHECKPOINT, cpu=True))
+count_pages()
+print(before, count_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that gives memory back")
+def test_freed_memory_is_kept_for_the_next_picture():
+    """Before there is an animator, each picture's memory is cleared page by page anew."""
+    files = (str(GOLDEN / name) for name in ("tiny.yaml", "tiny-cpk.pth.tar"))
+    script = PAGES.replace("CONFIG", repr(next(files))).replace("CHECKPOINT", repr(next(files)))
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    before, after = map(int, run.stdout.split())
+    assert before > 1000 and after < 0.1 * before, (before, after)

@@ -108,7 +108,8 @@ def draw_file_to_file(figure: "Figure") -> None:
             value = float(row[column])
             axes.barh(height, value, left=left, color=colour, height=0.6, edgecolor="white")
             middle = left + value / 2
-            axes.text(middle, height, row[column], ha="center", va="center", color="white", fontsize=9)
+            size = 9 if value > 4 else 6.5
+            axes.text(middle, height, row[column], ha="center", va="center", color="white", fontsize=size)
             if height:
                 above = 1.4 if row["step"] != "find faces" else 1.75
                 axes.text(middle, above, row["step"], ha="center", color=colour, fontsize=9.5)

@@ -1,4 +1,4 @@
-"""Threads beside the networks: one draws the driving frames ahead of them, one writes what they have made.
+"""Threads beside each other: one draws the driving frames ahead, some paint, one writes what they have made.
 
 Queues are bounded, so memory does not grow. An error of a thread is raised where its result is awaited.
 Ctrl-C may interrupt the main thread anywhere in here: the threads end all the same.
