@@ -108,8 +108,16 @@ def draw_file_to_file(figure: "Figure") -> None:
             value = float(row[column])
             axes.barh(height, value, left=left, color=colour, height=0.6, edgecolor="white")
             middle = left + value / 2
-            size = 9 if value > 4 else 6.5
-            axes.text(middle, height, row[column], ha="center", va="center", color="white", fontsize=size)
+            inside = value > 4  # a number wider than its bar stands below it
+            axes.text(
+                middle,
+                height if inside else height - 0.42,
+                row[column],
+                ha="center",
+                va="center",
+                color="white" if inside else colour,
+                fontsize=9,
+            )
             if height:
                 above = 1.4 if row["step"] != "find faces" else 1.75
                 axes.text(middle, above, row["step"], ha="center", color=colour, fontsize=9.5)
