@@ -11,6 +11,7 @@ from lively import lively, small_networks
 from fomm.checkpoint import load_checkpoints
 from fomm.engines.fused import Bottleneck, Up
 from fomm.engines.inference import InferenceNetworks, Rendered, sample_rows
+from fomm.engines.quantization import quantize
 from fomm.engines.winograd import Scratch, Winograd, cook_toom_matrices
 from fomm.heads.dataset import render_clip
 from fomm.model import Keypoints, KPDetector, OcclusionAwareGenerator, movement_scale, relative_motion
@@ -280,3 +281,16 @@ def test_later_changes_of_the_weights_are_not_seen():
                 tensor.mul_(0)
     after = inference.render(inference.encode(source), inference.detect(driving)).prediction
     assert torch.equal(before, after)
+
+
+@pytest.mark.smoke
+def test_all_convolutions_of_the_decoder_get_8_bits(processor):
+    """Also those that run fused with what follows them, where no hook sees what they read."""
+    networks = InferenceNetworks(*small_networks())
+    source, driving = pictures(1, 64, 64), pictures(2, 64, 64)
+    encoded = networks.encode(source)
+    quantized = quantize(networks, [(encoded, networks.detect(driving))])
+    kinds = [type(module).__name__ for module in quantized.decoder.modules()]  # each holds its convolution
+    assert kinds.count("_QuantizedConvolution") == kinds.count("Convolution") > 3
+    plain = quantized.render(encoded, networks.detect(driving)).prediction
+    assert difference(plain, networks.render(encoded, networks.detect(driving)).prediction) < 0.1

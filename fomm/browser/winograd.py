@@ -40,7 +40,7 @@ class WinogradConvolution(nn.Module):
         self.register_buffer("to_tiles", analysis)
         self.register_buffer("from_tiles", synthesis)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, total: Tensor | None = None) -> Tensor:
         _, channels, height, width = x.shape
         rows, columns = height // TILE, width // TILE
         # tile t has the places 4 t to 4 t + 5: four of its own block, and two of the next
@@ -54,7 +54,8 @@ class WinogradConvolution(nn.Module):
         made = self.from_tiles @ products.view(_SIDE**2, -1)
         made = made.view(TILE, TILE, outputs, rows, columns).permute(2, 3, 0, 4, 1)
         made = made.reshape(1, outputs, height, width) + self.bias[:, None, None]
-        return made.relu() if self.relu else made
+        made = made.relu() if self.relu else made
+        return made if total is None else made + total
 
 
 def use_winograd(networks: InferenceNetworks) -> None:

@@ -3,7 +3,9 @@
 Tensors are channels-last. Weights are buffers, since nothing here is trained.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 
 import torch
@@ -38,9 +40,23 @@ def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale.to(norm.weight.device, torch.float32), shift.to(norm.weight.device, torch.float32)
 
 
+_plain = ContextVar("plain", default=False)
+
+
+@contextmanager
+def run_plainly() -> Iterator[None]:
+    """Call each convolution as a module in the block, so that hooks see what it reads; nothing is fused."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
 def is_eager() -> bool:
-    """Return whether operations are run as they are called, not traced for another engine."""
-    return not (torch.jit.is_tracing() or torch.compiler.is_compiling())  # type: ignore[attr-defined]
+    """Return whether operations may be fused: they are not traced for another engine, nor run plainly."""
+    traced = torch.jit.is_tracing() or torch.compiler.is_compiling()  # type: ignore[attr-defined]
+    return not (traced or _plain.get())
 
 
 @cache
@@ -77,26 +93,24 @@ class Convolution(nn.Module):
         self.register_buffer("weight", weight.to(dtype, memory_format=torch.channels_last))
         self.register_buffer("bias", bias.to(dtype))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, total: Tensor | None = None) -> Tensor:
+        """Convolve ``x``, and add ``total`` if it is given; the sum may be written over it."""
         on_cpu = is_eager() and x.device.type == "cpu"
+        fuses = on_cpu and _can_fuse(self.weight.dtype)
         if on_cpu and self.stride == 1 and self._is_small(x):
             out = self._multiply(x)
-        elif on_cpu and self.relu and _can_fuse(self.weight.dtype):
+        elif fuses and total is not None and not self.relu:
+            return torch.ops.mkldnn._convolution_pointwise_.binary(
+                total, x, self.weight, self.bias, *self._steps, "add", 1.0, None, [], None
+            )
+        elif fuses and total is None and self.relu:
             return torch.ops.mkldnn._convolution_pointwise(
                 x, self.weight, self.bias, *self._steps, "relu", [], ""
             )
         else:
             out = F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
-        return out.relu_() if self.relu else out
-
-    def add_to(self, out: Tensor, x: Tensor) -> Tensor:
-        """Return ``out`` plus the convolution of ``x``; it may be written over ``out``."""
-        on_cpu = is_eager() and x.device.type == "cpu"
-        if on_cpu and _can_fuse(self.weight.dtype) and not self._is_small(x):
-            return torch.ops.mkldnn._convolution_pointwise_.binary(
-                out, x, self.weight, self.bias, *self._steps, "add", 1.0, None, [], None
-            )
-        return self(x).add_(out)
+        out = out.relu_() if self.relu else out
+        return out if total is None else out.add_(total)
 
     @property
     def _steps(self) -> tuple[list[int], list[int], list[int], int]:
@@ -177,8 +191,9 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """Double the size of BxCxHxW; ``skip``, BxC'x2Hx2W, is appended to the channels."""
-        pixels = x.shape[2] * x.shape[3]
-        if is_eager() and x.device.type == "cpu" and pixels >= _MANY and _can_fuse(self.conv.weight.dtype):
+        many = x.shape[2] * x.shape[3] >= _MANY
+        exact = isinstance(self.conv, Convolution)  # not in 8 bits
+        if exact and is_eager() and x.device.type == "cpu" and many and _can_fuse(self.conv.weight.dtype):
             out = self._convolve_transposed(x)
         else:
             out = F.pixel_shuffle(self.conv(x), 2)[:, :, 1:-1, 1:-1]
@@ -242,7 +257,7 @@ class Residual(nn.Module):
         """Run the block on BxFxHxW; the result may be written over it."""
         scale, shift = (vector[:, None, None] for vector in (self.scale, self.shift))
         out = self.conv1(torch.addcmul(shift, x, scale).relu_())
-        return self.conv2.add_to(x, out)
+        return self.conv2(out, x)
 
 
 class Bottleneck(nn.Module):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fomm.engines.fused import Convolution
+from fomm.engines.fused import Convolution, run_plainly
 from fomm.engines.inference import EncodedSource, InferenceNetworks
 from fomm.model import Keypoints
 from fomm.model.geometry import multiply_2x2
@@ -58,6 +58,7 @@ def quantize(
         parent, _, last = name.rpartition(".")
         quantized = _QuantizedConvolution(copied.get_submodule(name), low, high)
         setattr(copied.get_submodule(parent), last, quantized)
+    copied.decoder.bottleneck.uses_winograd = False  # it has kernels of its own, in float32
     return copied
 
 
@@ -78,14 +79,15 @@ class _QuantizedConvolution(nn.Module):
         self.register_buffer("weight_scale", largest / _MAX_WEIGHT)
         self.register_buffer("weight_zero", torch.zeros_like(largest, dtype=torch.int32))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, total: Tensor | None = None) -> Tensor:
         conv = self.conv
         x = torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, _LEVELS)
         weight = torch.fake_quantize_per_channel_affine(
             conv.weight, self.weight_scale, self.weight_zero, 0, -128, 127
         )
         out = F.conv2d(x, weight, conv.bias, stride=conv.stride, padding=conv.padding)
-        return out.relu() if conv.relu else out
+        out = out.relu() if conv.relu else out
+        return out if total is None else out + total
 
 
 @contextmanager
@@ -101,9 +103,9 @@ def _observe_ranges(networks: InferenceNetworks, ranges: dict[str, tuple[float, 
                 ranges[name] = min(low, new_low), max(high, new_high)
 
             handles.append(module.register_forward_pre_hook(observe))
-    networks.decoder.bottleneck.uses_winograd = False  # it would run no convolutions to observe
     try:
-        yield
+        with run_plainly():
+            yield
     finally:
         for handle in handles:
             handle.remove()
