@@ -247,10 +247,11 @@ def test_the_bottleneck(size, processor):
     lively(*blocks)
     pictures = torch.randn(2, 6, *size)
     expected = torch.nn.Sequential(*blocks)(pictures)
-    bottleneck = Bottleneck(blocks, torch.float32)
+    bottleneck, given = Bottleneck(blocks, torch.float32), pictures.clone()
     assert bottleneck.uses_winograd == (processor == "AVX2")
     error = difference(bottleneck(pictures), expected) / float(expected.std())
     assert error < 1e-5, f"off by {error:.1e} of the signal"
+    assert torch.equal(pictures, given)  # other levels of a network may still need them
 
 
 @pytest.mark.smoke

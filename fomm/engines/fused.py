@@ -278,10 +278,11 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the blocks on BxFxHxW; the result may be written over it."""
-        if self.uses_winograd and x.device.type == "cpu" and is_eager():
+        if not is_eager():
+            return self.blocks(x)
+        if self.uses_winograd and x.device.type == "cpu":
             return torch.cat([self._run_winograd(picture) for picture in x])
-        return self.blocks(x)
+        return self.blocks(x.clone())  # the blocks write over what they get
 
     def _run_winograd(self, picture: Tensor) -> Tensor:
         """Run all blocks on CxHxW, to 1xCxHxW, in buffers that are written in place.
