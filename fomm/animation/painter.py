@@ -170,7 +170,7 @@ class Painter:
         warnings.warn(
             f"the memory of {self.device} does not hold {too_many} frames at once; "
             f"going on with {self.batch_size}",
-            stacklevel=4,
+            stacklevel=5,
         )
         if self.device.type == "cuda":
             from fomm.engines.recording import RecordedNetworks

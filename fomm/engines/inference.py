@@ -342,7 +342,7 @@ def sample_rows(
         align_corners, bicubic: as in ``warp``.
 
     Returns:
-        BxCxhxw, channels-last, of the features' dtype. Sums are float32 until then.
+        BxCxhxw, channels-last, of the features' dtype.
     """
     height, width = features.shape[2:]
     size = grid.new_tensor([width, height])
