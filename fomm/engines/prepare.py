@@ -1,5 +1,8 @@
 """The networks, converted for an engine and kept as long as the generator is."""
 
+import ctypes
+import os
+import platform
 import weakref
 from functools import cache
 from typing import Protocol
@@ -26,6 +29,8 @@ class Engine(Protocol):
     def render(self, source: EncodedSource, kp_driving: Keypoints) -> Rendered:
         """Paint the source, moved to the key points of B frames."""
 
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's malloc.h
 
 _Key = tuple[str, str, tuple[int, int] | None]  # engine, precision, and the size if its graphs have one
 # By generator: the state of the networks, and the engines made of them in that state.
@@ -79,13 +84,16 @@ def prepare_engine(
 
 @cache
 def _keep_freed_memory() -> None:
-    """Let glibc keep up to 62 MiB of freed memory for what is computed next.
+    """Let glibc keep up to 64 MiB of freed memory for what is computed next.
 
     Otherwise it gives much of it back after each picture, and the kernel clears every page anew for the next
-    one. glibc keeps twice as much as the largest block that was ever freed, if that had at most 32 MiB. So
-    such a block is taken, and freed. Nothing is written to it, so it costs no memory.
+    one. Where the environment sets this for glibc (MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES), nothing is changed.
     """
-    torch.empty(31 * 2**20, dtype=torch.uint8)
+    chosen = "MALLOC_TRIM_THRESHOLD_" in os.environ or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if platform.libc_ver()[0] == "glibc" and not chosen:
+        libc = ctypes.CDLL(None)
+        libc.mallopt(MMAP_THRESHOLD, 32 * 2**20)  # larger blocks are given back at once; glibc allows no more
+        libc.mallopt(TRIM_THRESHOLD, 64 * 2**20)
 
 
 def _make_torch_engine(generator: Generator, kp_detector: Detector, precision: str) -> Engine:
