@@ -87,7 +87,7 @@ def _keep_freed_memory() -> None:
     """Let glibc keep up to 64 MiB of freed memory for what is computed next.
 
     Otherwise it gives much of it back after each picture, and the kernel clears every page anew for the next
-    one. Where the environment sets this for glibc (MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES), nothing is changed.
+    one. If the environment sets this for glibc (MALLOC_TRIM_THRESHOLD_, GLIBC_TUNABLES), nothing is changed.
     """
     chosen = "MALLOC_TRIM_THRESHOLD_" in os.environ or "malloc" in os.environ.get("GLIBC_TUNABLES", "")
     if platform.libc_ver()[0] == "glibc" and not chosen:
