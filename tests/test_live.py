@@ -148,7 +148,7 @@ def play(frames, rate: float):
 
 def test_a_large_photo_shrinks_to_what_keeps_up(tiny, portraits):
     """Of a second before a camera, the whole photo shows far fewer frames than the fitted one."""
-    large, shown = resize(portraits[0], (2560, 2560)), {}
+    large, shown = resize(portraits[0], (3584, 3584)), {}
     for rate in (None, 25.0):
         session, screen = Live(*tiny, rate=rate), Seen()
         with warnings.catch_warnings(record=True) as told:
@@ -159,10 +159,10 @@ def test_a_large_photo_shrinks_to_what_keeps_up(tiny, portraits):
         height, width = screen.pictures[0].shape[:2]
         said = [str(warning.message) for warning in told]
         if rate is None:
-            assert not said and (height, width) == (2560, 2560)
+            assert not said and (height, width) == (3584, 3584)
         else:
             assert len(said) == 1 and max(height, width) < 1800
-            assert f"is shown at {width}x{height} pixels in place of its 2560x2560: more" in said[0]
+            assert f"is shown at {width}x{height} pixels in place of its 3584x3584: more" in said[0]
     assert shown[None] < 0.6 * shown[25.0], f"frames shown of the whole photo and the fitted: {shown}"
 
 

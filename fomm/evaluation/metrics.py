@@ -203,12 +203,14 @@ def gain(driving: np.ndarray, result: np.ndarray) -> float:
 
     The line is fitted by least squares to T pairs of numbers: the slope is their covariance over the driver's
     variance. It is 1 where the result moves as far as the driver, 0.5 where it moves half as far, and 0 where
-    it stands still or moves independently. Frames in which either is nan are left out; the result is nan
+    it is constant or moves independently. Frames in which either is nan are left out; the result is nan
     where fewer than three are left, or where the driver is constant, see ``correlation``.
     """
     driving, result = _known_in_both(driving, result)
     if len(driving) < 3 or _is_constant(driving):
         return float("nan")
+    if _is_constant(result):
+        return 0.0  # a mean of equal numbers is rounded, so the sum below would not quite be
     return float(np.mean((driving - driving.mean()) * (result - result.mean())) / driving.var())
 
 
