@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from golden_data import EXPECTED, GOLDEN, TINY_OPTIONS
 from golden_data import assert_near as assert_near_exactly
 
 from fomm import Animator, InputError, MediaError
 from fomm.animation.frames import to_uint8
 from fomm.animation.options import EXACT, Framing
+from fomm.animation.photo import MovedPhoto
 from fomm.bundled import bundled
 from fomm.cli import main
 from fomm.errors import MissingExtraError
@@ -283,12 +285,34 @@ def test_rate_and_latency_are_of_the_clock(live):
 
 
 def test_wishes_are_followed(live):
-    screen = Seen({2: "reset", 3: "quit"})
-    with Patient([FRAMES[0], FRAMES[2], FRAMES[2], FRAMES[1]]) as frames:
+    screen = Seen({2: "reset", 4: "quit"})
+    with Patient([FRAMES[0], *[FRAMES[2]] * 3, FRAMES[1]]) as frames:  # the third may be at work before
         summary = run(live, frames, [screen])
-    assert summary.shown == 3
-    rest, moved, again = (picture.astype(int) for picture in screen.pictures)
+    assert summary.shown == 4
+    rest, moved, _, again = (picture.astype(int) for picture in screen.pictures)
     assert np.abs(moved - rest).max() > 3 and np.abs(again - rest).mean() < np.abs(moved - rest).mean()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_two_frames_are_worked_on_at_a_time_where_threads_can_be_shared_out(live, monkeypatch, threads):
+    """The results are those of one frame after the other, in order."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    wanted = [live.step(frame) for frame in FRAMES[:4]]
+    live.reset()
+    show, met, places = MovedPhoto.show, threading.Barrier(threads), []
+
+    def show_beside(photo, points):
+        met.wait(10)  # for the other one at work: the number of frames is even
+        places.append(threading.current_thread())
+        return show(photo, points)
+
+    monkeypatch.setattr(MovedPhoto, "show", show_beside)
+    screen = Seen()
+    with Patient(FRAMES[:4]) as frames:
+        assert run(live, frames, [screen]).shown == 4
+    assert len(set(places)) == threads and threading.main_thread() not in places
+    for picture, alone in zip(screen.pictures, wanted, strict=True):
+        assert_near(picture, alone, 1, "a frame beside another")
 
 
 def test_frames_without_a_face_are_an_error_at_the_end(tiny):
@@ -610,8 +634,8 @@ def test_the_command_from_file_to_file(files, capsys):
 
 
 def test_the_command_says_how_large_the_photo_is_shown(tmp_path, portraits, capsys):
-    write_image(tmp_path / "large.jpg", resize(portraits[0], (2560, 2560)))
-    save_video(tmp_path / "driving.mp4", np.stack([portraits[1]] * 4), 10)
+    write_image(tmp_path / "large.jpg", resize(portraits[0], (3584, 3584)))
+    save_video(tmp_path / "driving.mp4", np.stack([portraits[1]] * 4), 25)
     sizes = {}
     for options in ([], ["--size", "128"]):
         files = [str(tmp_path / name) for name in ("large.jpg", "driving.mp4", "result.mp4")]

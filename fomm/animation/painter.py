@@ -83,6 +83,11 @@ class Painter:
             )
         self.take(picture)
 
+    @property
+    def shares_threads(self) -> bool:
+        """Whether two batches are best painted at a time, each by half of PyTorch's threads."""
+        return self.device.type == "cpu" and self.engine == "torch" and torch.get_num_threads() > 1
+
     def take(self, picture: np.ndarray) -> None:
         """Paint this picture from now on: HxWx3, uint8 or floats in [0, 1]."""
         with torch.inference_mode(), explain_out_of_memory(self.device, self.size):
@@ -123,12 +128,11 @@ class Painter:
     ) -> Iterator[AnimatedFrames]:
         """Yield the source at the key points that ``locate`` returns for the items, which it gets in batches.
 
-        On a CPU PyTorch paints two batches at a time, each by half of its threads. That takes less time than
-        one after the other by all of them. Where the memory of a GPU does not hold a batch, smaller ones are
-        made from there on.
+        Where ``shares_threads``, two batches are painted at a time, which takes less time than one after the
+        other. Where the memory of a GPU does not hold a batch, smaller ones are made from there on.
         """
         items = iter(items)
-        if self.device.type == "cpu" and self.engine == "torch" and torch.get_num_threads() > 1:
+        if self.shares_threads:
             chunks = iter(lambda: list(itertools.islice(items, self.batch_size)), [])
             rendered = map_in_threads(self.render, map(locate, chunks))
             return (AnimatedFrames(batch, None) for batch in rendered)

@@ -126,6 +126,18 @@ def leave_a_core() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@contextmanager
+def share_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Give a pool of ``count`` threads, among which PyTorch's threads are shared out."""
+    available = torch.get_num_threads()
+    share = max(available // count, 1)
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(available)  # of threads that start from now on
+
+
 def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int = 2) -> Iterator[R]:
     """Yield the function's results for the items, in order, while other threads compute the next ones.
 
@@ -137,29 +149,23 @@ def map_in_threads(function: Callable[[T], R], items: Iterator[T], threads: int 
         yield from map(function, first)
         return
     available = torch.get_num_threads()
-    share = max(available // threads, 1)
-
-    def call(item: T) -> R:
-        torch.set_num_threads(share)  # of this thread
-        return function(item)
 
     def draw() -> list[T]:
-        torch.set_num_threads(share)
+        torch.set_num_threads(max(available // threads, 1))
         try:
             return list(itertools.islice(items, 1))
         finally:
             torch.set_num_threads(available)
 
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with share_threads(threads) as pool:
         try:
-            waiting.extend(pool.submit(call, item) for item in first)
+            waiting.extend(pool.submit(function, item) for item in first)
             while waiting:
                 result = waiting.popleft().result()
-                waiting.extend(pool.submit(call, item) for item in draw())
+                waiting.extend(pool.submit(function, item) for item in draw())
                 yield result
         finally:
-            torch.set_num_threads(available)  # also of threads that start from now on
             for future in waiting:
                 future.cancel()
 

@@ -93,7 +93,7 @@ class MeshDriver:
                 return mesh
         # whoever is much smaller than the driver was just now is somebody else
         least = self._area / MUCH_SMALLER if time - self._seen < GAP + EASE else 0.0
-        found = find_faces(picture, confirm=True, largest=True)
+        found = find_faces(picture, confirm=True)
         sized = [(published_box(face).area, face) for face in found]
         for area, face in sorted(sized, key=lambda pair: -pair[0]):
             if area < least:

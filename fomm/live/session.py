@@ -1,6 +1,6 @@
 """A photo that moves while the camera looks. The newest frame wins; frames that come meanwhile are dropped.
 
-``Live`` moves the photo, one frame at a time; ``run`` takes frames to it and its results to screens.
+``Live`` moves the photo, frame by frame; ``run`` takes frames to it and its results to screens.
 """
 
 import os
@@ -9,8 +9,10 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from math import prod
 from time import monotonic
 from typing import NamedTuple
@@ -20,8 +22,9 @@ import numpy as np
 from fomm.animation.frames import check_picture, take_picture, to_uint8
 from fomm.animation.options import Compute, Framing, Motion
 from fomm.animation.photo import MovedPhoto
+from fomm.animation.threads import share_threads
 from fomm.errors import InputError, MediaError
-from fomm.live.camera import Newest
+from fomm.live.camera import Newest, Seen
 from fomm.live.drivers import Driver, KeypointDriver, MeshDriver
 from fomm.live.fitting import fit_to_rate
 from fomm.live.screens import Screen, Status
@@ -72,6 +75,11 @@ class Live:
         self.reset()
 
     @property
+    def at_a_time(self) -> int:
+        """How many frames ``run`` has worked on at a time: 2 where PyTorch's threads can be shared out."""
+        return 2 if self._photo is not None and self._photo.animators[0].painter.shares_threads else 1
+
+    @property
     def waiting(self) -> bool:
         """Whether no face drives: none has been seen since the last ``reset``, or not for half a second."""
         return self._easing.resting
@@ -114,6 +122,13 @@ class Live:
         Raises:
             InputError: the frame cannot be used, or there is no photo yet.
         """
+        return self.prepare(frame, time)()
+
+    def prepare(self, frame: np.ndarray, time: float | None = None) -> Callable[[], np.ndarray]:
+        """Measure how ``frame`` moves the photo, and return what makes the picture that ``step`` returns.
+
+        That function may be called in another thread, while the next frame is prepared in this one.
+        """
         photo = self._photo
         if photo is None:
             raise InputError("there is no photo to move; call set_source first")
@@ -124,9 +139,7 @@ class Live:
         driver: Driver = self._mesh if photo.is_watching else self._keypoints
         rest = [animator.keypoints for animator in photo.animators]
         points = self._easing(driver.move(photo, frame, time), rest, time)
-        if points is rest:
-            return photo.at_rest()
-        return photo.show(points)
+        return photo.at_rest if points is rest else partial(photo.show, points)
 
 
 class SessionSummary(NamedTuple):
@@ -174,6 +187,14 @@ class _Meter:
         return SessionSummary(count, dropped, (count - 1) / span if span else 0.0, median, slow)
 
 
+class _Made(NamedTuple):
+    """What was made of a frame."""
+
+    seen: Seen
+    picture: np.ndarray  # HxWx3 uint8
+    waiting: bool  # see ``Live``, when the frame was looked at
+
+
 def run(
     live: Live,
     frames: Newest,
@@ -184,6 +205,8 @@ def run(
 ) -> SessionSummary:
     """Show the newest frame's result on all screens until frames end, a screen says so, or Ctrl-C comes.
 
+    Other threads work on ``Live.at_a_time`` frames at a time; screens are called in this one.
+
     Args:
         frames: inside of its ``with`` block, and of the same ``clock``.
         name: of the source, for errors.
@@ -193,28 +216,43 @@ def run(
         InputError: the frames ended, and none had a face.
     """
     meter, error, met = _Meter(), None, False
-    with _ctrl_c() as interrupted:
-        while not frames.over:
+    turn = threading.Lock()  # frames are prepared one after the other
+
+    def work() -> _Made | None:
+        with turn:
+            seen = frames.take(PATIENCE)
+            if seen is None:
+                return None
+            make, waiting = live.prepare(seen.frame, seen.time), live.waiting
+        return _Made(seen, make(), waiting)
+
+    working: deque[Future[_Made | None]] = deque()
+    with _ctrl_c() as interrupted, share_threads(live.at_a_time) as pool:
+        while working or not frames.over:
             wishes = [screen.wish() for screen in screens]
             if interrupted() or "quit" in wishes:
                 return meter.summary(frames.dropped)
             if "reset" in wishes:
-                live.reset()
+                with turn:
+                    live.reset()
+            if len(working) < live.at_a_time and not frames.over:
+                working.append(pool.submit(work))
+            if not wait(list(working)[:1], PATIENCE).done:
+                continue
             try:
-                seen = frames.take(PATIENCE)
+                made = working.popleft().result()
             except MediaError as reason:
                 if not meter.latencies:
                     raise
                 error = reason
                 break
-            if seen is None:
+            if made is None:
                 continue
-            picture = live.step(seen.frame, seen.time)
-            met = met or not live.waiting
-            status = meter.status(frames.dropped, live.waiting)
+            met = met or not made.waiting
+            status = meter.status(frames.dropped, made.waiting)
             for screen in screens:
-                screen.show(picture, status)
-            meter.add(seen.time, clock())
+                screen.show(made.picture, status)
+            meter.add(made.seen.time, clock())
     if not met and error is None:
         raise InputError(
             f"{name}: no face was found; give the part by --crop-driving x,y,w,h, or take it as it is by "
