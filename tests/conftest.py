@@ -48,6 +48,16 @@ def _record_ffmpegs(monkeypatch: pytest.MonkeyPatch, wanted: Callable[[list[str]
     return started
 
 
+@pytest.fixture
+def set_threads():
+    """Give a function that says how many threads PyTorch has until the test ends."""
+    import torch
+
+    available = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(available)
+
+
 @pytest.fixture(scope="module")
 def tiny():
     """Give the generator and the key-point detector with the golden weights, loaded as a user loads them.

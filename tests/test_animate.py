@@ -159,8 +159,10 @@ def test_a_picture_far_from_square_is_squeezed_with_a_warning(tiny):
             assert re.search(words, str(warning.message)), warning.message
 
 
-def test_the_animator_streams(tiny):
-    """It asks for no more frames than one batch ahead, of a video without end."""
+@pytest.mark.parametrize(("threads", "needed"), [(1, 6), (2, 10)])
+def test_the_animator_streams(tiny, set_threads, threads, needed):
+    """Of a video without end it asks for the three batches that are taken, and for two more at work."""
+    set_threads(threads)
     asked = 0
 
     def endless():
@@ -171,7 +173,7 @@ def test_the_animator_streams(tiny):
 
     animator = Animator(EXPECTED["source"], *tiny, compute=Compute(precision="float32", batch_size=2))
     assert len(list(itertools.islice(animator.animate(endless()), 5))) == 5
-    assert asked == 6
+    assert asked == needed
 
 
 def test_frames_as_one_tensor(tiny):

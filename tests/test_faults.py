@@ -60,13 +60,12 @@ def before_rendering(monkeypatch):
 
 
 @pytest.fixture
-def memory_for(before_rendering):
+def memory_for(before_rendering, set_threads):
     """Give a function that makes the generator run out of memory at more frames than it is told.
 
     PyTorch has one thread meanwhile, and takes one batch after the other, as on a GPU.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    set_threads(1)
 
     def limit(frames: int) -> list[int]:
         tried = []
@@ -79,8 +78,7 @@ def memory_for(before_rendering):
         before_rendering(count)
         return tried
 
-    yield limit
-    torch.set_num_threads(threads)
+    return limit
 
 
 @pytest.mark.parametrize(("room", "tries"), [(2, [8, 4, 2, 2, 2, 2, 1]), (1, [8, 4, 2] + 9 * [1])])

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from golden_data import EXPECTED, GOLDEN, TINY_OPTIONS
 from golden_data import assert_near as assert_near_exactly
 
@@ -284,7 +283,9 @@ def test_rate_and_latency_are_of_the_clock(live):
     assert last.latency == pytest.approx(0.25) and last.rate == pytest.approx(1)
 
 
-def test_wishes_are_followed(live):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_wishes_are_followed(live, set_threads, threads):
+    set_threads(threads)
     screen = Seen({2: "reset", 4: "quit"})
     with Patient([FRAMES[0], *[FRAMES[2]] * 3, FRAMES[1]]) as frames:  # the third may be at work before
         summary = run(live, frames, [screen])
@@ -294,9 +295,11 @@ def test_wishes_are_followed(live):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_two_frames_are_worked_on_at_a_time_where_threads_can_be_shared_out(live, monkeypatch, threads):
+def test_two_frames_are_worked_on_at_a_time_where_threads_can_be_shared_out(
+    live, monkeypatch, set_threads, threads
+):
     """The results are those of one frame after the other, in order."""
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    set_threads(threads)
     wanted = [live.step(frame) for frame in FRAMES[:4]]
     live.reset()
     show, met, places = MovedPhoto.show, threading.Barrier(threads), []

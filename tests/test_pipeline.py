@@ -138,7 +138,7 @@ def test_an_interrupt_at_any_moment_ends_both():
     assert done.returncode == 0 and done.stdout == "through\n", done.stderr[-2000:]
 
 
-def test_results_come_in_order_from_several_threads():
+def test_results_come_in_order_from_several_threads(set_threads):
     """Two items are computed at a time, by half of PyTorch's threads, and no more are drawn ahead."""
     both, drawn, places = threading.Barrier(2, timeout=10), [], set()
 
@@ -152,14 +152,13 @@ def test_results_come_in_order_from_several_threads():
         places.add(threading.current_thread())
         return number**2, torch.get_num_threads()
 
-    before, available = threads(), torch.get_num_threads()
-    torch.set_num_threads(4)
+    before = threads()
+    set_threads(4)
     results = map_in_threads(compute, items())
     assert next(results) == (0, 2) and len(drawn) == 3
     assert list(results) == [(number**2, 2) for number in range(1, 6)]
     assert torch.get_num_threads() == 4 and threads() == before
     assert len(places) == 2 and threading.current_thread() not in places
-    torch.set_num_threads(available)
 
 
 def test_a_single_item_is_computed_at_once_by_all_threads():
