@@ -161,7 +161,7 @@ def test_a_picture_far_from_square_is_squeezed_with_a_warning(tiny):
 
 @pytest.mark.parametrize(("threads", "needed"), [(1, 6), (2, 10)])
 def test_the_animator_streams(tiny, set_threads, threads, needed):
-    """Of a video without end it asks for the three batches that are taken, and for two more at work."""
+    """Of a video without end it asks for the batches that are taken, and two more where threads paint two."""
     set_threads(threads)
     asked = 0
 
