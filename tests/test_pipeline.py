@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from fomm.animation.threads import BackgroundWorker, map_in_threads, prefetch
+from fomm.animation.threads import BackgroundWorker, map_in_threads, prefetch, share_threads
 
 
 def threads() -> int:
@@ -159,6 +159,33 @@ def test_results_come_in_order_from_several_threads(set_threads):
     assert list(results) == [(number**2, 2) for number in range(1, 6)]
     assert torch.get_num_threads() == 4 and threads() == before
     assert len(places) == 2 and threading.current_thread() not in places
+
+
+def test_a_thread_keeps_its_share_whatever_others_set_before_it_computes(set_threads):
+    """PyTorch itself gives a thread, when it first computes, the number that was last set in any thread."""
+    started, changed, shares = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def compute(_):
+        started.release()
+        assert changed.acquire(timeout=10)
+        torch.ones(300, 300).sum()
+        shares.append(torch.get_num_threads())
+
+    def change():
+        assert started.acquire(timeout=10)
+        torch.set_num_threads(3)
+        changed.release()
+
+    set_threads(4)
+    with BackgroundWorker(compute) as behind:
+        behind.put(0)
+        change()
+    set_threads(4)
+    with share_threads(2) as pool:
+        future = pool.submit(compute, 0)
+        change()
+        future.result()
+    assert shares == [2, 2]
 
 
 def test_a_single_item_is_computed_at_once_by_all_threads():

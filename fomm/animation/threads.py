@@ -126,13 +126,23 @@ def leave_a_core() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _limit_threads(count: int) -> None:
+    """Let PyTorch use ``count`` threads where this thread computes.
+
+    A thread that computes for the first time takes over the number that was last set in any thread. Asking for
+    the number counts as that first time, and what is set after it stays.
+    """
+    torch.get_num_threads()
+    torch.set_num_threads(count)
+
+
 @contextmanager
 def share_threads(count: int) -> Iterator[ThreadPoolExecutor]:
     """Give a pool of ``count`` threads, among which PyTorch's threads are shared out."""
     available = torch.get_num_threads()
     share = max(available // count, 1)
     try:
-        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+        with ThreadPoolExecutor(count, initializer=_limit_threads, initargs=(share,)) as pool:
             yield pool
     finally:
         torch.set_num_threads(available)  # of threads that start from now on
@@ -203,7 +213,7 @@ class BackgroundWorker(Generic[T]):
             raise self._error
 
     def _run(self) -> None:
-        torch.set_num_threads(self._share)  # of this thread
+        _limit_threads(self._share)
         while not isinstance(item := self._waiting.get(), _End):
             if self._error is None and not self._dropping:
                 try:
