@@ -129,8 +129,8 @@ def leave_a_core() -> Iterator[None]:
 def _limit_threads(count: int) -> None:
     """Let PyTorch use ``count`` threads where this thread computes.
 
-    A thread that computes for the first time takes over the number that was last set in any thread. Asking for
-    the number counts as that first time, and what is set after it stays.
+    A thread that computes for the first time takes over the number that was last set in any thread. To ask
+    for it counts as that first time, and what is set after it stays.
     """
     torch.get_num_threads()
     torch.set_num_threads(count)
