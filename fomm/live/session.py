@@ -215,7 +215,7 @@ def run(
         MediaError: ffmpeg died before a frame was shown, with its reason; later, the summary has it.
         InputError: the frames ended, and none had a face.
     """
-    meter, error, met = _Meter(), None, False
+    meter, error, met, at_a_time = _Meter(), None, False, live.at_a_time
     turn = threading.Lock()  # frames are prepared one after the other
 
     def work() -> _Made | None:
@@ -227,7 +227,7 @@ def run(
         return _Made(seen, make(), waiting)
 
     working: deque[Future[_Made | None]] = deque()
-    with _ctrl_c() as interrupted, share_threads(live.at_a_time) as pool:
+    with _ctrl_c() as interrupted, share_threads(at_a_time) as pool:
         while working or not frames.over:
             wishes = [screen.wish() for screen in screens]
             if interrupted() or "quit" in wishes:
@@ -235,7 +235,7 @@ def run(
             if "reset" in wishes:
                 with turn:
                     live.reset()
-            if len(working) < live.at_a_time and not frames.over:
+            if len(working) < at_a_time and not frames.over:
                 working.append(pool.submit(work))
             if not wait(list(working)[:1], PATIENCE).done:
                 continue
